@@ -1,0 +1,72 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch.nn.modules.loss import _Loss
+
+from monai_mgca.losses.precision import full_precision
+from monai_mgca.utils.dist import all_gather_with_grad, rank
+
+__all__ = ["InstanceAlignmentLoss"]
+
+
+class InstanceAlignmentLoss(_Loss):
+    """Instance-wise image-text alignment (ITA): symmetric InfoNCE between the images and reports of a batch.
+
+    Wang et al. "Multi-Granularity Cross-modal Alignment for Generalized Medical Visual Representation Learning",
+    NeurIPS 2022, https://arxiv.org/abs/2210.06044. The mean of the two directions, as in the paper (the official
+    code takes their sum). Computed in float32 at least, also under autocast. A batch of one has a loss of 0.
+
+    Args:
+        temperature: divides the cosines; the paper's tau1.
+        gather_distributed: take the pairs of all processes as negatives, with gradients.
+
+    Raises:
+        ValueError: when ``temperature`` is not positive, or the embeddings are not of one shape (B, D).
+
+    Example::
+
+        loss = InstanceAlignmentLoss()
+        image = torch.nn.functional.normalize(torch.randn(8, 128), dim=-1)
+        report = torch.nn.functional.normalize(torch.randn(8, 128), dim=-1)
+        print(loss(image, report))
+    """
+
+    def __init__(self, temperature: float = 0.07, gather_distributed: bool = False) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {temperature}.")
+        self.temperature = temperature
+        self.gather_distributed = gather_distributed
+
+    def forward(self, image: torch.Tensor, report: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            image: (B, D) unit vectors.
+            report: (B, D) unit vectors; row i belongs to row i of ``image``.
+
+        Returns:
+            The loss, a scalar.
+        """
+        if image.ndim != 2 or image.shape != report.shape:
+            raise ValueError(f"image and report must both be (B, D), got {tuple(image.shape)}, {tuple(report.shape)}.")
+        with full_precision(image, report) as (image, report):
+            all_images, all_reports, first = image, report, 0
+            if self.gather_distributed:
+                all_images, all_reports = all_gather_with_grad(image), all_gather_with_grad(report)
+                first = rank() * len(image)
+            target = torch.arange(first, first + len(image), device=image.device)
+            to_report = F.cross_entropy(image @ all_reports.T / self.temperature, target)
+            to_image = F.cross_entropy(report @ all_images.T / self.temperature, target)
+            return (to_report + to_image) / 2

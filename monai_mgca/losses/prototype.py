@@ -1,0 +1,124 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch.nn.modules.loss import _Loss
+
+from monai_mgca.losses.precision import full_precision
+from monai_mgca.utils.dist import all_gather_with_grad, rank
+
+__all__ = ["PrototypeAlignmentLoss", "sinkhorn"]
+
+
+@torch.no_grad()
+def sinkhorn(
+    scores: torch.Tensor, epsilon: float = 0.05, iterations: int = 3, gather_distributed: bool = False
+) -> torch.Tensor:
+    """Soft assignment of a batch to prototypes that uses all prototypes equally, by Sinkhorn-Knopp in log space.
+
+    Caron et al. "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", NeurIPS 2020,
+    https://arxiv.org/abs/2006.09882. In log space nothing overflows, however small ``epsilon`` is.
+
+    Args:
+        scores: (B, K) cosines of samples and prototypes.
+        epsilon: entropy of the assignment; a smaller one gives sharper codes.
+        iterations: how often columns and rows are normalized in turn.
+        gather_distributed: balance the codes over the samples of all processes.
+
+    Returns:
+        (B, K) codes in float32, rows sum to 1; no gradient flows through them.
+
+    Raises:
+        ValueError: when ``epsilon`` is not positive, ``iterations`` is negative or ``scores`` is not (B, K).
+
+    Example::
+
+        codes = sinkhorn(torch.rand(8, 16) * 2 - 1)
+        print(codes.sum(dim=1))
+    """
+    if epsilon <= 0:
+        raise ValueError(f"epsilon must be positive, got {epsilon}.")
+    if iterations < 0:
+        raise ValueError(f"iterations must not be negative, got {iterations}.")
+    if scores.ndim != 2:
+        raise ValueError(f"scores must be (B, K), got {tuple(scores.shape)}.")
+    rows = len(scores)
+    if gather_distributed:
+        scores = all_gather_with_grad(scores)
+    with full_precision(scores) as (scores,):
+        # the overall scale cancels, and smaller numbers keep more of their digits
+        log_codes = (scores - scores.max()) / epsilon
+        for _ in range(iterations):
+            log_codes = log_codes.log_softmax(dim=0)
+            log_codes = log_codes.log_softmax(dim=1)
+        codes = log_codes.softmax(dim=1)
+    first = rank() * rows if gather_distributed else 0
+    return codes.narrow(0, first, rows).float()
+
+
+class PrototypeAlignmentLoss(_Loss):
+    """Cross-modal prototype alignment (CPA): each modality predicts the other's balanced prototype assignment.
+
+    Wang et al. "Multi-Granularity Cross-modal Alignment for Generalized Medical Visual Representation Learning",
+    NeurIPS 2022, https://arxiv.org/abs/2210.06044 (its equation 8 lacks a minus sign). Computed in float32 at least,
+    also under autocast. The codes of a batch of one are uniform.
+
+    Args:
+        temperature: divides the cosines of the prediction; the paper's tau3.
+        epsilon: entropy of the codes, see :func:`sinkhorn`.
+        iterations: Sinkhorn iterations.
+        gather_distributed: balance the codes over the samples of all processes.
+
+    Raises:
+        ValueError: when ``temperature`` is not positive, or the scores are not of one shape (B, K).
+
+    Example::
+
+        loss = PrototypeAlignmentLoss()
+        print(loss(torch.rand(8, 16) * 2 - 1, torch.rand(8, 16) * 2 - 1))
+    """
+
+    def __init__(
+        self, temperature: float = 0.2, epsilon: float = 0.05, iterations: int = 3, gather_distributed: bool = False
+    ) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {temperature}.")
+        self.temperature = temperature
+        self.epsilon = epsilon
+        self.iterations = iterations
+        self.gather_distributed = gather_distributed
+
+    def forward(self, image_scores: torch.Tensor, report_scores: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            image_scores: (B, K) cosines of the image embeddings and the prototypes.
+            report_scores: (B, K) cosines of the report embeddings and the prototypes.
+
+        Returns:
+            The loss, a scalar.
+        """
+        if image_scores.ndim != 2 or image_scores.shape != report_scores.shape:
+            raise ValueError(
+                "image_scores and report_scores must both be (B, K), got "
+                f"{tuple(image_scores.shape)}, {tuple(report_scores.shape)}."
+            )
+        with full_precision(image_scores, report_scores) as (image_scores, report_scores):
+            image_codes, report_codes = (
+                sinkhorn(scores, self.epsilon, self.iterations, self.gather_distributed).to(scores.dtype)
+                for scores in (image_scores, report_scores)
+            )
+            from_image = F.cross_entropy(image_scores / self.temperature, report_codes)
+            from_report = F.cross_entropy(report_scores / self.temperature, image_codes)
+            return (from_image + from_report) / 2

@@ -1,0 +1,43 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["cls_attention"]
+
+
+@torch.no_grad()
+def cls_attention(
+    query: torch.Tensor, key: torch.Tensor, num_heads: int, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The first token's self-attention, averaged over the heads: one row instead of the whole matrix.
+
+    Fused attention does not give its probabilities; this row costs one matrix-vector product a head. It becomes the
+    weight of tokens, through which no gradient flows.
+
+    Args:
+        query: (B, 1, C) the first token's queries, all heads side by side.
+        key: (B, N, C) the keys of all tokens.
+        num_heads: heads that C is made of.
+        mask: (B, N), nonzero on tokens that are not padding.
+
+    Returns:
+        (B, N), rows sum to 1, float32 at least.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        dtype = torch.promote_types(query.dtype, torch.float32)
+        query, key = (x.to(dtype).unflatten(2, (num_heads, -1)) for x in (query, key))
+        scores = torch.einsum("bhd,bnhd->bhn", query[:, 0], key) * query.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(mask[:, None] == 0, torch.finfo(dtype).min)
+        return scores.softmax(dim=-1).mean(dim=1)

@@ -1,0 +1,209 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from monai.networks.nets import ViT
+from monai.networks.nets.resnet import ResNet
+from monai.utils import look_up_option
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from monai_mgca.networks.attention import cls_attention
+
+__all__ = ["ImageFeatures", "ResNetImageEncoder", "ViTImageEncoder", "create_image_encoder"]
+
+
+class ImageFeatures(NamedTuple):
+    """What an image encoder gives: pooled (B, C), tokens (B, P, C'), attention (B, P) or None where there is none."""
+
+    pooled: torch.Tensor
+    tokens: torch.Tensor
+    attention: torch.Tensor | None
+
+
+class ViTImageEncoder(nn.Module):
+    """MONAI's vision transformer, in 2D or 3D: [CLS] after the last norm, all patches, [CLS]'s attention to them.
+
+    Equal to timm's ViT and DeiT of the same size. Every block has fused attention; of the last block the [CLS] row of
+    the attention alone is computed besides. Every parameter gets a gradient, so DDP needs no search for unused ones.
+
+    Args:
+        image_size: height and width (and depth) of the images in pixels.
+        in_channels: 1 for radiographs.
+        patch_size: edge of a patch in pixels.
+        hidden_size, mlp_dim, num_layers, num_heads: of the transformer; the defaults are ViT-B.
+        spatial_dims: 2 or 3.
+        checkpointing: recompute the blocks in the backward pass, which saves memory for a third more time.
+
+    Example::
+
+        encoder = ViTImageEncoder(image_size=64, patch_size=16, hidden_size=48, mlp_dim=96, num_layers=2, num_heads=3)
+        print(encoder(torch.rand(2, 1, 64, 64)).tokens.shape)
+    """
+
+    def __init__(
+        self,
+        image_size: Sequence[int] | int = 224,
+        in_channels: int = 1,
+        patch_size: Sequence[int] | int = 16,
+        hidden_size: int = 768,
+        mlp_dim: int = 3072,
+        num_layers: int = 12,
+        num_heads: int = 12,
+        spatial_dims: int = 2,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone = ViT(
+            in_channels=in_channels,
+            img_size=image_size,
+            patch_size=patch_size,
+            hidden_size=hidden_size,
+            mlp_dim=mlp_dim,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            spatial_dims=spatial_dims,
+            classification=True,
+            qkv_bias=True,
+            post_activation=None,
+        )
+        del self.backbone.classification_head
+        for block in self.backbone.blocks:
+            block.attn.use_flash_attention = True
+            block.norm_cross_attn = nn.Identity()
+        for module in self.backbone.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = 1e-6
+        nn.init.trunc_normal_(self.backbone.cls_token, std=0.02)
+        self.out_channels = self.token_channels = hidden_size
+        self.checkpointing = checkpointing
+
+    def _attention(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        x, attn = block.norm1(x), block.attn
+        weight, bias = attn.qkv.weight.chunk(3), attn.qkv.bias.chunk(3)
+        query, key = F.linear(x[:, :1], weight[0], bias[0]), F.linear(x, weight[1], bias[1])
+        return cls_attention(query, key, attn.num_heads)[:, 1:]
+
+    def forward(self, image: torch.Tensor) -> ImageFeatures:
+        """
+        Args:
+            image: (B, in_channels, H, W[, D]) of ``image_size``.
+        """
+        x = self.backbone.patch_embedding(image)
+        x = torch.cat((self.backbone.cls_token.expand(len(x), -1, -1), x), dim=1)
+        for block in self.backbone.blocks[:-1]:
+            x = checkpoint(block, x, use_reentrant=False) if self.checkpointing and self.training else block(x)
+        last = self.backbone.blocks[-1]
+        with torch.no_grad():
+            attention = self._attention(last, x)
+        x = self.backbone.norm(last(x))
+        return ImageFeatures(x[:, 0], x[:, 1:], attention)
+
+
+class ResNetImageEncoder(nn.Module):
+    """MONAI's residual network, in 2D or 3D: pooled features of the last stage, tokens of the stage before.
+
+    Equal to torchvision's ResNet of the same depth, with its parameter names. MONAI's own ResNet-18 and 34 differ from
+    it by a shortcut without parameters that stops the gradient, so the network is built from MONAI's general ResNet.
+
+    Args:
+        block: "basic" or "bottleneck".
+        layers: blocks in each of the four stages; the defaults are ResNet-50.
+        width: channels of the first stage.
+        in_channels: 1 for radiographs.
+        spatial_dims: 2 or 3.
+        checkpointing: recompute the stages in the backward pass, which saves memory for a third more time. Batch
+            norm's running statistics then move twice a step.
+
+    Example::
+
+        encoder = ResNetImageEncoder("basic", (1, 1, 1, 1), width=16)
+        print(encoder(torch.rand(2, 1, 64, 64)).tokens.shape)
+    """
+
+    def __init__(
+        self,
+        block: str = "bottleneck",
+        layers: Sequence[int] = (3, 4, 6, 3),
+        width: int = 64,
+        in_channels: int = 1,
+        spatial_dims: int = 2,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        expansion = look_up_option(block, {"basic": 1, "bottleneck": 4})
+        self.backbone = ResNet(
+            block=block,
+            layers=list(layers),
+            block_inplanes=[width, 2 * width, 4 * width, 8 * width],
+            spatial_dims=spatial_dims,
+            n_input_channels=in_channels,
+            conv1_t_stride=2,
+            feed_forward=False,
+            bias_downsample=False,
+        )
+        self.out_channels, self.token_channels = 8 * width * expansion, 4 * width * expansion
+        self.checkpointing = checkpointing
+
+    def forward(self, image: torch.Tensor) -> ImageFeatures:
+        """
+        Args:
+            image: (B, in_channels, H, W[, D]).
+        """
+        net = self.backbone
+        x = net.maxpool(net.act(net.bn1(net.conv1(image))))
+        stages = []
+        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+            x = checkpoint(stage, x, use_reentrant=False) if self.checkpointing and self.training else stage(x)
+            stages.append(x)
+        return ImageFeatures(stages[3].flatten(2).mean(2), stages[2].flatten(2).transpose(1, 2), None)
+
+
+_SIZES: dict[str, tuple[type, dict[str, Any]]] = {
+    "vit_base": (ViTImageEncoder, {}),
+    "vit_small": (ViTImageEncoder, {"hidden_size": 384, "mlp_dim": 1536, "num_heads": 6}),
+    "vit_tiny": (ViTImageEncoder, {"hidden_size": 192, "mlp_dim": 768, "num_heads": 3}),
+    "vit_compact": (ViTImageEncoder, {"hidden_size": 128, "mlp_dim": 512, "num_layers": 4, "num_heads": 4}),
+    "resnet50": (ResNetImageEncoder, {}),
+    "resnet18": (ResNetImageEncoder, {"block": "basic", "layers": (2, 2, 2, 2)}),
+    "resnet_compact": (ResNetImageEncoder, {"block": "basic", "layers": (2, 2, 2, 2), "width": 32}),
+}
+
+
+def create_image_encoder(
+    name: str, image_size: Sequence[int] | int = 224, **kwargs: Any
+) -> ViTImageEncoder | ResNetImageEncoder:
+    """An image encoder by the name of its size, as configs choose it.
+
+    Args:
+        name: "vit_base" (ViT-B/16), "vit_small", "vit_tiny", "vit_compact", "resnet50", "resnet18" or
+            "resnet_compact" (ResNet-18 of half the width).
+        image_size: pixels; a ViT works at this size alone.
+        kwargs: arguments of the encoder, such as ``in_channels``, ``spatial_dims`` and ``checkpointing``.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest known one.
+
+    Example::
+
+        encoder = create_image_encoder("resnet_compact", in_channels=1)
+    """
+    encoder, sizes = look_up_option(name, _SIZES)
+    if encoder is ViTImageEncoder:
+        sizes = {"image_size": image_size, **sizes}
+    made: ViTImageEncoder | ResNetImageEncoder = encoder(**{**sizes, **kwargs})
+    return made

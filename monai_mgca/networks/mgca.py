@@ -1,0 +1,239 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from monai.utils import look_up_option
+from torch import nn
+
+from monai_mgca.networks.image_encoder import ImageFeatures
+from monai_mgca.networks.matching import AttentionMatcher, attention_to_weights, soft_match
+from monai_mgca.networks.projection import ProjectionHead
+from monai_mgca.networks.words import aggregate_words
+from monai_mgca.utils.enums import MGCAKeys as Keys
+
+__all__ = ["MGCA", "ImageEmbedder", "Prototypes"]
+
+
+class Prototypes(nn.Module):
+    """Trainable unit vectors; gives their cosines with the embeddings.
+
+    Args:
+        embed_dim: D.
+        num_prototypes: K.
+    """
+
+    def __init__(self, embed_dim: int, num_prototypes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(F.normalize(torch.randn(num_prototypes, embed_dim), dim=1))
+
+    @torch.no_grad()
+    def normalize_(self) -> None:
+        """Scale the prototypes back to unit length, from which an optimizer's step takes them."""
+        self.weight.copy_(F.normalize(self.weight, dim=1))
+
+    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
+        """(B, D) unit vectors -> (B, K) cosines."""
+        with torch.autocast(embedding.device.type, enabled=False):
+            return F.linear(embedding, self.weight if self.training else F.normalize(self.weight, dim=1))
+
+
+class ImageEmbedder(nn.Module):
+    """An image encoder with its projection: images to unit vectors. This is what ``model.pt`` holds.
+
+    Args:
+        image_encoder: gives :class:`ImageFeatures`.
+        image_head: projection of the pooled features.
+
+    Example::
+
+        from monai_mgca.networks import ImageEmbedder, ProjectionHead, create_image_encoder
+        encoder = create_image_encoder("resnet_compact")
+        embedder = ImageEmbedder(encoder, ProjectionHead(encoder.out_channels)).eval()
+        print(embedder(torch.rand(2, 1, 64, 64)).shape)
+    """
+
+    def __init__(self, image_encoder: nn.Module, image_head: nn.Module) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.image_head = image_head
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, in_channels, H, W[, D]) images -> (B, D) unit vectors."""
+        embedding: torch.Tensor = self.image_head(self.image_encoder(image).pooled)
+        return embedding
+
+
+class MGCA(nn.Module):
+    """Multi-Granularity Cross-modal Alignment: both towers, their projections, the matchers and the prototypes.
+
+    Wang et al. "Multi-Granularity Cross-modal Alignment for Generalized Medical Visual Representation Learning",
+    NeurIPS 2022, https://arxiv.org/abs/2210.06044.
+
+    Args:
+        image_encoder: :class:`ViTImageEncoder`, :class:`ResNetImageEncoder` or alike.
+        report_encoder: :class:`ReportEncoder` or alike.
+        embed_dim: D, size of all embeddings.
+        hidden_dim: hidden size of the projections.
+        num_prototypes: K.
+        matcher: how a token finds its context in the other modality: "similarity" has no parameters, "learned" is
+            cross-attention with learned maps.
+        matcher_heads: heads of the learned matcher.
+        temperature: of the similarity matcher; the paper's tau2.
+        pool_report: "cls" takes the report's state at [CLS], "mean" the mean of its pieces, which sentence encoders
+            were trained for.
+        mask_padding: keep padding out of the statistics of the word projection and at zero. The official code does
+            not (False).
+        normalize_image_context: give the image tokens' contexts unit length, as those of the words. The official code
+            does not with a ViT (False).
+
+    Raises:
+        ValueError: for an unknown ``matcher`` or ``pool_report``, with the nearest known one; in training for a batch
+            of one pair, which has no batch statistics and no negatives.
+
+    Example::
+
+        from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder
+        sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+        network = MGCA(create_image_encoder("resnet_compact"), ReportEncoder({"vocab_size": 50, **sizes}))
+        ids = torch.tensor([[2, 7, 8, 3], [2, 9, 3, 0]])
+        words = torch.tensor([[-1, 0, 1, -1], [-1, 0, -1, -1]])
+        output = network(torch.rand(2, 1, 64, 64), ids, (ids > 0).long(), words)
+    """
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        report_encoder: nn.Module,
+        embed_dim: int = 128,
+        hidden_dim: int = 2048,
+        num_prototypes: int = 500,
+        matcher: str = "similarity",
+        matcher_heads: int = 1,
+        temperature: float = 0.1,
+        pool_report: str = "cls",
+        mask_padding: bool = True,
+        normalize_image_context: bool = True,
+    ) -> None:
+        super().__init__()
+        self.image_encoder, self.report_encoder = image_encoder, report_encoder
+        self.image_head = ProjectionHead(image_encoder.out_channels, hidden_dim, embed_dim)
+        self.image_token_head = ProjectionHead(image_encoder.token_channels, hidden_dim, embed_dim)
+        self.report_head = ProjectionHead(report_encoder.out_channels, hidden_dim, embed_dim)
+        self.word_head = ProjectionHead(report_encoder.out_channels, hidden_dim, embed_dim)
+        self.prototypes = Prototypes(embed_dim, num_prototypes)
+        if look_up_option(matcher, ("similarity", "learned")) == "learned":
+            self.word_matcher = AttentionMatcher(embed_dim, matcher_heads)
+            self.image_matcher = AttentionMatcher(embed_dim, matcher_heads)
+        self.matcher = matcher
+        self.temperature = temperature
+        self.pool_report = look_up_option(pool_report, ("cls", "mean"))
+        self.mask_padding = mask_padding
+        self.normalize_image_context = normalize_image_context
+
+    def image_embedder(self) -> ImageEmbedder:
+        """The image encoder and its projection as one network that shares their weights."""
+        return ImageEmbedder(self.image_encoder, self.image_head)
+
+    def encode_image(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            image: (B, in_channels, H, W[, D]).
+
+        Returns:
+            "image_embedding" (B, D), "image_tokens" (B, P, D) and "image_weights" (B, P).
+        """
+        features: ImageFeatures = self.image_encoder(image)
+        count = features.tokens.shape[1]
+        if features.attention is None:
+            weights = torch.full((len(image), count), 1 / count, device=image.device)
+        else:
+            weights = attention_to_weights(features.attention)
+        return {
+            Keys.IMAGE_EMBEDDING: self.image_head(features.pooled),
+            Keys.IMAGE_TOKENS: self.image_token_head(features.tokens),
+            Keys.IMAGE_WEIGHTS: weights,
+        }
+
+    def encode_report(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        word_ids: torch.Tensor,
+        report_states: torch.Tensor | None = None,
+        report_attention: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            input_ids: (B, L) int64.
+            attention_mask: (B, L), 1 on tokens, 0 on padding.
+            word_ids: (B, L) int64, the word of each token, -1 where there is none.
+            report_states: (B, L, C) what a frozen report encoder gave before; it is then not called.
+            report_attention: (B, L), the same.
+
+        Returns:
+            "report_embedding" (B, D), "word_tokens" (B, W, D), "word_weights" (B, W) and "word_mask" (B, W) bool,
+            where W = L - 1.
+        """
+        if report_states is None or report_attention is None:
+            report_states, report_attention = self.report_encoder(input_ids, attention_mask)
+        states = report_states.to(torch.promote_types(report_states.dtype, torch.float32))
+        if self.pool_report == "cls":
+            pooled = states[:, 0]
+        else:
+            share = attention_mask.to(states.dtype)
+            pooled = torch.einsum("bl,blc->bc", share / share.sum(1, keepdim=True).clamp_min(1), states)
+        # [CLS] is no word, so there are at most L - 1
+        words, attention, mask = aggregate_words(states, report_attention, word_ids, input_ids.shape[1] - 1)
+        tokens = self.word_head(words, mask if self.mask_padding else None)
+        return {
+            Keys.REPORT_EMBEDDING: self.report_head(pooled),
+            Keys.WORD_TOKENS: tokens * mask[:, :, None] if self.mask_padding else tokens,
+            Keys.WORD_WEIGHTS: attention_to_weights(attention),
+            Keys.WORD_MASK: mask,
+        }
+
+    def _match(self, image_tokens: torch.Tensor, word_tokens: torch.Tensor, word_mask: torch.Tensor) -> dict:
+        normalize = self.normalize_image_context
+        if self.matcher == "learned":
+            word_context = self.word_matcher(word_tokens, image_tokens)
+            image_context = self.image_matcher(image_tokens, word_tokens, word_mask, normalize)
+        else:
+            word_context = soft_match(word_tokens, image_tokens, self.temperature)
+            image_context = soft_match(image_tokens, word_tokens, self.temperature, word_mask, normalize)
+        return {Keys.WORD_CONTEXT: word_context, Keys.IMAGE_CONTEXT: image_context}
+
+    def forward(
+        self,
+        image: torch.Tensor,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        word_ids: torch.Tensor,
+        report_states: torch.Tensor | None = None,
+        report_attention: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Arguments as those of :meth:`encode_image` and :meth:`encode_report`.
+
+        Returns:
+            All that :class:`monai_mgca.losses.MGCALoss` needs, keyed by :class:`monai_mgca.utils.MGCAKeys`.
+        """
+        if self.training:
+            if len(image) < 2:
+                raise ValueError("MGCA trains on batches of at least 2 pairs: a single one has nothing to differ from.")
+            self.prototypes.normalize_()
+        output = self.encode_image(image)
+        output |= self.encode_report(input_ids, attention_mask, word_ids, report_states, report_attention)
+        output |= self._match(output[Keys.IMAGE_TOKENS], output[Keys.WORD_TOKENS], output[Keys.WORD_MASK])
+        output[Keys.IMAGE_SCORES] = self.prototypes(output[Keys.IMAGE_EMBEDDING])
+        output[Keys.REPORT_SCORES] = self.prototypes(output[Keys.REPORT_EMBEDDING])
+        return output

@@ -1,0 +1,100 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+__all__ = ["MaskedBatchNorm", "ProjectionHead"]
+
+
+class MaskedBatchNorm(nn.BatchNorm1d):
+    """Batch normalization over rows of which some are padding: those do not enter the statistics.
+
+    Args:
+        num_features: C.
+        affine: learn a scale and a shift.
+    """
+
+    def __init__(self, num_features: int, affine: bool = True) -> None:
+        super().__init__(num_features, affine=affine)
+
+    def forward(self, input: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        Args:
+            input: (R, C).
+            mask: (R,) bool, True on rows that are not padding; all if None.
+
+        Returns:
+            (R, C); rows of padding are normalized with the others' statistics.
+        """
+        if mask is None or not self.training:
+            return super().forward(input)
+        with torch.autocast(input.device.type, enabled=False):
+            rows = input.to(torch.promote_types(input.dtype, torch.float32))
+            share = mask.to(rows.dtype)
+            count = share.sum().clamp_min(1)
+            share = share / count
+            mean = share @ rows
+            variance = share @ (rows - mean).square()
+            with torch.no_grad():
+                self.num_batches_tracked.add_(1)
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+                unbiased = variance * count / (count - 1).clamp_min(1)
+                self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+            output = (rows - mean) * torch.rsqrt(variance + self.eps)
+            return output * self.weight + self.bias if self.affine else output
+
+
+class ProjectionHead(nn.Module):
+    """Maps an encoder's features to unit vectors: linear, batch norm, ReLU, linear, batch norm without affine.
+
+    One class serves global features and tokens: a 1x1 convolution over tokens is a linear map of each.
+
+    Args:
+        in_channels: C, channels of the features.
+        hidden_dim: channels between the two linear maps.
+        embed_dim: D, size of the embedding.
+
+    Example::
+
+        head = ProjectionHead(768)
+        print(head(torch.randn(4, 768)).shape, head(torch.randn(4, 196, 768)).shape)
+    """
+
+    def __init__(self, in_channels: int, hidden_dim: int = 2048, embed_dim: int = 128) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(in_channels, hidden_dim)
+        self.norm1 = MaskedBatchNorm(hidden_dim)
+        self.linear2 = nn.Linear(hidden_dim, embed_dim)
+        self.norm2 = MaskedBatchNorm(embed_dim, affine=False)
+
+    def project(self, features: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """The embedding before it is scaled to unit length; arguments as those of :meth:`forward`."""
+        rows = features.flatten(0, -2)
+        flat = None if mask is None else mask.flatten()
+        rows = self.norm1(self.linear1(rows), flat).relu()
+        rows = self.norm2(self.linear2(rows), flat)
+        return rows.unflatten(0, features.shape[:-1]) if features.ndim > 2 else rows
+
+    def forward(self, features: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        Args:
+            features: (B, C), or (B, N, C) for tokens.
+            mask: (B, N) bool for tokens, True where there is one; padding does not enter the batch statistics.
+
+        Returns:
+            (B, D) or (B, N, D) unit vectors in float32 at least.
+        """
+        rows = self.project(features, mask)
+        return F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
