@@ -1,0 +1,68 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.engines import PrepareBatch
+from monai.utils import CommonKeys
+
+__all__ = ["PrepareBatchReport"]
+
+REQUIRED = ("input_ids", "attention_mask", "word_ids")
+CACHED = ("report_states", "report_attention")
+
+
+class PrepareBatchReport(PrepareBatch):
+    """Hands images and tokenized reports to :class:`monai_mgca.networks.MGCA` in MONAI's engines.
+
+    The token ids are the target too: the loss does not need one, but retrieval must know which reports are the same.
+    States of a frozen report encoder that :class:`monai_mgca.transforms.EncodeReportd` made go along where a batch
+    has them.
+
+    Example::
+
+        trainer = SupervisedTrainer(..., prepare_batch=PrepareBatchReport(), loss_function=MGCALoss(), decollate=False)
+    """
+
+    def __call__(
+        self,
+        batchdata: dict[str, Any],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple, dict[str, torch.Tensor]]:
+        """
+        Args:
+            batchdata: "image", "input_ids", "attention_mask", "word_ids" and perhaps "report_states",
+                "report_attention".
+            device: to move the tensors to.
+            non_blocking: as in ``torch.Tensor.to``.
+            kwargs: further arguments of ``torch.Tensor.to``.
+
+        Raises:
+            ValueError: when a key is missing in the batch.
+        """
+        missing = [key for key in (CommonKeys.IMAGE, *REQUIRED) if key not in batchdata]
+        if missing:
+            raise ValueError(f"The batch lacks {missing}: LoadRadiographd and TokenizeReportd make them.")
+
+        def move(key: str) -> torch.Tensor:
+            return torch.as_tensor(batchdata[key]).to(device=device, non_blocking=non_blocking)
+
+        image = torch.as_tensor(batchdata[CommonKeys.IMAGE])
+        # the networks have no use for the metadata, which would slow every operation down
+        image = image.as_tensor() if hasattr(image, "as_tensor") else image
+        image = image.to(device=device, non_blocking=non_blocking, **kwargs)
+        reports = {key: move(key) for key in (*REQUIRED, *CACHED) if key in batchdata}
+        return image, reports["input_ids"], (), reports

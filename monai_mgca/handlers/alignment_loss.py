@@ -1,0 +1,99 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from ignite.exceptions import NotComputableError
+from ignite.metrics import Metric
+from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
+from monai.utils import CommonKeys
+
+from monai_mgca.losses.mgca import MGCALoss
+
+__all__ = ["AlignmentLossHandler", "loss_terms"]
+
+
+class AlignmentLossHandler(Metric):
+    """The loss and its terms, averaged over the samples of a validation set.
+
+    The metric's own value is the total; the terms stand beside it in ``engine.state.metrics``.
+
+    Args:
+        loss: the loss of the training.
+        prefix: put before the names of the terms.
+
+    Example::
+
+        SupervisedEvaluator(..., additional_metrics={"val_loss": AlignmentLossHandler(MGCALoss())}, decollate=False)
+    """
+
+    required_output_keys = None
+
+    def __init__(self, loss: MGCALoss, prefix: str = "val_") -> None:
+        self.loss = loss
+        self.prefix = prefix
+        self._engine: Any = None
+        super().__init__()
+
+    def attach(self, engine: Any, name: str, *args: Any, **kwargs: Any) -> None:
+        """Attach to the evaluator; the loss is stored under ``name``."""
+        self._engine = engine
+        super().attach(engine, name, *args, **kwargs)
+
+    @reinit__is_reduced
+    def reset(self) -> None:
+        """Start a new epoch."""
+        self._sum = torch.zeros(())
+        self._count = 0
+
+    @reinit__is_reduced
+    def update(self, output: Mapping[str, Any]) -> None:
+        """Add a batch; ``output`` is that of MONAI's evaluator."""
+        pred = output[CommonKeys.PRED]
+        with torch.no_grad():
+            total = self.loss(pred)
+            self._names = ("loss", *self.loss.terms)
+            values = torch.stack([total, *self.loss.terms.values()]).float()
+        size = len(output[CommonKeys.IMAGE])
+        self._sum = self._sum.to(values.device) + size * values
+        self._count += size
+
+    @sync_all_reduce("_sum", "_count")
+    def compute(self) -> float:
+        """The mean loss; the terms' means go into the engine's state."""
+        if self._count == 0:
+            raise NotComputableError("AlignmentLossHandler has seen no batch.")
+        total, *terms = (self._sum / self._count).tolist()
+        named = {f"{self.prefix}{name}_loss": value for name, value in zip(self._names[1:], terms, strict=True)}
+        self._engine.state.metrics.update(named)
+        return float(total)
+
+
+def loss_terms(loss: MGCALoss) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """An output transform for MONAI's ``TensorBoardStatsHandler`` and the like: the loss with its terms by name.
+
+    Args:
+        loss: the loss of the trainer, whose last terms are told.
+
+    Example::
+
+        TensorBoardStatsHandler(log_dir="eval", output_transform=loss_terms(loss))
+    """
+
+    def transform(output: Mapping[str, Any]) -> dict[str, Any]:
+        named = {f"{name}_loss": value for name, value in loss.terms.items()}
+        return {"loss": output[CommonKeys.LOSS], **named}
+
+    return transform

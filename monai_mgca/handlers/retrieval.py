@@ -1,0 +1,72 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.handlers import IgniteMetricHandler
+from monai.metrics import EmbeddingCollapseMetric
+from monai.utils import CommonKeys
+
+from monai_mgca.metrics.retrieval import RetrievalMetric
+from monai_mgca.utils.enums import MGCAKeys
+
+__all__ = ["RetrievalHandler"]
+
+
+class RetrievalHandler(IgniteMetricHandler):
+    """Retrieval figures and collapse indicators of the embeddings of a validation set.
+
+    The metric's own value is the mean recall; all figures of :class:`monai_mgca.metrics.RetrievalMetric` and the
+    effective-rank scores of MONAI's ``EmbeddingCollapseMetric`` (0 spread over all dimensions, 1 collapsed) stand
+    beside it in ``engine.state.metrics``.
+
+    Args:
+        ks: the ranks at which recall is measured.
+        prefix: put before the names of the figures.
+
+    Example::
+
+        evaluator = SupervisedEvaluator(..., key_val_metric={"val_mean_recall": RetrievalHandler()}, decollate=False)
+    """
+
+    def __init__(self, ks: Sequence[int] = (1, 5, 10), prefix: str = "val_") -> None:
+        super().__init__(metric_fn=RetrievalMetric(ks), save_details=False)
+        self.prefix = prefix
+        self.collapse = EmbeddingCollapseMetric(include_indicators=["effective_rank"])
+
+    def update(self, output: dict[str, Any]) -> None:
+        """
+        Args:
+            output: of MONAI's evaluator: "pred" as :class:`monai_mgca.networks.MGCA` returns it, and in "label" the
+                reports' token ids (B, L), where :class:`monai_mgca.engines.PrepareBatchReport` puts them.
+        """
+        pred = output[CommonKeys.PRED]
+        self.metric_fn(
+            pred[MGCAKeys.IMAGE_EMBEDDING].float(),
+            pred[MGCAKeys.REPORT_EMBEDDING].float(),
+            report_tokens=output[CommonKeys.LABEL],
+        )
+
+    def compute(self) -> float:
+        figures: dict[str, float] = self.metric_fn.aggregate()
+        images, reports, _ = self.metric_fn.get_buffer()
+        for name, embeddings in (("image", images), ("report", reports)):
+            if len(embeddings) > 1:
+                score = self.collapse(embeddings)["effective_rank_score"]
+                figures[f"{name}_collapse"] = float(torch.as_tensor(score))
+        key = figures.pop("mean_recall")
+        if self._engine is not None:
+            self._engine.state.metrics.update({self.prefix + name: value for name, value in figures.items()})
+        return key

@@ -1,0 +1,111 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.metrics import CumulativeIterationMetric
+
+__all__ = ["RetrievalMetric", "compute_retrieval"]
+
+
+class RetrievalMetric(CumulativeIterationMetric):
+    """Recall@k and median rank of image-to-report and report-to-image retrieval over a whole set.
+
+    Reports that are the same are one answer: an image finds its report when it finds any with the same tokens, and a
+    report is asked for once for each image that has it. The rank of the right answer is one more than the number of
+    wrong pairs that score higher, so that ties and duplicates neither help nor hurt.
+
+    Args:
+        ks: the ranks at which recall is measured.
+
+    Example::
+
+        metric = RetrievalMetric()
+        unit = torch.nn.functional.normalize(torch.randn(50, 16), dim=-1)
+        metric(unit, unit, report_tokens=torch.arange(50)[:, None])
+        print(metric.aggregate()["image_to_report_recall@1"])
+    """
+
+    def __init__(self, ks: Sequence[int] = (1, 5, 10)) -> None:
+        super().__init__()
+        self.ks = tuple(ks)
+
+    def _compute_tensor(
+        self, y_pred: torch.Tensor, y: torch.Tensor | None = None, report_tokens: torch.Tensor | None = None
+    ) -> list[torch.Tensor]:
+        """
+        Args:
+            y_pred: (B, D) image embeddings, unit vectors.
+            y: (B, D) report embeddings, unit vectors; row i belongs to row i of ``y_pred``.
+            report_tokens: (B, L) token ids of the reports, by which duplicates are known.
+
+        Raises:
+            ValueError: when the embeddings are not of one shape (B, D), or ``report_tokens`` is missing.
+        """
+        if y is None or y_pred.ndim != 2 or y_pred.shape != y.shape:
+            got = None if y is None else tuple(y.shape)
+            raise ValueError(f"image and report embeddings must both be (B, D), got {tuple(y_pred.shape)}, {got}.")
+        if report_tokens is None:
+            raise ValueError("report_tokens (B, L) are needed to know which reports are the same.")
+        return [y_pred, y, report_tokens]
+
+    def aggregate(self) -> dict[str, float]:
+        """
+        Returns:
+            "image_to_report_recall@k" and "report_to_image_recall@k" for each k, "image_to_report_median_rank" and
+            "report_to_image_median_rank", and "mean_recall", the mean of all recalls.
+        """
+        buffer = self.get_buffer()
+        if buffer is None:
+            raise ValueError("The metric has seen no data: call it before aggregate().")
+        return compute_retrieval(*buffer, ks=self.ks)
+
+
+def compute_retrieval(
+    image: torch.Tensor, report: torch.Tensor, report_tokens: torch.Tensor, ks: Sequence[int] = (1, 5, 10)
+) -> dict[str, float]:
+    """The figures of :class:`RetrievalMetric` for a whole set.
+
+    Args:
+        image: (N, D) unit vectors.
+        report: (N, D) unit vectors.
+        report_tokens: (N, L) token ids of the reports.
+        ks: the ranks at which recall is measured.
+
+    Example::
+
+        unit = torch.nn.functional.normalize(torch.randn(50, 16), dim=-1)
+        print(compute_retrieval(unit, unit, torch.arange(50)[:, None]))
+    """
+    group = torch.unique(report_tokens, dim=0, return_inverse=True)[1]
+    result: dict[str, Any] = {}
+    for name, query, key in (("image_to_report", image, report), ("report_to_image", report, image)):
+        ranks = _ranks(query, key, group)
+        result |= {f"{name}_recall@{k}": (ranks <= k).float().mean().item() for k in ks}
+        result[f"{name}_median_rank"] = ranks.float().quantile(0.5).item()
+    recalls = [value for name, value in result.items() if "recall" in name]
+    result["mean_recall"] = sum(recalls) / len(recalls)
+    return result
+
+
+def _ranks(query: torch.Tensor, key: torch.Tensor, group: torch.Tensor, chunk: int = 1024) -> torch.Tensor:
+    """The rank of the best right answer of each query, a chunk of queries at a time: N x N does not fit for large N."""
+    ranks = []
+    for rows, rows_group in zip(query.split(chunk), group.split(chunk), strict=True):
+        scores = rows @ key.T
+        right = rows_group[:, None] == group
+        best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
+        ranks.append(((scores > best) & ~right).sum(1) + 1)
+    return torch.cat(ranks)
