@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -126,4 +126,8 @@ def draw_findings(rng: np.random.Generator) -> tuple[Finding, ...]:
         return ()
     count = 2 if rng.random() < _PAIR_SHARE else 1
     kinds = rng.choice(len(CLASSES), size=count, replace=False, p=_SINGLE_SHARE)
-    return tuple(_draw_finding(CLASSES[int(kind)], rng) for kind in sorted(kinds))
+    findings = [_draw_finding(CLASSES[int(kind)], rng) for kind in sorted(kinds)]
+    if count == 2 and findings[0].side == findings[1].side != "" and findings[1].kind != "device":
+        other = SIDES[1 - SIDES.index(findings[0].side)]  # or one would hide the other
+        findings[1] = replace(findings[1], side=other)
+    return tuple(findings)

@@ -60,7 +60,9 @@ def _draw_opacity(chest: Chest, finding: Finding, rng: np.random.Generator) -> n
     c, lung = chest.canvas, chest.lung[finding.side]
     x, y = _place(chest, finding, rng)
     radius = {"small": 0.05, "moderate": 0.08, "large": 0.115}[finding.size] * rng.uniform(0.9, 1.1)
-    count, blob, height = {"patchy": (9, 0.3, 0.15), "confluent": (14, 0.55, 0.23), "hazy": (8, 0.75, 0.10)}[finding.form]
+    count, blob, height = {"patchy": (9, 0.3, 0.15), "confluent": (14, 0.55, 0.23), "hazy": (8, 0.75, 0.10)}[
+        finding.form
+    ]
     centers = rng.normal(0, 0.55 * radius, size=(count, 2)) + (x, y)
     layer = np.zeros_like(lung)
     for cx, cy in centers:

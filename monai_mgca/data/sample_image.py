@@ -11,7 +11,7 @@
 
 """Draw a frontal chest radiograph: the normal anatomy as layers of density, and the exposure of their sum.
 
-Positions are those of the body: x from -0.5 (the patient's right, on the left of the image) to 0.5, y from 0 (top) to 1.
+Positions are those of the body: x from -0.5 (the patient's right, on the image's left) to 0.5, y from 0 (top) to 1.
 So a study looks the same at every image size but for its noise.
 """
 
@@ -129,15 +129,37 @@ class Chest:
         r, a = 0.31 * total, 0.69 * total  # reach to the right and, at the apex, to the left of the midline
         top, low = 0.38, max(self.dome["left"], self.dome["right"]) + 0.04
         y = [top + share * (low - top) for share in (0.0, 0.16, 0.42, 0.7, 0.85, 1.0)]
-        left = [(0.06, y[0]), (0.35 * a + 0.02, y[1]), (0.76 * a, y[2]), (0.97 * a, y[3]), (0.98 * a, y[4]), (0.6 * a, y[5])]
-        right = [(0.0, y[5]), (-0.75 * r, y[5] - 0.01), (-0.99 * r, y[3]), (-0.9 * r, y[2]), (-0.06, y[1]), (-0.05, y[0])]
+        left = [
+            (0.06, y[0]),
+            (0.35 * a + 0.02, y[1]),
+            (0.76 * a, y[2]),
+            (0.97 * a, y[3]),
+            (0.98 * a, y[4]),
+            (0.6 * a, y[5]),
+        ]
+        right = [
+            (0.0, y[5]),
+            (-0.75 * r, y[5] - 0.01),
+            (-0.99 * r, y[3]),
+            (-0.9 * r, y[2]),
+            (-0.06, y[1]),
+            (-0.05, y[0]),
+        ]
         return curve(left + right)
 
     def _mediastinum_outline(self, anatomy: Anatomy) -> np.ndarray:
         knob = 0.115 if anatomy.aorta else 0.082
         left = [(0.06, 0.0), (0.05, 0.12), (0.055, 0.22), (knob, 0.27), (knob + 0.003, 0.31), (0.068, 0.35)]
         left += [(0.083, 0.4), (0.1, 0.47), (0.13, 0.82)]
-        right = [(-0.08, 0.82), (-0.075, 0.5), (-0.066, 0.42), (-0.068, 0.3), (-0.055, 0.18), (-0.05, 0.1), (-0.06, 0.0)]
+        right = [
+            (-0.08, 0.82),
+            (-0.075, 0.5),
+            (-0.066, 0.42),
+            (-0.068, 0.3),
+            (-0.055, 0.18),
+            (-0.05, 0.1),
+            (-0.06, 0.0),
+        ]
         return curve(left + right)
 
     def _draw_soft_tissue(self, anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
@@ -153,7 +175,9 @@ class Chest:
         density = (0.40 + np.maximum(belly, middle)) * body
         density -= 0.27 * c.blur(lungs, 0.004) * (0.86 + 0.2 * (1 - c.y))
         density += 0.05 * body * np.exp(-((np.abs(c.x) - 0.3) ** 2 + (c.y - 0.15) ** 2) / 0.008)  # shoulders
-        windpipe = curve([(-0.019, -0.05), (0.021, -0.05), (0.02, 0.34), (0.055, 0.42), (0.0, 0.37), (-0.045, 0.42), (-0.02, 0.34)])
+        windpipe = curve(
+            [(-0.019, -0.05), (0.021, -0.05), (0.02, 0.34), (0.055, 0.42), (0.0, 0.37), (-0.045, 0.42), (-0.02, 0.34)]
+        )
         density -= 0.17 * c.blur(c.fill(windpipe), 0.006)
         if rng.random() < 0.7:  # gas in the stomach
             x, y = rng.uniform(0.14, 0.24), self.dome["left"] + rng.uniform(0.065, 0.09)
@@ -181,13 +205,15 @@ class Chest:
         ribs = 0.072 * _rib(behind, 0.2) * (t > 0.1)
         ribs += 0.055 * _rib(before, 0.19) * np.clip((t - 0.42) * 8, 0, 1)
         bones = spine + ribs * cage
-        for side, sign in SIGN.items():
+        for sign in SIGN.values():
             medial, lateral = sign * 0.035, sign * (w + 0.01)
             path = curve([(medial, 0.2), (sign * 0.13, 0.175), (sign * 0.27, 0.15), (lateral, 0.105)], closed=False)
             clavicle = c.lines(path[None], 0.034)
             marrow = c.lines(path[None], 0.018)
             bones += c.blur(0.13 * clavicle - 0.05 * marrow, 0.002)
-            blade = curve([(sign * (w - 0.04), 0.19), (sign * (w - 0.055), 0.3), (sign * (w - 0.025), 0.47)], closed=False)
+            blade = curve(
+                [(sign * (w - 0.04), 0.19), (sign * (w - 0.055), 0.3), (sign * (w - 0.025), 0.47)], closed=False
+            )
             bones += 0.045 * c.blur(c.lines(blade[None], 0.02), 0.005)
             head = np.hypot(c.x - sign * (w + 0.075), c.y - 0.17)
             bones += 0.09 * _inside(head - 0.06, 0.004)
