@@ -1,0 +1,142 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+from monai.utils import ImageMetaKey
+
+from monai_mgca.utils import DataError
+
+__all__ = ["CleanReport", "CleanReportD", "CleanReportDict", "CleanReportd"]
+
+# A report with fewer words says too little to be aligned with anything (the paper's rule).
+MIN_WORDS = 3
+
+# "___" and "[** ... **]" (MIMIC), "XXXX" (Open-i).
+DEIDENTIFICATION = re.compile(r"_{2,}|\[\*\*.*?\*\*\]|\bX{3,}\b", re.DOTALL)
+# "1." or "2)", alone or in a row, where a sentence begins; never the "2." of "2.5 cm".
+LIST_NUMBERS = re.compile(r"(^|[.!?:;\n])\s*(?:[0-9]{1,2}[.)](?![0-9])\s*)+")
+# A full stop ends a sentence before a space, the end, or a capital that lacks its space ("edema.No effusion").
+SENTENCE_END = re.compile(r"[.!?]+(?=\s|$|[A-Z][a-z])")
+# "2.5", "v1.2" and ".5" are one word.
+WORD = re.compile(r"[^\W_]+(?:(?<=[0-9])\.[0-9]+)*|(?<!\w)\.[0-9]+")
+
+
+class CleanReport(Transform):
+    """Cut a radiology report into clean, lower-case sentences of ASCII words.
+
+    Numbers of lists ("1."), de-identification marks ("___", "XXXX", "[** ... **]") and punctuation go, accents are
+    folded ("opacité" gives "opacite"), letters without an ASCII form are dropped, and decimals stay whole ("2.5 cm").
+    A report with fewer than 3 words in all gives no sentence: it is to be dropped.
+
+    Args:
+        official: clean exactly as the official MGCA code does, for its published weights. It cuts at every full stop
+            and takes "2." for the number of a list ("2.5 cm" becomes "5 cm"), drops sentences of one word, keeps
+            "___" and "XXXX" as words, and drops accented letters.
+
+    Raises:
+        TypeError: when called with anything but a ``str``; the message names the type only.
+
+    Example::
+
+        from monai_mgca.transforms import CleanReport
+
+        print(CleanReport()("1. A 2.5 cm nodule, previously ___.\\n2. No pleural effusion."))
+        # ['a 2.5 cm nodule previously', 'no pleural effusion']
+    """
+
+    def __init__(self, official: bool = False) -> None:
+        self.official = official
+
+    def __call__(self, text: str) -> list[str]:
+        """
+        Args:
+            text: the report: impression + " " + findings.
+
+        Returns:
+            The sentences, words joined by one space; an empty list where the report is to be dropped.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"a report must be a str, got {type(text).__name__}.")
+        sentences = _official_sentences(text) if self.official else _sentences(text)
+        if sum(len(words) for words in sentences) < MIN_WORDS:
+            return []
+        return [" ".join(words) for words in sentences]
+
+
+def _ascii(words: list[str]) -> list[str]:
+    """Drop the characters outside ASCII, and the words that consisted of them."""
+    stripped = (word.encode("ascii", "ignore").decode("ascii") for word in words)
+    return [word for word in stripped if word]
+
+
+def _sentences(text: str) -> list[list[str]]:
+    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    text = LIST_NUMBERS.sub(r"\1 ", DEIDENTIFICATION.sub(" ", text))
+    sentences = (_ascii(WORD.findall(part.lower())) for part in SENTENCE_END.split(text))
+    return [words for words in sentences if words]
+
+
+def _official_sentences(text: str) -> list[list[str]]:
+    parts = (part for chunk in re.split(r"[0-9]+\.", text) for part in chunk.split("."))
+    # One word is one word before the non-ASCII characters go: the order matters.
+    sentences = (_ascii(words) for words in (re.findall(r"\w+", part.lower()) for part in parts) if len(words) > 1)
+    return [words for words in sentences if words]
+
+
+class CleanReportd(MapTransform):
+    """Dictionary-based version of :class:`CleanReport`: the list of sentences replaces the text under each key.
+
+    Args:
+        keys: keys of the report texts.
+        official: see :class:`CleanReport`.
+        allow_missing_keys: do not raise where a key is missing.
+
+    Raises:
+        DataError: when a report is no text, or has fewer than 3 words. The message names the key and the entry's
+            image file, never the text. (``Compose(log_stats=True)`` of MONAI would log the text itself: leave it off.)
+    """
+
+    def __init__(self, keys: KeysCollection, official: bool = False, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.clean = CleanReport(official)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            if not isinstance(d[key], str):
+                raise DataError(f"the report '{key}'{_of_image(d)} must be a str, got {type(d[key]).__name__}.")
+            sentences = self.clean(d[key])
+            if not sentences:
+                raise DataError(
+                    f"the report '{key}'{_of_image(d)} has fewer than {MIN_WORDS} words after cleaning: "
+                    "remove the entry from the datalist."
+                )
+            d[key] = sentences
+        return d
+
+
+def _of_image(data: Mapping[Hashable, Any]) -> str:
+    """Say which entry is meant by its image file, where that is known."""
+    image = data.get("image")
+    name = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(image, MetaTensor) else image
+    return f" of {name}" if isinstance(name, str) or hasattr(name, "__fspath__") else ""
+
+
+CleanReportD = CleanReportDict = CleanReportd
