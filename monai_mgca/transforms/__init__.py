@@ -11,6 +11,19 @@
 
 from __future__ import annotations
 
+from .radiograph import LoadRadiograph, LoadRadiographd, LoadRadiographD, LoadRadiographDict
+from .readers import RadiographDicomReader, RadiographNiftiReader
 from .report import CleanReport, CleanReportd, CleanReportD, CleanReportDict
 
-__all__ = ["CleanReport", "CleanReportD", "CleanReportDict", "CleanReportd"]
+__all__ = [
+    "CleanReport",
+    "CleanReportD",
+    "CleanReportDict",
+    "CleanReportd",
+    "LoadRadiograph",
+    "LoadRadiographD",
+    "LoadRadiographDict",
+    "LoadRadiographd",
+    "RadiographDicomReader",
+    "RadiographNiftiReader",
+]
