@@ -1,0 +1,30 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from .datalist import load_datalist, read_datalist, write_datalist
+from .dataset import CachedOnDiskDataset, check_batch_size, make_dataset
+from .sections import join_report, report_from_text, split_sections
+from .split import split_by_patient
+
+__all__ = [
+    "CachedOnDiskDataset",
+    "check_batch_size",
+    "join_report",
+    "load_datalist",
+    "make_dataset",
+    "read_datalist",
+    "report_from_text",
+    "split_by_patient",
+    "split_sections",
+    "write_datalist",
+]

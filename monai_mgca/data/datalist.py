@@ -1,0 +1,222 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from monai.utils import optional_import
+
+import monai_mgca
+from monai_mgca.utils import DataError
+
+tqdm, has_tqdm = optional_import("tqdm", name="tqdm")
+
+__all__ = [
+    "SECTIONS",
+    "content_hash",
+    "file_problem",
+    "list_problems",
+    "load_datalist",
+    "progress_bar",
+    "read_datalist",
+    "resolve_path",
+    "write_datalist",
+]
+
+SECTIONS = ("training", "validation", "test")
+
+
+def progress_bar(items: Iterable, description: str, total: int | None = None) -> Iterable:
+    """Iterate with a tqdm progress bar, which appears only when the work takes more than two seconds."""
+    return tqdm(items, desc=description, total=total, delay=2) if has_tqdm else items
+
+
+def list_problems(title: str, problems: Sequence[tuple[str, str]], mend: str, limit: int = 20) -> str:
+    """Write (file, reason) pairs as a message: the first `limit` of them and the number of the rest."""
+    lines = [f"{title}:", *(f"  {file}: {reason}" for file, reason in problems[:limit])]
+    if len(problems) > limit:
+        lines.append(f"  ... and {len(problems) - limit} more")
+    return "\n".join([*lines, mend])
+
+
+def content_hash(entries_by_split: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """The sha256 of the entries' canonical JSON, so that two datalists with the same content have the same hash."""
+    text = json.dumps(entries_by_split, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def write_datalist(
+    path: str | os.PathLike,
+    entries_by_split: Mapping[str, Sequence[Mapping[str, Any]]],
+    name: str,
+    source: str,
+    dropped: Mapping[str, int],
+    **extra: Any,
+) -> dict[str, Any]:
+    """Write a datalist JSON; the file appears whole or not at all.
+
+    Args:
+        path: the JSON file to write; its folder is made if need be.
+        entries_by_split: "training", "validation" and "test" (those there are) to lists of entries. An entry has
+            "id", "image" (relative to the dataset folder), "report", "patient", and extras.
+        name: the data set's name.
+        source: what the entries were made from, for people who find the file later.
+        dropped: reason to number of items that were left out.
+        extra: further top-level fields, such as `classes=["edema", "effusion"]`.
+
+    Returns:
+        What was written: the header fields, then the entries by split.
+
+    Raises:
+        DataError: when a split has another name.
+
+    Example::
+
+        entry = {"id": "1", "image": "images/1.png", "report": "Clear lungs. No effusion.", "patient": "1"}
+        write_datalist("dataset.json", {"training": [entry]}, name="mine", source="by hand", dropped={})
+    """
+    unknown = sorted(set(entries_by_split) - set(SECTIONS))
+    if unknown:
+        raise DataError(f"unknown split {', '.join(unknown)}: a datalist has {', '.join(SECTIONS)}.")
+    document = {
+        "name": name,
+        "source": source,
+        "monai_mgca": monai_mgca.__version__,
+        "hash": content_hash(entries_by_split),
+        "counts": {split: len(entries) for split, entries in entries_by_split.items()},
+        "dropped": dict(dropped),
+        **extra,
+        **{split: list(entries_by_split[split]) for split in SECTIONS if split in entries_by_split},
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return document
+
+
+def read_datalist(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a datalist JSON.
+
+    Raises:
+        DataError: when there is no such file (naming the nearest one), or it is not a datalist.
+    """
+    path = Path(path)
+    if not path.is_file():
+        folder = path.parent
+        names = [p.name for p in folder.iterdir() if p.is_file()] if folder.is_dir() else []
+        near = get_close_matches(path.name, names, n=1, cutoff=0.5)
+        hint = f" Did you mean {folder / near[0]}?" if near else ""
+        raise DataError(f"no such datalist: {path}.{hint} `python -m monai_mgca.data --help` tells how to make one.")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:  # says line and column, not the content
+        raise DataError(f"{path} is not JSON ({e}); make it anew with `python -m monai_mgca.data`.") from None
+    sections = [document.get(section, []) for section in SECTIONS] if isinstance(document, dict) else [None]
+    if not all(isinstance(s, list) and all(isinstance(entry, dict) for entry in s) for s in sections):
+        raise DataError(f"{path} is not a datalist: an object with lists of entries under {', '.join(SECTIONS)}.")
+    return document
+
+
+def find_dataset_dir(datalist: str | os.PathLike, dataset_dir: str | os.PathLike | None) -> str:
+    """The real path of the folder that the datalist's paths are relative to (default: the datalist's own)."""
+    folder = Path(datalist).parent if dataset_dir is None else Path(dataset_dir)
+    if not folder.is_dir():
+        raise DataError(f"the dataset folder does not exist: {folder}. Give the folder that holds the images.")
+    return os.path.realpath(folder)
+
+
+def resolve_path(base: str, path: str) -> str | None:
+    """The absolute path of `path` in the folder `base` (a real path); None when its real path lies outside."""
+    absolute = os.path.join(base, path)
+    real = os.path.realpath(absolute)
+    return absolute if real.startswith(base.rstrip(os.sep) + os.sep) else None
+
+
+def file_problem(base: str, path: Any) -> str | None:
+    """Why the file cannot be used without opening it: outside `base`, missing, empty; None when it can."""
+    if not isinstance(path, str) or not path:
+        return "no path"
+    try:
+        absolute = resolve_path(base, path)
+        if absolute is None:
+            return "lies outside the dataset folder"
+        if not os.path.isfile(absolute):
+            return "missing"
+        return None if os.path.getsize(absolute) else "zero bytes"
+    except (OSError, ValueError) as e:  # no permission, or a NUL in the path
+        return f"cannot be read ({type(e).__name__})"
+
+
+def load_datalist(
+    path: str | os.PathLike,
+    section: str,
+    dataset_dir: str | os.PathLike | None = None,
+    keys: Sequence[str] | str = ("image",),
+    report: bool = True,
+) -> list[dict[str, Any]]:
+    """Load one section of a datalist, with absolute paths, after checking every entry.
+
+    Args:
+        path: the datalist JSON.
+        section: "training", "validation" or "test".
+        dataset_dir: the folder that paths are relative to and may not leave. Defaults to the datalist's own folder.
+        keys: the keys that hold paths; each must be there, be a file and not be empty.
+        report: whether every entry needs a report.
+
+    Returns:
+        The entries, those of `keys` made absolute.
+
+    Raises:
+        DataError: when the file, the section or the dataset folder is not there, or with a list of all bad entries.
+
+    Example::
+
+        data = load_datalist("dataset.json", "training", dataset_dir="/data/cxr")
+    """
+    document = read_datalist(path)
+    entries = document.get(section)
+    if not entries:
+        there = [f"{s} ({len(document[s])})" for s in SECTIONS if document.get(s)]
+        raise DataError(
+            f"{path} has {'no' if entries is None else 'an empty'} section '{section}'; it has {', '.join(there)}. Make"
+            " it with patient-wise splits, e.g. `python -m monai_mgca.data csv ... --fractions 0.8 0.1 0.1`, or name"
+            " a section that is there."
+        )
+    keys = (keys,) if isinstance(keys, str) else tuple(keys)
+    base = find_dataset_dir(path, dataset_dir)
+
+    def check(entry: dict[str, Any]) -> list[tuple[Hashable, str]]:
+        found = [(entry.get(key) or f"(an entry without '{key}')", file_problem(base, entry.get(key))) for key in keys]
+        if report and not str(entry.get("report") or "").strip():
+            found.append((entry.get("image"), "empty report"))
+        return [(file, reason) for file, reason in found if reason]
+
+    with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
+        checked = progress_bar(pool.map(check, entries, chunksize=64), f"checking {section}", len(entries))
+        problems = [problem for found in checked for problem in found]
+    if problems:
+        title = f"{path}: {len(problems)} problems in section '{section}' (dataset folder {base})"
+        mend = "Give the right dataset_dir, mend the files, or make the datalist anew: it leaves out what is broken."
+        raise DataError(list_problems(title, problems, mend))
+    return [{**entry, **{key: os.path.join(base, entry[key]) for key in keys}} for entry in entries]

@@ -1,0 +1,101 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.data import CacheDataset, Dataset, PersistentDataset
+from monai.data.utils import pickle_hashing
+from monai.utils import convert_to_tensor, look_up_option
+
+from monai_mgca.utils import DataError
+
+__all__ = ["CachedOnDiskDataset", "check_batch_size", "make_dataset"]
+
+
+def hash_item(item: Any) -> bytes:
+    """Hash an entry together with the size and time of its files, so that a file made anew is read anew."""
+    paths = [v for v in item.values() if isinstance(v, str) and os.path.isabs(v)] if isinstance(item, dict) else []
+    stats = [(s.st_size, s.st_mtime_ns) for s in map(os.stat, filter(os.path.isfile, sorted(paths)))]
+    return pickle_hashing({"item": sorted(item.items()) if isinstance(item, dict) else item, "files": stats})
+
+
+class CachedOnDiskDataset(PersistentDataset):
+    """:class:`monai.data.PersistentDataset` that returns plain tensors from the first epoch on.
+
+    MONAI's gives a MetaTensor where an item is computed and a plain tensor where it is read back; a batch that mixes
+    the two cannot be collated.
+    """
+
+    def _pre_transform(self, item_transformed: Any) -> Any:
+        item = super()._pre_transform(item_transformed)
+        return convert_to_tensor(item, convert_numeric=False, track_meta=False)
+
+
+def make_dataset(
+    data: Sequence,
+    transform: Sequence[Callable] | Callable,
+    cache: str = "none",
+    cache_dir: str | os.PathLike | None = None,
+    num_workers: int = 0,
+    progress: bool = True,
+) -> Dataset:
+    """Make a dataset whose deterministic transforms run every time, once into memory, or once onto the disk.
+
+    Args:
+        data: entries, e.g. of :func:`load_datalist`.
+        transform: the transforms; what comes before the first random one is cached.
+        cache: "none"; "memory", filled here; "disk", filled by the first epoch and found again by later runs. The
+            disk's items are found by a hash of the entry, its files' size and time and the transforms with all their
+            arguments: none of them can change unnoticed. They are loaded with `weights_only=True`.
+        cache_dir: the folder of the disk cache.
+        num_workers: threads that fill the memory.
+        progress: whether filling the memory shows a progress bar.
+
+    Raises:
+        DataError: when the disk cache has no `cache_dir`.
+        ValueError: when `cache` is another word.
+
+    Example::
+
+        dataset = make_dataset([{"image": "1.png"}], LoadImaged("image"), cache="disk", cache_dir="cache")
+    """
+    cache = look_up_option(cache, ("none", "memory", "disk"))
+    if cache == "memory":
+        return CacheDataset(data, transform, num_workers=num_workers, progress=progress)
+    if cache == "disk":
+        if cache_dir is None:
+            raise DataError("cache='disk' needs cache_dir: the folder in which to keep the transformed items.")
+        return CachedOnDiskDataset(
+            data, transform, cache_dir=Path(cache_dir), hash_func=hash_item, hash_transform=pickle_hashing
+        )
+    return Dataset(data, transform)
+
+
+def check_batch_size(num_items: int, batch_size: int) -> None:
+    """Refuse a batch that is larger than the training set: dropping the last batch would leave none.
+
+    Raises:
+        DataError: when `batch_size` is larger than `num_items`.
+
+    Example::
+
+        check_batch_size(num_items=640, batch_size=64)
+    """
+    if batch_size > num_items:
+        raise DataError(
+            f"batch_size is {batch_size} but there are {num_items} training items: no whole batch, so nothing would be"
+            f" trained. Set batch_size to at most {num_items}, or bring more data."
+        )
