@@ -60,7 +60,7 @@ def _draw_opacity(chest: Chest, finding: Finding, rng: np.random.Generator) -> n
     c, lung = chest.canvas, chest.lung[finding.side]
     x, y = _place(chest, finding, rng)
     radius = {"small": 0.05, "moderate": 0.08, "large": 0.115}[finding.size] * rng.uniform(0.9, 1.1)
-    count, blob, height = {"patchy": (9, 0.3, 0.15), "confluent": (14, 0.55, 0.23), "hazy": (8, 0.75, 0.10)}[
+    count, blob, height = {"patchy": (9, 0.3, 0.15), "confluent": (14, 0.55, 0.23), "hazy": (8, 0.75, 0.13)}[
         finding.form
     ]
     centers = rng.normal(0, 0.55 * radius, size=(count, 2)) + (x, y)
@@ -91,10 +91,10 @@ def _draw_effusion(chest: Chest, finding: Finding, rng: np.random.Generator) -> 
 def _draw_pneumothorax(chest: Chest, finding: Finding, rng: np.random.Generator) -> np.ndarray:
     c, lung = chest.canvas, chest.lung[finding.side]
     sign, points = SIGN[finding.side], chest.outline[finding.side]
-    apex, wall = {"small": (0.2, 0.05), "moderate": (0.33, 0.19), "large": (0.52, 0.44)}[finding.size]
+    apex, wall = {"small": (0.24, 0.0), "moderate": (0.33, 0.19), "large": (0.52, 0.44)}[finding.size]
     apex, wall = np.array([apex, wall]) * rng.uniform(0.88, 1.12)
     high = np.clip((0.5 - points[:, 1]) / 0.35, 0, 1)
-    low = np.clip((chest.dome[finding.side] + 0.1 - points[:, 1]) / 0.2, 0.0 if finding.size == "small" else 0.35, 1)
+    low = np.clip((chest.dome[finding.side] + 0.1 - points[:, 1]) / 0.2, 0.35, 1)
     share = (wall + (apex - wall) * high) * low
     hilum = np.array([sign * 0.09, 0.45])
     edge = points + share[:, None] * (hilum - points)

@@ -251,7 +251,7 @@ def _rib(phase: np.ndarray, half: float) -> np.ndarray:
 def expose(chest: Chest, rng: np.random.Generator) -> np.ndarray:
     """Sum the layers and take the picture: uint8 (size, size), dense is bright."""
     c = chest.canvas
-    gain, gamma, noise = rng.uniform(0.9, 1.12), rng.uniform(0.85, 1.25), rng.uniform(0.006, 0.02)
+    gain, gamma, noise = rng.uniform(0.85, 1.18), rng.uniform(0.85, 1.3), rng.uniform(0.006, 0.02)
     fog = rng.normal(0, 0.012, size=(4, 4)).astype(np.float32)
     fog = np.asarray(Image.fromarray(fog).resize((c.size, c.size), Image.Resampling.BICUBIC))
     density = c.blur(chest.density + chest.vessels, 0.0022) + fog

@@ -27,6 +27,11 @@ _SIZE = {
     "moderate": ("moderate", "medium sized", "moderate sized"),
     "large": ("large", "extensive", "sizable"),
 }
+_NODULE_SIZE = {
+    "small": ("small", "tiny"),
+    "moderate": ("moderate sized", "medium sized"),
+    "large": ("large", "sizable"),
+}
 _DEGREE = {
     "small": ("mild", "slight", "borderline to mild"),
     "moderate": ("moderate",),
@@ -158,11 +163,11 @@ def _tell(finding: Finding, part: int, rng: np.random.Generator) -> str:
     if finding.size:
         extents = (_FLUID if finding.kind == "effusion" else _AIR)[finding.size]
         slots["extent"] = _choose(rng, extents).format(side=finding.side)
-        slots["size"] = _choose(rng, _SIZE[finding.size])
+        slots["size"] = _choose(rng, (_NODULE_SIZE if finding.kind == "nodule" else _SIZE)[finding.size])
         slots["degree"], slots["enlarged"] = _choose(rng, _DEGREE[finding.size]), _ENLARGED[finding.size]
     if finding.zone:
         slots["zone"] = _choose(rng, _ZONE[finding.zone])
-    return _choose(rng, wordings[part]).format(**slots)
+    return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", _choose(rng, wordings[part]).format(**slots))
 
 
 def _tell_anatomy(anatomy: Anatomy, findings: tuple[Finding, ...], rng: np.random.Generator) -> list[str]:
@@ -224,8 +229,8 @@ def _strings(node) -> list[str]:
 
 def vocabulary() -> list[str]:
     """All words that :func:`write_report` may use, lower case, sorted."""
-    wordings = [_SIZE, _DEGREE, _ENLARGED, _ZONE, _FLUID, _AIR, _PRESENT, _DEVICE, _ABSENT, _NORMAL, _VOLUME, _AORTA]
-    wordings += [_SCOLIOSIS, _RAISED, _BREASTS, _BONES, _VIEW, _PRIOR, CLASSES, DEVICES, PATTERNS, SIDES, ZONES]
-    wordings += [[str(millimeters) for millimeters in range(10, 31, 2)]]
+    wordings = [_PRESENT, _DEVICE, _ABSENT, _NORMAL, _FLUID, _AIR, _VOLUME, _AORTA, _SCOLIOSIS, _RAISED, _BREASTS]
+    wordings += [_BONES, _VIEW, _PRIOR, _SIZE, _NODULE_SIZE, _DEGREE, _ENLARGED, _ZONE]
+    wordings += [CLASSES, DEVICES, PATTERNS, SIDES, ZONES, [str(millimeters) for millimeters in range(10, 31, 2)]]
     text = re.sub(r"\{\w+\}", " ", " ".join(_strings(wordings)).lower())
     return sorted(set(re.findall(r"\w+", text)))
