@@ -11,9 +11,10 @@
 
 from __future__ import annotations
 
-from .radiograph import LoadRadiograph, LoadRadiographd, LoadRadiographD, LoadRadiographDict
+from .radiograph import LoadRadiograph, LoadRadiographD, LoadRadiographd, LoadRadiographDict
 from .readers import RadiographDicomReader, RadiographNiftiReader
-from .report import CleanReport, CleanReportd, CleanReportD, CleanReportDict
+from .report import CleanReport, CleanReportD, CleanReportd, CleanReportDict
+from .tokenize import TokenizeReport, TokenizeReportD, TokenizeReportd, TokenizeReportDict
 
 __all__ = [
     "CleanReport",
@@ -26,4 +27,8 @@ __all__ = [
     "LoadRadiographd",
     "RadiographDicomReader",
     "RadiographNiftiReader",
+    "TokenizeReport",
+    "TokenizeReportD",
+    "TokenizeReportDict",
+    "TokenizeReportd",
 ]
