@@ -1,0 +1,136 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.utils import optional_import
+
+from monai_mgca.utils.errors import CheckpointError
+
+load_file, _ = optional_import("safetensors.torch", name="load_file")
+save_file, _ = optional_import("safetensors.torch", name="save_file")
+
+__all__ = ["check_output", "read_checkpoint", "tensors_of", "write_tensors"]
+
+# Containers without code of their own, which trainers put beside the weights.
+PLAIN_TYPES = [argparse.Namespace, defaultdict, dict, list, int, float]
+
+
+def read_checkpoint(path: str | os.PathLike) -> Mapping[str, Any]:
+    """Read a checkpoint without running anything that is pickled in it.
+
+    Args:
+        path: a ``.safetensors`` file, or one that ``torch.save`` wrote.
+
+    Raises:
+        CheckpointError: when there is no such file, it is not a checkpoint, or it holds pickled objects.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint file '{path}': check the path, or train or convert one first.")
+    try:
+        if path.suffix == ".safetensors":
+            content = load_file(path, device="cpu")
+        else:
+            with torch.serialization.safe_globals(PLAIN_TYPES):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # bytes that are no checkpoint fail in any way
+        raise CheckpointError(_why_unreadable(path)) from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"'{path}' holds a {type(content).__name__} instead of a dictionary of tensors: save a state dict."
+        )
+    return content
+
+
+def _why_unreadable(path: Path) -> str:
+    if path.stat().st_size == 0:
+        return f"'{path}' is empty: an interrupted copy or download, so get it again."
+    try:
+        with torch.serialization.safe_globals(PLAIN_TYPES):
+            classes = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # not a file of torch.save in its present format
+        classes = []
+    if classes:
+        return (
+            f"'{path}' holds pickled objects beside its tensors ({', '.join(sorted(classes))}), which could run code "
+            "when loaded. Where it was made and is trusted, write its tensors alone: "
+            "torch.save(content['state_dict'], new_path)."
+        )
+    return (
+        f"'{path}' cannot be read as a checkpoint (.safetensors, or tensors written by torch.save): it is damaged, "
+        "incomplete or another kind of file. Get it again, or save a state dict."
+    )
+
+
+def tensors_of(checkpoint: str | os.PathLike | Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The state dict in a checkpoint, which is all of it or its entry "model" or "state_dict".
+
+    Args:
+        checkpoint: path or loaded content.
+
+    Raises:
+        CheckpointError: see :func:`read_checkpoint`; also when there are other things where tensors should be.
+    """
+    content = checkpoint if isinstance(checkpoint, Mapping) else read_checkpoint(checkpoint)
+    for level in ("model", "state_dict"):
+        if isinstance(content.get(level), Mapping):
+            content = content[level]
+            break
+    others = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]
+    if others or not content:
+        found = f"has entries that are no tensors: {others[:8]}" if others else "is empty"
+        raise CheckpointError(
+            f"{_name(checkpoint)} {found}. Give a state dict, or a dictionary with one under 'model' or 'state_dict'."
+        )
+    return dict(content)
+
+
+def _name(checkpoint: str | os.PathLike | Mapping[str, Any]) -> str:
+    return "The state dict" if isinstance(checkpoint, Mapping) else f"'{os.fspath(checkpoint)}'"
+
+
+def check_output(path: str | os.PathLike) -> Path:
+    """The path of a checkpoint to be written.
+
+    Raises:
+        CheckpointError: when it ends neither with ".pt" nor with ".safetensors".
+    """
+    path = Path(path)
+    if path.suffix not in (".pt", ".safetensors"):
+        raise CheckpointError(f"The output '{path}' must end with .pt or .safetensors.")
+    return path
+
+
+def write_tensors(state: Mapping[str, torch.Tensor], path: str | os.PathLike) -> None:
+    """Write a state dict as ``.pt`` or ``.safetensors``; the file is there complete or not at all."""
+    path = check_output(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # a slice would drag its whole storage into the file, and safetensors takes no shared one
+    state = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+    try:
+        if path.suffix == ".safetensors":
+            save_file(state, partial)
+        else:
+            torch.save(state, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,200 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from logging import getLogger
+from typing import Any
+
+import torch
+from monai.networks import copy_model_state
+from torch import nn
+
+from monai_mgca.networks.checkpoint import tensors_of
+from monai_mgca.networks.naming import FIRST_KERNELS, architecture_of, fold_channels, listed, vit_from_timm
+from monai_mgca.utils.errors import CheckpointError
+
+__all__ = ["load_encoder", "load_timm_vit", "load_torchvision_resnet"]
+
+logger = getLogger(__name__)
+
+Checkpoint = str | os.PathLike | Mapping[str, Any]
+# Where networks of ours and of MONAI keep their encoder, followed step by step.
+PARTS = ("module", "network", "image_encoder", "encoder", "vit", "feature_extractor", "body", "backbone")
+# What some networks of MONAI have besides an encoder and no pretraining fills: heads, and norms that nothing calls.
+UNFILLED = {"fc", "classification_head", "norm_cross_attn"}
+
+
+def load_encoder(target: nn.Module, checkpoint: Checkpoint, prefix: str | None = None) -> int:
+    """Move the image encoder of a checkpoint into a network: every tensor of it, or an error that names the others.
+
+    First-layer kernels for several channels are summed when the target has one channel: its output is exactly that of
+    equal channels before. By name may be left out: ``cls_token`` where the target has none (UNETR), and the last stages
+    of a ResNet where the target ends earlier (the feature pyramid of a RetinaNet). Nothing is moved when there is an
+    error.
+
+    Args:
+        target: :class:`ViTImageEncoder`, :class:`ResNetImageEncoder`, :class:`ImageEmbedder`, :class:`MGCA`, or a
+            network of MONAI with such an encoder: ``FlexibleUNet`` with a ResNet, ``UNETR``, ``RetinaNet`` or its
+            feature extractor, ``ViT``, ``ResNet``.
+        checkpoint: path of ``model.pt``, ``model_pretrain.pt`` or alike (``.pt``, ``.safetensors``), or a state dict.
+        prefix: what the encoder's names begin with in the checkpoint; found by itself in files of this package.
+
+    Returns:
+        The number of tensors moved, batch norm's counters included.
+
+    Raises:
+        CheckpointError: when the file cannot be read, holds no encoder or one of another architecture, or when a
+            tensor has no place in the target or another shape.
+
+    Example::
+
+        from monai.networks.nets import FlexibleUNet
+        from monai_mgca.networks import create_image_encoder
+        unet = FlexibleUNet(in_channels=1, out_channels=1, backbone="resnet50", pretrained=False, spatial_dims=2)
+        print(load_encoder(unet, create_image_encoder("resnet50").state_dict()))
+    """
+    return _move(_encoder_of(tensors_of(checkpoint), prefix), target)
+
+
+def load_timm_vit(encoder: nn.Module, checkpoint: Checkpoint) -> int:
+    """Start a vision transformer from a timm ViT or DeiT of the same size.
+
+    Args:
+        encoder: :class:`ViTImageEncoder`, or what :func:`load_encoder` takes. With one input channel the RGB kernels
+            are summed.
+        checkpoint: path or state dict, also under "model" as DeiT's files have it. The classifier ``head`` is ignored.
+
+    Returns:
+        The number of tensors moved.
+
+    Raises:
+        CheckpointError: as :func:`load_encoder`.
+    """
+    state = {key: value for key, value in tensors_of(checkpoint).items() if not key.startswith("head.")}
+    _expect(state, "vit", "a vision transformer of timm")
+    return _move(vit_from_timm(state), encoder)
+
+
+def load_torchvision_resnet(encoder: nn.Module, checkpoint: Checkpoint) -> int:
+    """Start a ResNet from torchvision's of the same depth.
+
+    Args:
+        encoder: :class:`ResNetImageEncoder`, or what :func:`load_encoder` takes. With one input channel the RGB kernels
+            are summed.
+        checkpoint: path or state dict. The classifier ``fc`` is ignored.
+
+    Returns:
+        The number of tensors moved.
+
+    Raises:
+        CheckpointError: as :func:`load_encoder`.
+    """
+    state = {key: value for key, value in tensors_of(checkpoint).items() if not key.startswith("fc.")}
+    _expect(state, "resnet", "a ResNet of torchvision")
+    return _move(state, encoder)
+
+
+def _expect(state: Mapping[str, torch.Tensor], architecture: str, name: str) -> None:
+    found = architecture_of(state)
+    if found != architecture:
+        raise CheckpointError(f"The checkpoint holds {found or 'neither a vit nor a resnet'}, not {name}.")
+
+
+def _encoder_of(state: Mapping[str, torch.Tensor], prefix: str | None) -> dict[str, torch.Tensor]:
+    """The encoder's tensors by the names of its backbone."""
+    if prefix is None:
+        ours = ("image_encoder.backbone.", "backbone.")
+        start = next((start for start in ours if any(key.startswith(start) for key in state)), "")
+    else:
+        start = f"{prefix.rstrip('.')}." if prefix else ""
+    encoder = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+    if architecture_of(encoder) is None:
+        official = any(key.startswith("img_encoder_q.") for key in state)
+        mend = (
+            "It is one of the official code: run python -m monai_mgca.networks.weights convert on it first."
+            if official
+            else "Give the prefix that the encoder's names have in it."
+        )
+        begins = listed({".".join(key.split(".")[:2]) for key in state}, 6)
+        raise CheckpointError(
+            f"The checkpoint has no image encoder (vit or resnet) under '{start or '(no prefix)'}'; "
+            f"its names begin with {begins}. {mend}"
+        )
+    return encoder
+
+
+def _backbone(target: nn.Module) -> nn.Module:
+    """Follow the names of the parts down to the ViT or ResNet itself."""
+    part = target
+    while architecture_of(part.state_dict()) is None:
+        name = next((name for name in PARTS if isinstance(getattr(part, name, None), nn.Module)), None)
+        if name is None:
+            raise CheckpointError(
+                f"{type(target).__name__} has no vision transformer or ResNet of MONAI's names that could take the "
+                "encoder: pass the part that is one."
+            )
+        part = getattr(part, name)
+    return part
+
+
+def _may_leave(key: str, wanted: Mapping[str, torch.Tensor]) -> bool:
+    """A ViT without [CLS] takes no token for it; a ResNet without its last stages takes none of theirs."""
+    stage = key.split(".")[0]
+    if stage.startswith("layer"):
+        return stage > max(name.split(".")[0] for name in wanted if name.startswith("layer"))
+    return key == "cls_token"
+
+
+def _move(state: dict[str, torch.Tensor], target: nn.Module) -> int:
+    body = _backbone(target)
+    wanted = body.state_dict()
+    held, built = architecture_of(state), architecture_of(wanted)
+    if held != built:
+        raise CheckpointError(f"The checkpoint seems to hold a {held}, but {type(target).__name__} has a {built}.")
+    left = {key for key in state if key not in wanted and _may_leave(key, wanted)}
+    state = {key: value for key, value in state.items() if key not in left}
+    for key in FIRST_KERNELS:
+        if key in state and key in wanted:
+            state[key] = _fit_channels(key, state[key], wanted[key])
+    unplaced = state.keys() - wanted.keys()
+    unfilled = {key for key in wanted.keys() - state.keys() if UNFILLED.isdisjoint(key.split("."))}
+    shapes = {
+        f"{key} ({tuple(state[key].shape)} in the checkpoint, {tuple(wanted[key].shape)} in the target)"
+        for key in state.keys() & wanted.keys()
+        if state[key].shape != wanted[key].shape
+    }
+    problems = {"no place in the target": unplaced, "missing in the checkpoint": unfilled, "another shape": shapes}
+    found = [f"{reason}: {listed(names)}" for reason, names in problems.items() if names]
+    if found:
+        raise CheckpointError(
+            f"The encoder does not fit {type(target).__name__}. {'; '.join(found)}. Build the target with the sizes of "
+            "the checkpoint's encoder (a ViT also with its image size)."
+        )
+    _, moved, _ = copy_model_state(body, state)
+    if left:
+        logger.info("%d tensors moved; %s has no %s.", len(moved), type(target).__name__, listed(left))
+    return len(moved)
+
+
+def _fit_channels(key: str, kernel: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    has, wants = kernel.shape[1], wanted.shape[1]
+    if wants == 1 and has > 1:
+        return fold_channels(kernel)
+    if has == 1 and wants > 1:
+        raise CheckpointError(
+            f"The checkpoint's encoder reads 1 channel, the target {wants} ('{key}'): build the target with 1 input "
+            "channel and give it grayscale images."
+        )
+    return kernel

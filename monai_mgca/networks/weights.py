@@ -1,0 +1,91 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Weights from elsewhere, and to elsewhere: ``python -m monai_mgca.networks.weights convert FILE OUTPUT``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from monai_mgca.networks.official import OfficialConversion, convert_official_checkpoint
+from monai_mgca.networks.official_settings import encoder_name
+from monai_mgca.networks.transfer import load_encoder, load_timm_vit, load_torchvision_resnet
+from monai_mgca.utils.errors import CheckpointError
+
+__all__ = [
+    "OfficialConversion",
+    "convert_official_checkpoint",
+    "load_encoder",
+    "load_timm_vit",
+    "load_torchvision_resnet",
+    "main",
+]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m monai_mgca.networks.weights", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    convert = commands.add_parser(
+        "convert", help="turn a checkpoint of the official MGCA code into one of this package"
+    )
+    convert.add_argument("checkpoint", help="the published Lightning file (.ckpt)")
+    convert.add_argument("output", help="file to write: .pt or .safetensors")
+    convert.add_argument(
+        "--in-channels",
+        type=int,
+        choices=(1, 3),
+        default=1,
+        help="1 sums the RGB kernels for grayscale images (default)",
+    )
+    convert.add_argument(
+        "--encoder-only", action="store_true", help="write the image encoder and its projection alone, as model.pt"
+    )
+    return parser
+
+
+def _summary(conversion: OfficialConversion, output: str) -> str:
+    settings = conversion.settings
+    bert, network = settings["report_encoder"]["source"], settings["network"]
+    encoder = encoder_name(settings["image_encoder"]) or conversion.architecture
+    ignored = Counter(re.sub(r"\.\d+\.", ".*.", name) for name in conversion.ignored)
+    lines = [
+        f"{conversion.moved} tensors written to {output}.",
+        f"{len(conversion.ignored)} tensors left out, which the official code does not run:",
+        *(f"  {name} ({count})" for name, count in ignored.items()),
+        f"Image encoder {encoder}, {bert['num_hidden_layers']} layers of BERT, {network['embed_dim']} embedding "
+        f"dimensions, {network['num_prototypes']} prototypes, matcher {network['matcher']}.",
+        "Arguments of the networks that take these weights:",
+        json.dumps(settings, indent=2),
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 1 when a checkpoint does not fit."""
+    options = _parser().parse_args(arguments)
+    try:
+        conversion = convert_official_checkpoint(
+            options.checkpoint, options.output, options.in_channels, options.encoder_only
+        )
+    except CheckpointError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(_summary(conversion, options.output))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
