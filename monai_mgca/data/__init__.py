@@ -13,17 +13,22 @@ from __future__ import annotations
 
 from .datalist import load_datalist, read_datalist, write_datalist
 from .dataset import CachedOnDiskDataset, check_batch_size, make_dataset
+from .resolve import find_images, resolve_dataset
+from .sample import make_sample
 from .sections import join_report, report_from_text, split_sections
 from .split import split_by_patient
 
 __all__ = [
     "CachedOnDiskDataset",
     "check_batch_size",
+    "find_images",
     "join_report",
     "load_datalist",
     "make_dataset",
+    "make_sample",
     "read_datalist",
     "report_from_text",
+    "resolve_dataset",
     "split_by_patient",
     "split_sections",
     "write_datalist",

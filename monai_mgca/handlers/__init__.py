@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from .alignment_loss import AlignmentLossHandler, loss_terms
 from .checkpoint import TrainingCheckpoint
+from .early_stop import EarlyStopOnKeyMetric
 from .progress import TrainingProgress
 from .prototypes import FreezePrototypes
 from .retrieval import RetrievalHandler
@@ -20,6 +21,7 @@ from .summary import RunSummary
 
 __all__ = [
     "AlignmentLossHandler",
+    "EarlyStopOnKeyMetric",
     "FreezePrototypes",
     "RetrievalHandler",
     "RunSummary",

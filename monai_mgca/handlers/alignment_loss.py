@@ -26,9 +26,10 @@ __all__ = ["AlignmentLossHandler", "loss_terms"]
 
 
 class AlignmentLossHandler(Metric):
-    """The loss and its terms, averaged over the samples of a validation set.
+    """The loss and its terms, averaged over the samples of an epoch.
 
-    The metric's own value is the total; the terms stand beside it in ``engine.state.metrics``.
+    The metric's own value is the total; the terms stand beside it in ``engine.state.metrics``. A trainer has computed
+    the loss already; for an evaluator it is computed here.
 
     Args:
         loss: the loss of the training.
@@ -36,7 +37,7 @@ class AlignmentLossHandler(Metric):
 
     Example::
 
-        SupervisedEvaluator(..., additional_metrics={"val_loss": AlignmentLossHandler(MGCALoss())}, decollate=False)
+        SupervisedEvaluator(..., additional_metrics={"val_loss": AlignmentLossHandler(loss)}, decollate=False)
     """
 
     required_output_keys = None
@@ -48,7 +49,7 @@ class AlignmentLossHandler(Metric):
         super().__init__()
 
     def attach(self, engine: Any, name: str, *args: Any, **kwargs: Any) -> None:
-        """Attach to the evaluator; the loss is stored under ``name``."""
+        """Attach to the engine; the loss is stored under ``name``."""
         self._engine = engine
         super().attach(engine, name, *args, **kwargs)
 
@@ -60,10 +61,10 @@ class AlignmentLossHandler(Metric):
 
     @reinit__is_reduced
     def update(self, output: Mapping[str, Any]) -> None:
-        """Add a batch; ``output`` is that of MONAI's evaluator."""
-        pred = output[CommonKeys.PRED]
+        """Add a batch; ``output`` is that of MONAI's trainer or evaluator."""
         with torch.no_grad():
-            total = self.loss(pred)
+            total = output[CommonKeys.LOSS] if CommonKeys.LOSS in output else self.loss(output[CommonKeys.PRED])
+            total = total.detach()
             self._names = ("loss", *self.loss.terms)
             values = torch.stack([total, *self.loss.terms.values()]).float()
         size = len(output[CommonKeys.IMAGE])
@@ -81,19 +82,20 @@ class AlignmentLossHandler(Metric):
         return float(total)
 
 
-def loss_terms(loss: MGCALoss) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """An output transform for MONAI's ``TensorBoardStatsHandler`` and the like: the loss with its terms by name.
+def loss_terms(loss: MGCALoss, optimizer: torch.optim.Optimizer) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """An output transform for MONAI's ``TensorBoardStatsHandler``: the loss, its terms by name, the learning rate.
 
     Args:
         loss: the loss of the trainer, whose last terms are told.
+        optimizer: of the trainer.
 
     Example::
 
-        TensorBoardStatsHandler(log_dir="eval", output_transform=loss_terms(loss))
+        TensorBoardStatsHandler(log_dir="eval", output_transform=loss_terms(loss, optimizer))
     """
 
     def transform(output: Mapping[str, Any]) -> dict[str, Any]:
         named = {f"{name}_loss": value for name, value in loss.terms.items()}
-        return {"loss": output[CommonKeys.LOSS], **named}
+        return {"loss": output[CommonKeys.LOSS], **named, "learning_rate": optimizer.param_groups[0]["lr"]}
 
     return transform

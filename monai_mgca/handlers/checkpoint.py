@@ -21,6 +21,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
 from monai.handlers import CheckpointSaver, EarlyStopHandler
 
+from monai_mgca.utils.dist import rank
 from monai_mgca.utils.errors import CheckpointError
 
 __all__ = ["TrainingCheckpoint"]
@@ -90,6 +91,8 @@ class TrainingCheckpoint:
                 self._load(engine, path)
 
     def _save(self, engine: Engine) -> None:
+        if rank() > 0:
+            return
         state = {name: _unwrap(item).state_dict() for name, item in self.objects.items()}
         state["progress"] = self._progress()
         saver = DiskSaver(str(self.save_dir), create_dir=True, require_empty=False)

@@ -41,6 +41,9 @@ class RetrievalHandler(IgniteMetricHandler):
         evaluator = SupervisedEvaluator(..., key_val_metric={"val_mean_recall": RetrievalHandler()}, decollate=False)
     """
 
+    # ignite hands over the engine's whole output instead of a pair (y_pred, y)
+    required_output_keys = None
+
     def __init__(self, ks: Sequence[int] = (1, 5, 10), prefix: str = "val_") -> None:
         super().__init__(metric_fn=RetrievalMetric(ks), save_details=False)
         self.prefix = prefix

@@ -25,14 +25,14 @@ class RunSummary:
     """Logs at the end of a run what it reached, how long it took and what was written where.
 
     Args:
-        files: what the files are, by path; patterns ("eval/events*") are allowed.
+        files: the files' paths by what they are; a pattern ("eval/events*") stands for the newest that fits.
         evaluator: the validation engine, if it is another than the one attached to.
         figures: the metrics to tell; all of the evaluator if None.
         next_steps: lines that tell what can be done with the result.
 
     Example::
 
-        RunSummary({"models/model.pt": "image encoder"}, evaluator).attach(trainer)
+        RunSummary({"image encoder": "models/model.pt"}, evaluator).attach(trainer)
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class RunSummary:
         names = self.figures if self.figures is not None else sorted(state.metrics)
         lines += [f"  {name:34s} {state.metrics[name]:.4f}" for name in names if name in state.metrics]
         lines.append("Written:")
-        for pattern, meaning in self.files.items():
+        for meaning, pattern in self.files.items():
             folder, name = Path(pattern).parent, Path(pattern).name
             # patterns apply to the name alone: a folder's own name may hold brackets
             newest = max(folder.glob(name), key=lambda path: path.stat().st_mtime, default=None)

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from .encode import EncodeReportd
 from .radiograph import LoadRadiograph, LoadRadiographD, LoadRadiographd, LoadRadiographDict
 from .readers import RadiographDicomReader, RadiographNiftiReader
 from .report import CleanReport, CleanReportD, CleanReportd, CleanReportDict
@@ -21,6 +22,7 @@ __all__ = [
     "CleanReportD",
     "CleanReportDict",
     "CleanReportd",
+    "EncodeReportd",
     "LoadRadiograph",
     "LoadRadiographD",
     "LoadRadiographDict",

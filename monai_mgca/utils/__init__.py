@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from .enums import MGCAKeys
-from .errors import CheckpointError, DataError
+from .errors import CheckpointError, DataError, explain_errors
+from .files import read_settings, write_settings
 
-__all__ = ["CheckpointError", "DataError", "MGCAKeys"]
+__all__ = ["CheckpointError", "DataError", "MGCAKeys", "explain_errors", "read_settings", "write_settings"]

@@ -11,7 +11,10 @@
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "DataError"]
+import sys
+from types import TracebackType
+
+__all__ = ["CheckpointError", "DataError", "explain_errors"]
 
 
 class DataError(ValueError):
@@ -20,3 +23,20 @@ class DataError(ValueError):
 
 class CheckpointError(ValueError):
     """A checkpoint that does not fit, naming the tensors that are missing, foreign or of another shape."""
+
+
+def explain_errors() -> None:
+    """End a failed program with the first cause of its error, which MONAI's bundle wraps several times.
+
+    The whole traceback is printed before it, as always.
+    """
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        sys.__excepthook__(kind, error, traceback)
+        cause = error
+        while cause.__cause__ is not None and not isinstance(cause, (CheckpointError, DataError)):
+            cause = cause.__cause__
+        if cause is not error:
+            print(f"\nThe cause: {type(cause).__name__}: {cause}", file=sys.stderr)
+
+    sys.excepthook = hook

@@ -1,0 +1,52 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from ignite.engine import Engine
+from monai.handlers import EarlyStopHandler
+
+__all__ = ["EarlyStopOnKeyMetric"]
+
+
+class EarlyStopOnKeyMetric(EarlyStopHandler):
+    """Stops the trainer when the evaluator's key metric has not improved for some validations.
+
+    MONAI's handler wants the trainer before it exists when a config makes both; this one is attached to the trainer.
+    Put it behind the ``ValidationHandler``.
+
+    Args:
+        evaluator: the validation engine.
+        patience: validations without improvement.
+        interval: epochs between validations.
+        negative_sign: the key metric is an error, smaller is better.
+
+    Example::
+
+        EarlyStopOnKeyMetric(evaluator, patience=5).attach(trainer)
+    """
+
+    def __init__(self, evaluator: Engine, patience: int, interval: int = 1, negative_sign: bool = False) -> None:
+        sign = -1 if negative_sign else 1
+        super().__init__(patience, lambda _: sign * evaluator.state.metrics[evaluator.state.key_metric_name])
+        self.interval = interval
+
+    def attach(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: MONAI's trainer.
+        """
+        self.set_trainer(engine)
+        super().attach(engine)
+
+    def __call__(self, engine: Engine) -> None:
+        if engine.state.epoch % self.interval == 0:
+            super().__call__(engine)
