@@ -90,9 +90,11 @@ def _displayed(img: Any) -> np.ndarray:
     """The pixels after modality LUT and VOI LUT or window, scaled to 0..255."""
     values = _pixels.apply_modality_lut(img.pixel_array, img)
     if img.get("VOILUTSequence"):
-        entries, first = img.VOILUTSequence[0].LUTDescriptor[:2]
-        table = _pixels.apply_voi(np.arange(first, first + (entries or 2**16)), img)
-        return scale_to_255(_pixels.apply_voi(values, img), float(table.min()), float(table.max()))
+        # Not pydicom's apply_voi: version 2 wraps around where a table of 8-bit entries is longer than 256.
+        item = img.VOILUTSequence[0]
+        table = np.frombuffer(item.LUTData, "<u2") if isinstance(item.LUTData, bytes) else np.asarray(item.LUTData)
+        entry = np.clip(np.rint(values).astype(np.int64) - item.LUTDescriptor[1], 0, len(table) - 1)
+        return scale_to_255(table[entry], float(table.min()), float(table.max()))
     if img.get("WindowCenter") is not None and img.get("WindowWidth") is not None:
         # What lies far outside the window gets the ends of its output range.
         low, high = _pixels.apply_windowing(np.array([-1e9, 1e9]), img)
