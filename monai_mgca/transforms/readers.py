@@ -97,7 +97,8 @@ def _displayed(img: Any) -> np.ndarray:
         return scale_to_255(table[entry], float(table.min()), float(table.max()))
     if img.get("WindowCenter") is not None and img.get("WindowWidth") is not None:
         # What lies far outside the window gets the ends of its output range.
-        low, high = _pixels.apply_windowing(np.array([-1e9, 1e9]), img)
+        with np.errstate(over="ignore"):  # of a sigmoid window
+            low, high = _pixels.apply_windowing(np.array([-1e9, 1e9]), img)
         return scale_to_255(_pixels.apply_windowing(values, img), float(low), float(high))
     return scale_to_255(values)
 
