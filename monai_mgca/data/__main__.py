@@ -1,0 +1,149 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The command line of the data: `python -m monai_mgca.data SOURCE ... --output FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_mgca.data.check import check_datalist, format_problems
+from monai_mgca.data.folder import collect_folder
+from monai_mgca.data.mimic_cxr import CHEXPERT_CLASSES, collect_mimic_cxr
+from monai_mgca.data.open_i import collect_open_i
+from monai_mgca.data.table import collect_table
+from monai_mgca.utils import DataError
+
+
+def _source_parser(commands, name: str, help: str, splits: bool = True) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help, description=help)
+    parser.add_argument("--output", required=True, metavar="FILE", help="the datalist JSON to write")
+    parser.add_argument("--name", help="the data set's name (default: the name of its folder)")
+    if splits:
+        help = "parts of the patients, where the source gives no splits (default: 0.8 0.1 0.1)"
+        parts = ("TRAIN", "VAL", "TEST")
+        parser.add_argument("--fractions", nargs=3, type=float, default=(0.8, 0.1, 0.1), metavar=parts, help=help)
+        parser.add_argument("--seed", type=int, default=0, help="another seed gives another split (default: 0)")
+    return parser
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="python -m monai_mgca.data", description="Make a datalist from a data source, or check one."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="SOURCE")
+    _add_csv(commands)
+    _add_named_sources(commands)
+
+    sample = commands.add_parser("sample", help="the built-in sample: procedural radiographs and reports")
+    sample.add_argument("--output", required=True, metavar="DIR", help="the folder to make it in")
+    sample.add_argument("--size", type=int, default=640, help="number of studies (default: 640)")
+    sample.add_argument("--image-size", type=int, default=128, help="pixels of a side (default: 128)")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--sheet", metavar="FILE", help="also draw an overview picture")
+
+    check = commands.add_parser("check", help="open every image of a datalist and list what is broken")
+    check.add_argument("datalist", metavar="DATALIST")
+    check.add_argument("--dataset-dir", metavar="DIR", help="the folder of the images (default: the datalist's own)")
+    check.add_argument("--num-workers", type=int, metavar="N", help="threads (default: the number of processors)")
+    return parser
+
+
+def _add_csv(commands) -> None:
+    table = _source_parser(commands, "csv", "any CSV or TSV table with a column of images and one of reports")
+    table.add_argument("table", metavar="TABLE", help="comma, semicolon or tab; UTF-8; may be .gz")
+    table.add_argument("--image", required=True, metavar="COL", help="column of image paths")
+    table.add_argument("--report", metavar="COL", help="column of whole reports; section headings are understood")
+    table.add_argument("--findings", metavar="COL", help="column of findings, instead of --report")
+    table.add_argument("--impression", metavar="COL", help="column of impressions, instead of --report")
+    table.add_argument("--patient", metavar="COL", help="column of patients (default: every image its own)")
+    table.add_argument("--split", metavar="COL", help="column of splits (default: split by patient)")
+    table.add_argument("--id", metavar="COL", help="column of ids (default: the image path without its suffix)")
+    table.add_argument(
+        "--where", action="append", default=[], metavar="COL=VALUE", help="only these rows; may be repeated"
+    )
+    table.add_argument("--dataset-dir", metavar="DIR", help="folder of the images (default: the table's folder)")
+
+
+def _add_named_sources(commands) -> None:
+    folder = _source_parser(commands, "folder", "one's own images and .txt reports with the same names")
+    folder.add_argument("--images", required=True, metavar="DIR", help="DICOM, PNG, JPEG, TIFF, BMP, NIfTI")
+    folder.add_argument("--reports", required=True, metavar="DIR", help="one .txt an image")
+    folder.add_argument(
+        "--patient", choices=("none", "folder", "dicom"), default="none", help="where the patient's id is"
+    )
+
+    open_i = _source_parser(commands, "open_i", "Open-i: Indiana University chest radiographs")
+    open_i.add_argument("--reports", required=True, metavar="DIR", help="the folder of XML reports")
+    open_i.add_argument("--images", required=True, metavar="DIR", help="the folder of images")
+    open_i.add_argument("--projections", metavar="CSV", help="table uid, filename, projection: keep all frontal views")
+
+    mimic = _source_parser(commands, "mimic_cxr", "MIMIC-CXR-JPG with MIMIC-CXR's reports", splits=False)
+    mimic.add_argument("--dataset-dir", required=True, metavar="DIR", help="MIMIC-CXR-JPG's folder")
+    mimic.add_argument("--reports", required=True, metavar="DIR", help="the folder of reports")
+    mimic.add_argument("--labels", action="store_true", help="add the CheXpert labels")
+
+
+def _collect(args: argparse.Namespace) -> str:
+    """Collect a source, write its datalist, and return the summary."""
+    options = {k: v for k, v in vars(args).items() if k not in ("command", "output", "name", "fractions", "seed")}
+    sources = {
+        "csv": collect_table,
+        "folder": collect_folder,
+        "open_i": collect_open_i,
+        "mimic_cxr": collect_mimic_cxr,
+    }
+    collection = sources[args.command](**options)
+    classes = {"classes": list(CHEXPERT_CLASSES)} if getattr(args, "labels", False) else {}
+    splitting = {"fractions": args.fractions, "seed": args.seed} if hasattr(args, "fractions") else {}
+    return collection.write(args.output, name=args.name, **splitting, **classes)
+
+
+def _sample(args: argparse.Namespace) -> None:
+    from monai_mgca.data.sample import draw_sheet, make_sample
+
+    datalist = make_sample(args.output, size=args.size, image_size=args.image_size, seed=args.seed)
+    print(f"wrote {datalist}")
+    if args.sheet:
+        draw_sheet(Path(datalist).parent, args.sheet)
+        print(f"wrote {args.sheet}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        0; 1 when `check` finds something broken; 2 when the input is wrong.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args = make_parser().parse_args(argv)
+    try:
+        if args.command == "sample":
+            _sample(args)
+        elif args.command == "check":
+            problems = check_datalist(args.datalist, args.dataset_dir, args.num_workers)
+            print(format_problems(problems) if problems else f"{args.datalist}: nothing is broken")
+            return int(bool(problems))
+        else:
+            print(_collect(args))
+    except DataError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

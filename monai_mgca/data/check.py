@@ -1,0 +1,123 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from monai_mgca.data.datalist import SECTIONS, file_problem, find_dataset_dir, progress_bar, read_datalist
+from monai_mgca.data.split import count_shared_patients
+from monai_mgca.transforms import CleanReport, LoadRadiograph
+from monai_mgca.utils import DataError
+
+__all__ = ["Problem", "check_datalist", "format_problems"]
+
+# The first bytes of PNG, JPEG, GIF, TIFF (both byte orders), BMP, JPEG 2000, gzip (NIfTI).
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM", b"\0\0\0\x0cjP", b"\x1f\x8b")
+
+
+class Problem(NamedTuple):
+    """Something that is broken: why, and in which file."""
+
+    reason: str
+    file: str
+
+
+def check_datalist(
+    datalist: str | os.PathLike, dataset_dir: str | os.PathLike | None = None, num_workers: int | None = None
+) -> list[Problem]:
+    """Open every image of a datalist and read every report.
+
+    Args:
+        datalist: the datalist JSON.
+        dataset_dir: the folder that paths are relative to. Defaults to the datalist's own folder.
+        num_workers: threads that open images. Defaults to the number of processors.
+
+    Returns:
+        All that is broken: images that are missing, of zero bytes, no image, unreadable, constant, with values that
+        are not finite, or outside the dataset folder; masks that are missing, empty or outside; reports that are
+        empty or too short; ids that are there twice; patients in two splits.
+
+    Raises:
+        DataError: when the datalist or the dataset folder is not there, or it has no entries.
+
+    Example::
+
+        for problem in check_datalist("dataset.json"):
+            print(problem.file, problem.reason)
+    """
+    document = read_datalist(datalist)
+    splits = {section: document[section] for section in SECTIONS if document.get(section)}
+    entries = [entry for section in splits.values() for entry in section]
+    if not entries:
+        raise DataError(f"{datalist} has no entries; make it anew with `python -m monai_mgca.data`.")
+    base, clean = find_dataset_dir(datalist, dataset_dir), CleanReport()
+    with ThreadPoolExecutor(num_workers or os.cpu_count()) as pool:
+        found = pool.map(lambda entry: list(_check_entry(entry, base, clean)), entries)
+        problems = [p for some in progress_bar(found, "opening the images", len(entries)) for p in some]
+    times = Counter(str(entry.get("id")) for entry in entries)
+    problems += [Problem("duplicate id", _name(entry)) for entry in entries if times[str(entry.get("id"))] > 1]
+    shared = count_shared_patients(splits)
+    if shared:  # counted, not named: a patient's id is nobody's business
+        problems.append(Problem("one patient in two splits", f"({shared} patients)"))
+    return problems
+
+
+def format_problems(problems: Sequence[Problem]) -> str:
+    """Write the problems as a table: each reason with its count, and its files."""
+    by_reason: dict[str, list[str]] = {}
+    for problem in problems:
+        by_reason.setdefault(problem.reason, []).append(problem.file)
+    lines = [f"{'count':>7}  reason", *(f"{len(files):>7}  {reason}" for reason, files in by_reason.items()), ""]
+    for reason, files in by_reason.items():
+        lines += [f"{reason}:", *(f"  {file}" for file in files)]
+    return "\n".join(lines)
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("image") or "(an entry without an image)")
+
+
+def _check_entry(entry: Mapping[str, Any], base: str, clean: CleanReport) -> Iterator[Problem]:
+    report = entry.get("report")
+    if not isinstance(report, str) or not report.strip():
+        yield Problem("empty report", _name(entry))
+    elif not clean(report):
+        yield Problem("report too short", _name(entry))
+    for key, path in entry.items():
+        reason = file_problem(base, path) if key.endswith("_mask") and path is not None else None
+        if reason:
+            yield Problem(f"mask: {reason}", str(path))
+    reason = file_problem(base, entry.get("image")) or _image_problem(os.path.join(base, entry["image"]))
+    if reason:
+        yield Problem(reason, _name(entry))
+
+
+def _image_problem(path: str) -> str | None:
+    """Why an image that is there cannot be trained on."""
+    try:
+        image = LoadRadiograph()(path)
+    except DataError as e:
+        if "not finite" in str(e):
+            return "values that are not finite (NaN)"
+        return "unreadable or truncated" if _looks_like_an_image(Path(path)) else "not an image"
+    return "constant" if image.min() == image.max() else None
+
+
+def _looks_like_an_image(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(132)
+    return head.startswith(_SIGNATURES) or head[128:] == b"DICM"

@@ -1,0 +1,99 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from monai.utils import look_up_option, optional_import
+
+from monai_mgca.data.datalist import progress_bar
+from monai_mgca.data.source import Collection
+from monai_mgca.data.table import report_or_text
+from monai_mgca.utils import DataError
+
+pydicom, _ = optional_import("pydicom")
+
+__all__ = ["collect_folder"]
+
+IMAGE_SUFFIXES = (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".nii", ".nii.gz")
+
+
+def collect_folder(images: str | os.PathLike, reports: str | os.PathLike, patient: str = "none") -> Collection:
+    """Collect one's own radiographs and reports: an image and a .txt file with the same name belong together.
+
+    Sub-folders count: images/7/a.dcm goes with reports/7/a.txt.
+
+    Args:
+        images: the folder of images (DICOM, PNG, JPEG, TIFF, BMP, NIfTI).
+        reports: the folder of reports, UTF-8 text; section headings are understood.
+        patient: "folder" where the first sub-folder is the patient's; "dicom" where all images are DICOM, to read
+            their PatientID; "none": every image counts as its own patient.
+
+    Raises:
+        DataError: when a folder is not there or has no such files, a report is not UTF-8, or a patient is not known.
+        ValueError: when `patient` is another word.
+
+    Example::
+
+        print(collect_folder("radiographs", "reports", patient="folder").write("dataset.json"))
+    """
+    patient = look_up_option(patient, ("none", "folder", "dicom"))
+    for folder in (images, reports):
+        if not Path(folder).is_dir():
+            raise DataError(f"the folder does not exist: {folder}")
+    collection = Collection("folder", images)
+    text_of = {_stem(path, reports): path for path in Path(reports).rglob("*.txt")}
+    used = set()
+    for path in progress_bar(sorted(p for p in Path(images).rglob("*") if _is_image(p)), "reading the reports"):
+        stem = _stem(path, images)
+        if stem not in text_of:
+            collection.drop("image without a report")
+            continue
+        used.add(stem)
+        try:
+            text = report_or_text(text_of[stem].read_text(encoding="utf-8-sig"))
+        except UnicodeDecodeError:
+            raise DataError(f"{text_of[stem]} is not UTF-8; save it as UTF-8.") from None
+        image = path.relative_to(images).as_posix()
+        collection.add(stem, image, text, _patient(path, stem, patient))
+    if len(text_of) > len(used):
+        collection.drop("report without an image", len(text_of) - len(used))
+    if patient == "none":
+        collection.notes.append("no --patient given: every image counts as its own patient")
+    return collection
+
+
+def _is_image(path: Path) -> bool:
+    return path.name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _stem(path: Path, folder: str | os.PathLike) -> str:
+    relative = path.relative_to(folder).as_posix()
+    suffix = ".nii.gz" if relative.lower().endswith(".nii.gz") else path.suffix
+    return relative[: -len(suffix)]
+
+
+def _patient(path: Path, stem: str, patient: str) -> str:
+    if patient == "folder":
+        if "/" not in stem:
+            raise DataError(f"{path} is in no sub-folder, so its patient is not known; leave out patient='folder'.")
+        return stem.split("/")[0]
+    if patient == "dicom":
+        try:
+            who = str(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"]).get("PatientID", ""))
+        except pydicom.errors.InvalidDicomError:
+            raise DataError(f"{path} is not DICOM, so its patient is not known; use patient='folder'.") from None
+        if not who.strip():
+            raise DataError(f"{path} has no PatientID; use patient='folder' or 'none'.")
+        return who.strip()
+    return stem

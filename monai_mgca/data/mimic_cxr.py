@@ -1,0 +1,116 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from monai_mgca.data.datalist import progress_bar
+from monai_mgca.data.sections import report_from_text
+from monai_mgca.data.source import Collection
+from monai_mgca.data.split import split_name
+from monai_mgca.data.table import read_rows
+from monai_mgca.utils import DataError
+
+__all__ = ["CHEXPERT_CLASSES", "collect_mimic_cxr"]
+
+FRONTAL_VIEWS = ("PA", "AP")
+CHEXPERT_CLASSES = (
+    *("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Fracture"),
+    *("Lung Lesion", "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other", "Pneumonia", "Pneumothorax"),
+    "Support Devices",
+)
+
+
+def collect_mimic_cxr(dataset_dir: str | os.PathLike, reports: str | os.PathLike, labels: bool = False) -> Collection:
+    """Collect the frontal radiographs of MIMIC-CXR-JPG 2.0.0 and the reports of MIMIC-CXR, in the official splits.
+
+    Args:
+        dataset_dir: MIMIC-CXR-JPG's folder: mimic-cxr-2.0.0-metadata.csv, mimic-cxr-2.0.0-split.csv (each may be .gz)
+            and files/p10/p10000032/s50414267/<dicom_id>.jpg.
+        reports: MIMIC-CXR's folder of reports, files/p10/p10000032/s50414267.txt (with or without "files").
+        labels: add mimic-cxr-2.0.0-chexpert.csv as "labels": 1 where a finding is positive, 0 where it is negative,
+            uncertain or not mentioned.
+
+    Raises:
+        DataError: when a table or folder is not there.
+
+    Example::
+
+        print(collect_mimic_cxr("mimic-cxr-jpg", "mimic-cxr-reports").write("dataset.json"))
+    """
+    folder, texts = Path(dataset_dir), Path(reports)
+    texts = texts / "files" if (texts / "files").is_dir() else texts
+    if not texts.is_dir():
+        raise DataError(f"the folder of reports does not exist: {texts}")
+    collection = Collection("mimic_cxr", folder)
+    split_of = {r["dicom_id"]: r["split"] for r in read_rows(_table(folder, "split"), ("dicom_id", "split"))}
+    labels_of = _read_labels(_table(folder, "chexpert")) if labels else None
+    rows = []
+    for row in read_rows(_table(folder, "metadata"), ("dicom_id", "subject_id", "study_id", "ViewPosition")):
+        if row["ViewPosition"] not in FRONTAL_VIEWS:
+            collection.drop("not a frontal view (PA, AP)")
+        elif split_name(split_of.get(row["dicom_id"], "")) is None:
+            collection.drop("not in the split table")
+        elif labels_of is not None and row["study_id"] not in labels_of:
+            collection.drop("not in the table of labels")
+        else:
+            rows.append(row)
+    report_of = _read_reports(texts, {_study(row) for row in rows})
+    for row in rows:
+        study, text = _study(row), report_of[_study(row)]
+        if not text:
+            reason = "no report file" if text is None else "report has neither findings nor impression"
+            collection.drop(reason)
+            continue
+        extra: dict[str, Any] = {"view": row["ViewPosition"]}
+        if labels_of is not None:
+            extra["labels"] = labels_of[row["study_id"]]
+        split = split_name(split_of[row["dicom_id"]])
+        image = f"files/{study}/{row['dicom_id']}.jpg"
+        collection.add(row["dicom_id"], image, text, row["subject_id"], split, **extra)
+    if labels:
+        collection.notes.append("labels: uncertain findings and those not mentioned count as 0")
+    return collection
+
+
+def _table(folder: Path, name: str) -> Path:
+    plain = folder / f"mimic-cxr-2.0.0-{name}.csv"
+    found = [path for path in (plain, plain.with_name(plain.name + ".gz")) if path.is_file()]
+    if not found:
+        raise DataError(f"no {plain.name} or {plain.name}.gz in {folder}; it comes with MIMIC-CXR-JPG.")
+    return found[0]
+
+
+def _study(row: dict[str, str]) -> str:
+    """A study's folder, and its report's path without the suffix."""
+    return f"p{row['subject_id'][:2]}/p{row['subject_id']}/s{row['study_id']}"
+
+
+def _read_labels(table: Path) -> dict[str, list[int]]:
+    rows = read_rows(table, ("study_id", *CHEXPERT_CLASSES))
+    return {row["study_id"]: [int(row[c] in ("1", "1.0")) for c in CHEXPERT_CLASSES] for row in rows}
+
+
+def _read_reports(folder: Path, studies: set[str]) -> dict[str, str | None]:
+    """The impression and findings of each study's report; None where there is no file."""
+
+    def read(study: str) -> str | None:
+        path = folder / f"{study}.txt"
+        return report_from_text(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else None
+
+    ordered = sorted(studies)
+    with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
+        texts = progress_bar(pool.map(read, ordered, chunksize=64), "reading the reports", len(ordered))
+        return dict(zip(ordered, texts, strict=True))

@@ -1,0 +1,120 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+from monai_mgca.data.datalist import progress_bar
+from monai_mgca.data.sections import join_report
+from monai_mgca.data.source import Collection
+from monai_mgca.data.table import read_rows
+from monai_mgca.utils import DataError
+
+__all__ = ["collect_open_i", "read_report_xml"]
+
+# Open-i names an image CXR11_IM-0067-1001, the table on Kaggle 11_IM-0067-1001.dcm; the first report's images are
+# CXR1_1_IM-... and 1_IM-... The report's number and the part from IM- on tell an image under either name.
+_IMAGE = re.compile(r"^(?:CXR)?(?P<report>\d+)_(?:\d+_)?(?P<image>IM-[\d-]+)")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
+
+
+def collect_open_i(
+    reports: str | os.PathLike, images: str | os.PathLike, projections: str | os.PathLike | None = None
+) -> Collection:
+    """Collect Open-i's Indiana University chest radiographs: XML reports and PNG (or JPEG, DICOM) images.
+
+    Args:
+        reports: the folder of XML files.
+        images: the folder of images, named as Open-i or Kaggle name them, sub-folders included.
+        projections: the table uid, filename, projection (from Kaggle): all frontal images of a report are kept. The
+            XML does not tell the view: without the table only the first image of each report is kept.
+
+    Raises:
+        DataError: when a folder is not there or holds none of its files, or an XML file is broken.
+
+    Example::
+
+        print(collect_open_i("ecgen-radiology", "NLMCXR_png").write("dataset.json"))
+    """
+    files = sorted(Path(reports).rglob("*.xml"))
+    if not files:
+        raise DataError(f"no XML reports in {reports}; give the folder unpacked from NLMCXR_reports.tgz.")
+    collection = Collection(f"open_i {Path(images).name}", images)
+    path_of = _find_images(Path(images))
+    frontal = None if projections is None else _read_frontal(projections)
+    for file in progress_bar(files, "reading the reports"):
+        uid, text, names = read_report_xml(file)
+        there = [key for key in filter(None, map(_image_key, names)) if key in path_of]
+        chosen = there[:1] if frontal is None else [key for key in there if key in frontal]
+        if not chosen:
+            reason = "report without an image" if not names else "no image file"
+            collection.drop("no frontal image" if there else reason)
+        for key in chosen:
+            path = path_of[key]
+            collection.add(Path(path).name.split(".")[0], path, text, uid)
+    if frontal is None:
+        collection.notes.append(
+            "no --projections given: the first image of each report is kept; some of them are lateral views"
+        )
+    return collection
+
+
+def read_report_xml(path: str | os.PathLike) -> tuple[str, str, list[str]]:
+    """Read one of Open-i's reports.
+
+    Returns:
+        The report's uid (one a patient), impression + " " + findings, the names of its images.
+
+    Raises:
+        DataError: when it is no such XML, or has a DOCTYPE or entities, which could make the parser open other files.
+    """
+    content = Path(path).read_bytes()
+    if re.search(rb"<!\s*(DOCTYPE|ENTITY)", content.replace(b"\0", b""), re.IGNORECASE):  # no NULs: UTF-16 too
+        raise DataError(f"{path} has a DOCTYPE or entities; Open-i's reports have none. Not opened, for safety.")
+    try:
+        root = ElementTree.fromstring(content)
+    except ElementTree.ParseError as e:
+        raise DataError(f"{path} is not XML ({e}); download it again.") from None
+    uid = root.find("uId")
+    if uid is None or not uid.get("id"):
+        raise DataError(f"{path} has no <uId id=...>: it is none of Open-i's reports.")
+    text = {node.get("Label", "").upper(): " ".join((node.text or "").split()) for node in root.iter("AbstractText")}
+    names = [node.get("id", "") for node in root.iter("parentImage")]
+    return uid.get("id", ""), join_report(text.get("FINDINGS", ""), text.get("IMPRESSION", "")), names
+
+
+def _image_key(name: str) -> tuple[str, str] | None:
+    match = _IMAGE.match(name)
+    return match and (match["report"], match["image"])
+
+
+def _find_images(folder: Path) -> dict[tuple[str, str], str]:
+    """The images by (report, image), relative to the folder."""
+    found = {}
+    for path in sorted(folder.rglob("*IM-*")):
+        key = _image_key(path.name)
+        if key and path.suffix.lower() in _SUFFIXES:
+            found.setdefault(key, path.relative_to(folder).as_posix())
+    if not found:
+        raise DataError(f"no images named like CXR1_1_IM-0001-3001.png in {folder}; give the folder of the images.")
+    return found
+
+
+def _read_frontal(table: str | os.PathLike) -> set[tuple[str, str]]:
+    rows = read_rows(table, ("uid", "filename", "projection"))
+    keys = {_image_key(row["filename"]) for row in rows if row["projection"].strip().lower() == "frontal"} - {None}
+    if not keys:
+        raise DataError(f"{table}: no row has projection 'Frontal'.")
+    return keys

@@ -1,0 +1,156 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from monai_mgca.data.datalist import SECTIONS, file_problem, list_problems, progress_bar, write_datalist
+from monai_mgca.data.split import count_shared_patients, split_by_patient
+from monai_mgca.transforms import CleanReport
+from monai_mgca.utils import DataError
+
+__all__ = ["Collection"]
+
+
+@dataclass
+class Collection:
+    """What a source found, on its way to a datalist: the entries, and what was dropped and why.
+
+    Args:
+        source: what the entries are made from, e.g. "csv reports.csv".
+        dataset_dir: the folder that the entries' paths are relative to.
+
+    Example::
+
+        collection = Collection("by hand", "/data/cxr")
+        collection.add("1", image="1.png", report="Clear lungs. No effusion.", patient="1")
+        print(collection.write("dataset.json", fractions=(1, 0, 0)))
+    """
+
+    source: str
+    dataset_dir: str | os.PathLike
+    entries: list[tuple[str | None, dict[str, Any]]] = field(default_factory=list)  # split or None, entry
+    dropped: Counter = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._clean = CleanReport()
+        if not Path(self.dataset_dir).is_dir():
+            raise DataError(f"the dataset folder does not exist: {self.dataset_dir}. Give the one with the images.")
+
+    def drop(self, reason: str, number: int = 1) -> None:
+        """Count what is left out."""
+        self.dropped[reason] += number
+
+    def add(self, id: str, image: str, report: str, patient: str, split: str | None = None, **extra: Any) -> None:
+        """Add an entry, unless its report is empty or too short to train on (`CleanReport` decides)."""
+        if not report.strip():
+            self.drop("empty report")
+        elif not self._clean(report):
+            self.drop("report too short")
+        else:
+            self.entries.append((split, {"id": id, "image": image, "report": report, "patient": patient, **extra}))
+
+    def write(
+        self,
+        output: str | os.PathLike,
+        name: str | None = None,
+        fractions: Sequence[float] = (0.8, 0.1, 0.1),
+        seed: int = 0,
+        **extra: Any,
+    ) -> str:
+        """Leave out what has no image, split by patient where no split is given, and write the datalist.
+
+        Args:
+            output: the JSON file to write.
+            name: the data set's name. Defaults to the name of the dataset folder.
+            fractions: see :func:`split_by_patient`; not used where the source gives the splits.
+            seed: see :func:`split_by_patient`.
+            extra: further top-level fields of the datalist.
+
+        Returns:
+            The summary for people: counts, what was dropped and why, the hash, where it was written.
+
+        Raises:
+            DataError: when nothing is left, an image lies outside the dataset folder, or a given split has a patient
+                twice.
+        """
+        base = os.path.realpath(self.dataset_dir)
+        self._keep_with_image(base)
+        self._keep_one_per_id()
+        if not self.entries:
+            raise DataError(f"nothing is left of {self.source}.\n" + "\n".join([*self.notes, *self._drop_lines()]))
+        splits = self._split(fractions, seed)
+        document = write_datalist(output, splits, name or Path(base).name, self.source, dict(self.dropped), **extra)
+        folder = os.path.realpath(Path(output).parent)
+        patients = {split: len({e["patient"] for e in entries}) for split, entries in splits.items()}
+        hint = [] if folder == base else [f"its paths are relative to another folder: load it with dataset_dir={base}"]
+        return "\n".join(
+            [
+                *self.notes,
+                *(f"{s}: {len(e)} entries of {patients[s]} patients" for s, e in splits.items()),
+                *self._drop_lines(),
+                f"hash: {document['hash']}",
+                f"wrote {output}",
+                *hint,
+            ]
+        )
+
+    def _drop_lines(self) -> list[str]:
+        return [f"dropped: {number} ({reason})" for reason, number in self.dropped.most_common()] or ["dropped: 0"]
+
+    def _keep_with_image(self, base: str) -> None:
+        """Drop the entries whose image is missing or empty; name the first such files in the notes."""
+        images = [entry["image"] for _, entry in self.entries]
+        with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
+            found = pool.map(lambda image: file_problem(base, image), images, chunksize=64)
+            reasons = list(progress_bar(found, "looking for the images", len(images)))
+        bad = [(image, reason) for image, reason in zip(images, reasons, strict=True) if reason]
+        outside = [pair for pair in bad if "outside" in pair[1]]
+        if outside:
+            mend = "Give a dataset folder that holds them all (links are followed to where they end)."
+            raise DataError(list_problems(f"images outside the dataset folder {base}", outside, mend))
+        if bad:
+            title = f"no usable image in {base} for {len(bad)} of {len(images)} entries"
+            self.notes.append(list_problems(title, bad, "  (left out; is this the right folder?)", limit=5))
+        self.entries = [item for item, reason in zip(self.entries, reasons, strict=True) if reason is None]
+        for _, reason in bad:
+            self.drop(f"image: {reason}")
+
+    def _keep_one_per_id(self) -> None:
+        """Sort, so that the order of a table's rows has no say, and keep the first entry of each id."""
+        self.entries.sort(key=lambda item: (item[1]["id"], item[1]["image"], item[1]["report"], item[0] or ""))
+        unique: dict[str, tuple] = {}
+        for item in self.entries:
+            unique.setdefault(item[1]["id"], item)
+        if len(unique) < len(self.entries):
+            self.drop("same id as another entry", len(self.entries) - len(unique))
+        self.entries = list(unique.values())
+
+    def _split(self, fractions: Sequence[float], seed: int) -> dict[str, list[dict[str, Any]]]:
+        if all(split is None for split, _ in self.entries):
+            self.notes.append(f"no splits given: patients split {' / '.join(map(str, fractions))} with seed {seed}")
+            return split_by_patient([entry for _, entry in self.entries], fractions, seed)
+        splits = {s: [entry for split, entry in self.entries if split == s] for s in SECTIONS}
+        shared = count_shared_patients(splits)
+        if shared:
+            raise DataError(
+                f"{shared} patients are in more than one split of {self.source}: what is learned of them would be"
+                " tested on them. Mend the split column, or leave it out to get patient-wise splits."
+            )
+        return {split: entries for split, entries in splits.items() if entries}

@@ -1,0 +1,177 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from monai_mgca.data.datalist import progress_bar
+from monai_mgca.data.sections import join_report, report_from_text
+from monai_mgca.data.source import Collection
+from monai_mgca.data.split import split_name
+from monai_mgca.utils import DataError
+
+__all__ = ["collect_table", "read_rows"]
+
+
+def read_rows(path: str | os.PathLike, columns: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+    """Read a CSV or TSV table (comma, semicolon or tab; may be .gz) row by row.
+
+    Args:
+        path: the table, UTF-8.
+        columns: the columns that must be there.
+
+    Raises:
+        DataError: when the table is not there or cannot be read, a row is broken (by line), or a column is missing
+            (naming the nearest one).
+
+    Example::
+
+        for row in read_rows("reports.csv", columns=["image_path"]):
+            print(row["image_path"])
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"no such table: {path}")
+    csv.field_size_limit(2**24)  # reports can be longer than csv's default of 128 kB
+    line = 1
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
+            head = file.readline()
+            reader = csv.reader(file, delimiter=max(",;\t", key=head.count))
+            header = next(csv.reader([head], delimiter=max(",;\t", key=head.count)), [])
+            _check_columns(path, header, columns)
+            line = 2
+            for fields in reader:
+                if len(fields) != len(header) and fields:
+                    raise csv.Error(f"{len(fields)} fields, the header has {len(header)}; is a quote missing?")
+                if fields:
+                    yield dict(zip(header, fields, strict=True))
+                line = reader.line_num + 2  # where the next row begins: a row may span lines
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8 (at or after line {line}); save it as UTF-8.") from None
+    except (csv.Error, OSError, EOFError) as e:
+        raise DataError(f"{path} cannot be read at line {line}: {e}") from None
+
+
+def _check_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+    for column in columns:
+        if column not in header:
+            near = get_close_matches(column, header, n=1, cutoff=0.5)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise DataError(f"{path} has no column '{column}'.{hint} The columns are: {', '.join(header)}.")
+
+
+def collect_table(
+    table: str | os.PathLike,
+    image: str,
+    report: str | None = None,
+    findings: str | None = None,
+    impression: str | None = None,
+    patient: str | None = None,
+    split: str | None = None,
+    id: str | None = None,
+    where: Sequence[str] = (),
+    dataset_dir: str | os.PathLike | None = None,
+) -> Collection:
+    """Collect the rows of any table that has a column of images and one or two of report text.
+
+    Args:
+        table: the CSV or TSV table.
+        image: the column of image paths.
+        report: the column of whole reports; section headings are understood. Either this, or `findings` and/or
+            `impression`.
+        findings: the column of findings.
+        impression: the column of impressions.
+        patient: the column of patients. Without it every image counts as its own patient.
+        split: the column of splits (train, training, val, valid, validate, validation, test, testing).
+        id: the column of ids. Defaults to the image path without its suffix.
+        where: "column=value" filters. Those of one column widen the choice, those of several columns narrow it.
+        dataset_dir: the folder that image paths are relative to. Defaults to the table's folder.
+
+    Raises:
+        DataError: when a column is not there, the report columns do not fit together, or a split has another name.
+
+    Example::
+
+        collection = collect_table("reports.csv", image="path", report="text", patient="patient_id")
+        print(collection.write("dataset.json"))
+    """
+    if bool(report) == bool(findings or impression):
+        raise DataError("name either the report column, or the findings and/or impression columns.")
+    wanted = _parse_where(where)
+    columns = [c for c in (image, report, findings, impression, patient, split, id, *wanted) if c]
+    base = os.path.realpath(dataset_dir or Path(table).parent)
+    if not Path(table).is_file():
+        raise DataError(f"no such table: {table}")
+    collection = Collection(f"csv {Path(table).name}", base)
+    skipped, unknown_splits = 0, Counter()
+    for row in progress_bar(read_rows(table, columns), "reading the table"):
+        if any(row[column] not in values for column, values in wanted.items()):
+            skipped += 1
+            continue
+        section = split_name(row[split]) if split else None
+        if split and section is None:
+            unknown_splits[row[split]] += 1
+            continue
+        path = _relative(row[image].strip(), base)
+        text = (
+            report_or_text(row[report])
+            if report
+            else join_report(*(row[c] if c else "" for c in (findings, impression)))
+        )
+        who = row[patient].strip() if patient else path
+        if not path or not who:
+            collection.drop("no image path" if not path else "no patient")
+            continue
+        collection.add((id and row[id].strip()) or os.path.splitext(path)[0], path, text, who, section)
+    if unknown_splits:
+        raise DataError(f"{table}: column '{split}' {_describe(unknown_splits)}")
+    if where:
+        collection.notes.append(f"{skipped} rows not chosen by --where {' '.join(where)}")
+    if not patient:
+        collection.notes.append("no patient column given: every image counts as its own patient")
+    return collection
+
+
+def report_or_text(text: str) -> str:
+    """The impression and findings of a report with headings; any other text as it is."""
+    return report_from_text(text) or text.strip()
+
+
+def _describe(unknown_splits: Counter) -> str:
+    """Name the values that are no split, unless the column is another one: of patients, say, or of text."""
+    known = "a split is train, training, val, valid, validate, validation, test or testing."
+    if len(unknown_splits) > 10 or any(len(value) > 20 for value in unknown_splits):
+        return f"has {len(unknown_splits)} values that are no split: is it the right column? {known}"
+    values = ", ".join(f"'{value}' ({number} rows)" for value, number in unknown_splits.items())
+    return f"has values that are no split: {values}; {known}"
+
+
+def _parse_where(where: Sequence[str]) -> dict[str, set[str]]:
+    wanted = defaultdict(set)
+    for condition in where:
+        column, equals, value = condition.partition("=")
+        if not equals:
+            raise DataError(f"a filter is column=value, got '{condition}'.")
+        wanted[column].add(value)
+    return dict(wanted)
+
+
+def _relative(path: str, base: str) -> str:
+    """Tables often hold absolute paths; a datalist can be moved only with relative ones."""
+    return os.path.relpath(os.path.realpath(path), base) if os.path.isabs(path) else path

@@ -1,0 +1,106 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from monai.data import CacheDataset, DataLoader, MetaTensor
+from monai.transforms import Compose, LoadImaged, RandFlipd, ScaleIntensityRanged
+from PIL import Image
+
+from monai_mgca.data import check_batch_size, make_dataset
+from monai_mgca.utils import DataError
+
+
+def make_images(folder, number=4):
+    rng = np.random.default_rng(0)
+    for i in range(number):
+        Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).save(folder / f"{i}.png")
+    return [{"image": str(folder / f"{i}.png"), "report": f"report {i}"} for i in range(number)]
+
+
+def make_transform(maximum=255.0):
+    return Compose(
+        [
+            LoadImaged("image", ensure_channel_first=True),
+            ScaleIntensityRanged("image", 0, maximum, 0, 1),
+            RandFlipd("image", prob=0.5),
+        ]
+    )
+
+
+@pytest.mark.parametrize("cache", ["none", "memory", "disk"])
+def test_same_values_from_every_cache(tmp_path, cache):
+    data = make_images(tmp_path)
+    transform = Compose(make_transform().transforms[:2])
+    dataset = make_dataset(data, transform, cache, cache_dir=tmp_path / "cache", progress=False)
+    for _ in range(2):
+        for entry, item in zip(data, dataset, strict=True):
+            expected = np.asarray(Image.open(entry["image"]), dtype=np.float32).T[None] / 255
+            np.testing.assert_allclose(np.asarray(item["image"]), expected, rtol=1e-6)
+            assert item["report"] == entry["report"]
+
+
+def test_a_batch_of_new_and_cached_items_collates(tmp_path):
+    data = make_images(tmp_path)
+    dataset = make_dataset(data, make_transform(), "disk", cache_dir=tmp_path / "cache")
+    dataset[1]  # on the disk; 0 is not
+    batch = next(iter(DataLoader(dataset, batch_size=2)))
+    assert batch["image"].shape == (2, 1, 8, 8)
+    deterministic = make_dataset(data, Compose(make_transform().transforms[:2]), "disk", cache_dir=tmp_path / "other")
+    for _ in range(2):
+        assert not isinstance(deterministic[0]["image"], MetaTensor)
+
+
+def test_disk_cache_is_never_stale(tmp_path):
+    data, cache = make_images(tmp_path), tmp_path / "cache"
+    first = make_dataset(data, make_transform(), "disk", cache)[0]["image"]
+    make_dataset(data, make_transform(), "disk", cache)[0]
+    assert len(os.listdir(cache)) == 1  # found again
+    second = make_dataset(data, make_transform(maximum=127.5), "disk", cache)[0]["image"]
+    assert torch.allclose(second.sum(), 2 * first.sum())  # another argument, another item
+    Image.fromarray(np.full((8, 8), 51, dtype=np.uint8)).save(data[0]["image"])
+    third = make_dataset(data, make_transform(), "disk", cache)[0]["image"]
+    assert torch.allclose(torch.as_tensor(third), torch.tensor(0.2))  # another file, another item
+
+
+def test_disk_cache_loads_tensors_only(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "harm"),))
+
+    data = make_images(tmp_path, 1)
+    dataset = make_dataset(data, make_transform(), "disk", tmp_path / "cache")
+    dataset[0]
+    file = next((tmp_path / "cache").iterdir())
+    torch.save(Payload(), file)
+    with pytest.warns(UserWarning, match="Corrupt cache"):
+        assert dataset[0]["image"].shape == (1, 8, 8)  # made anew
+    assert not (tmp_path / "harm").exists()
+
+
+def test_arguments(tmp_path):
+    data = make_images(tmp_path, 1)
+    assert isinstance(make_dataset(data, make_transform(), "memory", progress=False), CacheDataset)
+    with pytest.raises(DataError, match="cache_dir"):
+        make_dataset(data, make_transform(), "disk")
+    with pytest.raises(ValueError, match="did you mean 'memory'"):
+        make_dataset(data, make_transform(), "memry")
+
+
+def test_check_batch_size():
+    check_batch_size(10, 10)
+    with pytest.raises(DataError, match="Set batch_size to at most 10"):
+        check_batch_size(10, 11)
