@@ -54,8 +54,9 @@ def make_sample(
 
     Written are ``images/``, ``lung_masks/``, ``finding_masks/`` (8-bit gray PNG, masks 0 or 255), ``report_encoder/``
     (for ``AutoConfig`` and ``AutoTokenizer`` of transformers) and, last, ``datalist.json``. The same arguments give
-    the same files, whatever the number of workers. A sample of other settings in the folder is replaced. The drawings
-    are a toy to learn and test with; no clinical claim can rest on them.
+    the same files, whatever the number of workers, so that several processes may call it at once. A sample of other
+    settings in the folder is replaced. The drawings are a toy to learn and test with; no clinical claim can rest on
+    them.
 
     Args:
         output_dir: folder to write to; made if need be.

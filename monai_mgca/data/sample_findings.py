@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .sample_canvas import SIGN, Canvas, curve
 from .sample_case import Anatomy, Finding
-from .sample_image import SIGN, Canvas, Chest, curve, expose
+from .sample_image import Chest, expose
 
 __all__ = ["HEART_RATIO", "draw_study"]
 

@@ -23,7 +23,7 @@ from .datalist import SECTIONS, read_datalist
 
 __all__ = ["draw_sheet"]
 
-_COLUMNS, _ROWS, _TILE, _CAPTION = 6, 4, 160, 14
+_COLUMNS, _ROWS, _TILE, _CAPTION = 6, 4, 160, 26
 _COLORS = ((255, 190, 60), (80, 170, 255), (110, 230, 120), (255, 100, 100), (240, 120, 255), (90, 240, 240))
 
 
@@ -53,7 +53,9 @@ def draw_sheet(output_dir: str | os.PathLike, file: str | os.PathLike) -> Path:
         sheet.paste(_draw_tile(folder, entry), (i % _COLUMNS * _TILE, i // _COLUMNS * (_TILE + _CAPTION)))
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    sheet.quantize(128, dither=Image.Dither.NONE).save(temporary, format="PNG", optimize=True)
+    sheet.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        temporary, format="PNG", optimize=True
+    )
     os.replace(temporary, file)
     return file
 
@@ -79,6 +81,8 @@ def _draw_tile(folder: Path, entry: dict[str, Any]) -> Image.Image:
     for box, label in zip(entry["boxes"], entry["box_labels"], strict=True):
         x0, y0, x1, y1 = (value * scale for value in box)
         draw.rectangle((x0 - 1, y0 - 1, x1, min(y1, _TILE - 1)), outline=_COLORS[label % len(_COLORS)])
-    caption = " + ".join(entry["box_phrases"]) or "normal"
-    draw.text((2, _TILE + 1), caption if len(caption) <= 26 else caption[:25] + "~", fill=(230, 230, 230))
+    for line, phrase in enumerate(entry["box_phrases"] or ["normal"]):
+        while draw.textlength(phrase) > _TILE - 4:
+            phrase = phrase.rsplit(" ", 2)[0] + " ..."
+        draw.text((2, _TILE + 1 + 12 * line), phrase, fill=(230, 230, 230))
     return canvas
