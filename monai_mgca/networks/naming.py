@@ -42,7 +42,7 @@ def rename(key: str, pairs: Iterable[tuple[str, str]]) -> str:
 def architecture_of(names: Iterable[str]) -> str | None:
     """ "vit" or "resnet" by the names of an encoder's tensors, None for anything else."""
     names = set(names)
-    if any(name.startswith(("patch_embedding.", "patch_embed.")) for name in names):
+    if any(name.startswith(("patch_embedding.", "patch_embed.", "blocks.")) for name in names):
         return "vit"
     return "resnet" if "conv1.weight" in names and any(name.startswith("layer1.") for name in names) else None
 

@@ -21,6 +21,7 @@ import torch
 
 from monai_mgca.networks.image_encoder import ResNetImageEncoder, ViTImageEncoder
 from monai_mgca.networks.mgca import MGCA
+from monai_mgca.networks.naming import architecture_of
 from monai_mgca.networks.report_encoder import ReportEncoder
 
 __all__ = ["encoder_name", "expected_shapes", "read_settings"]
@@ -43,7 +44,8 @@ def read_settings(state: Mapping[str, torch.Tensor], matcher: Mapping[str, Any])
     Raises:
         KeyError: with the name of a tensor that is needed and absent.
     """
-    image = _vit(state) if f"{VISION}patch_embedding.patch_embeddings.weight" in state else _resnet(state)
+    names = (key.removeprefix(VISION) for key in state if key.startswith(VISION))
+    image = _vit(state) if architecture_of(names) == "vit" else _resnet(state)
     vocabulary, hidden = state[f"{BERT}embeddings.word_embeddings.weight"].shape
     bert = {
         "vocab_size": vocabulary,

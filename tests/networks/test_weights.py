@@ -44,13 +44,15 @@ def embedder(encoder):
 
 
 def shaken(network):
-    """Random values everywhere, also where initialization is a constant, so that a tensor left behind shows."""
+    """Random values also where initialization is a constant, so that a tensor left behind shows."""
     with torch.no_grad():
         for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                value.copy_(torch.rand_like(value) + 0.5 if "var" in name else torch.randn_like(value) * 0.1)
-            else:
+            if not value.is_floating_point():
                 value.fill_(7)
+            elif value.ndim == 1 and name.endswith(("weight", "var")):
+                value.copy_(torch.rand_like(value) * 0.5 + (0.75 if "var" in name else 0.25))
+            elif value.ndim in (1, 3):
+                value.copy_(torch.randn_like(value) * 0.1)
     return network
 
 
