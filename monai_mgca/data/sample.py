@@ -70,8 +70,7 @@ def make_sample(
         The path of ``datalist.json``.
 
     Raises:
-        DataError: when the folder holds a datalist of something else.
-        ValueError: when an argument is out of its range.
+        DataError: when an argument is out of its range, or the folder holds a datalist of something else.
 
     Example::
 
@@ -80,9 +79,9 @@ def make_sample(
     """
     for name, value, least in (("size", size, 8), ("image_size", image_size, 64), ("seed", seed, 0)):
         if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}.")
+            raise DataError(f"{name} must be at least {least}, got {value}.")
     if num_workers is not None and num_workers < 1:
-        raise ValueError(f"num_workers must be at least 1, or None for all processors, got {num_workers}.")
+        raise DataError(f"num_workers must be at least 1, or None for all processors, got {num_workers}.")
     folder, settings = Path(output_dir), {"version": _VERSION, "size": size, "image_size": image_size, "seed": seed}
     path = folder / "datalist.json"
     if _is_complete(path, settings):

@@ -125,7 +125,7 @@ class TestMakeSample:
 
     @pytest.mark.parametrize("argument", [{"size": 7}, {"image_size": 32}, {"seed": -1}, {"num_workers": 0}])
     def test_ill_arg(self, tmp_path, argument):
-        with pytest.raises(ValueError, match=next(iter(argument))):
+        with pytest.raises(DataError, match=next(iter(argument))):
             make_sample(tmp_path, **argument)
         assert not list(tmp_path.iterdir())
 
