@@ -52,8 +52,10 @@ def read_rows(path: str | os.PathLike, columns: Sequence[str] = ()) -> Iterator[
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
             head = file.readline()
-            reader = csv.reader(file, delimiter=max(",;\t", key=head.count))
-            header = next(csv.reader([head], delimiter=max(",;\t", key=head.count)), [])
+            delimiter = max(",;\t", key=head.count)
+            header = next(csv.reader([head], delimiter=delimiter), [])
+            # strict: else a quote that is never closed would swallow all rows after it
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
             _check_columns(path, header, columns)
             line = 2
             for fields in reader:
@@ -129,11 +131,7 @@ def collect_table(
             unknown_splits[row[split]] += 1
             continue
         path = _relative(row[image].strip(), base)
-        text = (
-            report_or_text(row[report])
-            if report
-            else join_report(*(row[c] if c else "" for c in (findings, impression)))
-        )
+        text = _report(row, report, findings, impression)
         who = row[patient].strip() if patient else path
         if not path or not who:
             collection.drop("no image path" if not path else "no patient")
@@ -146,6 +144,12 @@ def collect_table(
     if not patient:
         collection.notes.append("no patient column given: every image counts as its own patient")
     return collection
+
+
+def _report(row: dict[str, str], report: str | None, findings: str | None, impression: str | None) -> str:
+    if report:
+        return report_or_text(row[report])
+    return join_report(*(row[column] if column else "" for column in (findings, impression)))
 
 
 def report_or_text(text: str) -> str:

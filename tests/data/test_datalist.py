@@ -120,7 +120,7 @@ def test_all_bad_files_are_listed_at_once(tmp_path):
     assert "Clear lungs" not in message
     assert "p0" not in message
     for i in range(40):
-        (folder / "images" / f"{i}.png").unlink()
+        (folder / "images" / f"{i}.png").unlink(missing_ok=True)
     with pytest.raises(DataError, match=r"and 21 more"):
         load_datalist(path, "training")
 

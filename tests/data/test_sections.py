@@ -22,12 +22,12 @@ MIMIC = """                                 FINAL REPORT
 
  COMPARISON:  None.
 
- FINDINGS: 
- 
+ FINDINGS:
+
  There is no focal consolidation.  Heart size: normal.
 
- IMPRESSION: 
- 
+ IMPRESSION:
+
  AP chest compared to ___:  No acute process.
 
  RECOMMENDATION(S):  Follow up.
