@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import os
 import re
+from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
+from monai.utils import look_up_option
 
 from monai_mgca.networks.checkpoint import check_output, read_checkpoint, tensors_of, write_tensors
 from monai_mgca.networks.naming import (
@@ -93,35 +95,36 @@ def rename_official(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor
 
 
 def convert_official_checkpoint(
-    path: str | os.PathLike, output: str | os.PathLike, in_channels: int = 1, encoder_only: bool = False
+    path: str | os.PathLike,
+    output: str | os.PathLike,
+    in_channels: int = 1,
+    encoder_only: bool = False,
+    matcher: str | None = None,
 ) -> OfficialConversion:
     """Turn a checkpoint of the official MGCA code into one of :class:`MGCA` or :class:`ImageEmbedder`.
 
     Every tensor of the file is moved, or ignored by name because the official code never runs it (``crossattention``,
-    ``pooler``, ``position_ids``, token types, layers of BERT from the seventh, a classifier, the learned matcher
-    where the file says that it was off); anything else is an error, as is whatever the network needs beyond the file.
+    ``pooler``, ``position_ids``, token types, layers of BERT from the seventh, a classifier, a learned matcher
+    that was off); anything else is an error, as is whatever the network needs beyond the file.
 
     Args:
         path: the published Lightning file, with its tensors under "state_dict".
         output: ``.pt`` or ``.safetensors``; written whole or not at all.
         in_channels: 1 sums the first layer's RGB kernels, which is exact for grayscale images; 3 keeps them.
         encoder_only: write the image encoder and its projection alone, the state dict of :class:`ImageEmbedder`.
+        matcher: "similarity" or "learned", what the network was trained with. If None, the file's hyperparameters
+            tell; where there are none, a file with learned maps is taken to have used them.
 
     Raises:
         CheckpointError: when the file cannot be read, lacks tensors or holds foreign ones, by name.
-        ValueError: when ``in_channels`` is neither 1 nor 3.
-
-    Example::
-
-        from monai_mgca.networks import convert_official_checkpoint
-        print(convert_official_checkpoint("vit_base.ckpt", "models/model_pretrain.pt").settings)
+        ValueError: when ``in_channels`` is neither 1 nor 3, or for an unknown ``matcher``.
     """
     if in_channels not in (1, 3):
         raise ValueError(f"in_channels must be 1 or 3, got {in_channels}.")
     output = check_output(output)
     content = read_checkpoint(path)
     state = tensors_of(content)
-    options = _options(content, state)
+    options = _matcher_options(content, state, matcher)
     unused = () if options["matcher"] == "learned" else tuple(official for official, _ in MATCHERS)
     ignored = {key for key in state if UNUSED.fullmatch(key) or key.startswith(unused)}
     renamed = rename_official({key: value for key, value in state.items() if key not in ignored})
@@ -140,16 +143,18 @@ def convert_official_checkpoint(
     return OfficialConversion(architecture, len(renamed), sorted(ignored), settings)
 
 
-def _options(content: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Matcher and heads: the file's own hyperparameters know, else weights of a matcher mean that it was used."""
-    known = content.get("hyper_parameters")
-    known = known if isinstance(known, Mapping) else {}
-    learned = known.get("use_local_atten", any(key.startswith(MATCHERS[0][0]) for key in state))
-    return (
-        {"matcher": "learned", "matcher_heads": int(known.get("num_heads", 1))}
-        if learned
-        else {"matcher": "similarity"}
-    )
+def _matcher_options(
+    content: Mapping[str, Any], state: Mapping[str, torch.Tensor], matcher: str | None
+) -> dict[str, Any]:
+    """The arguments of :class:`MGCA` about the matcher."""
+    known = content.get("hyper_parameters", {})
+    known = vars(known) if isinstance(known, Namespace) else known
+    if matcher is None:
+        held = any(key.startswith(MATCHERS[0][0]) for key in state)
+        matcher = "learned" if known.get("use_local_atten", held) else "similarity"
+    if look_up_option(matcher, ("similarity", "learned")) == "learned":
+        return {"matcher": matcher, "matcher_heads": int(known.get("num_heads", 1))}
+    return {"matcher": matcher}
 
 
 def _official_name(key: str) -> str:

@@ -49,7 +49,7 @@ def load_encoder(target: nn.Module, checkpoint: Checkpoint, prefix: str | None =
             network of MONAI with such an encoder: ``FlexibleUNet`` with a ResNet, ``UNETR``, ``RetinaNet`` or its
             feature extractor, ``ViT``, ``ResNet``.
         checkpoint: path of ``model.pt``, ``model_pretrain.pt`` or alike (``.pt``, ``.safetensors``), or a state dict.
-        prefix: what the encoder's names begin with in the checkpoint; found by itself in files of this package.
+        prefix: what the encoder's names begin with in the checkpoint; none is needed for files of this package.
 
     Returns:
         The number of tensors moved, batch norm's counters included.
@@ -114,11 +114,9 @@ def _expect(state: Mapping[str, torch.Tensor], architecture: str, name: str) -> 
 
 def _encoder_of(state: Mapping[str, torch.Tensor], prefix: str | None) -> dict[str, torch.Tensor]:
     """The encoder's tensors by the names of its backbone."""
-    if prefix is None:
-        ours = ("image_encoder.backbone.", "backbone.")
-        start = next((start for start in ours if any(key.startswith(start) for key in state)), "")
-    else:
-        start = f"{prefix.rstrip('.')}." if prefix else ""
+    base = f"{prefix.rstrip('.')}." if prefix else ""
+    starts = (base + part for part in ("image_encoder.backbone.", "backbone.", ""))
+    start = next((start for start in starts if any(key.startswith(start) for key in state)), base)
     encoder = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
     if architecture_of(encoder) is None:
         official = any(key.startswith("img_encoder_q.") for key in state)

@@ -53,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--encoder-only", action="store_true", help="write the image encoder and its projection alone, as model.pt"
     )
+    convert.add_argument(
+        "--matcher",
+        choices=("similarity", "learned"),
+        help="what the network was trained with, where the file does not tell",
+    )
     return parser
 
 
@@ -78,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         conversion = convert_official_checkpoint(
-            options.checkpoint, options.output, options.in_channels, options.encoder_only
+            options.checkpoint, options.output, options.in_channels, options.encoder_only, options.matcher
         )
     except CheckpointError as error:
         print(error, file=sys.stderr)

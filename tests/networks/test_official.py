@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -288,7 +289,7 @@ def built(settings: dict) -> MGCA:
 
 def test_vit_file_becomes_a_network(tmp_path):
     state = published()
-    path = save(tmp_path / "vit.ckpt", state, hyper_parameters=Namespace(seed=42))
+    path = save(tmp_path / "vit.ckpt", state, hyper_parameters=Namespace(seed=42), loops=defaultdict(dict))
     done = convert_official_checkpoint(path, tmp_path / "new" / "model_pretrain.pt")
     made = torch.load(tmp_path / "new" / "model_pretrain.pt", weights_only=True)
     network = MGCA(
@@ -367,6 +368,8 @@ def test_layers_and_matchers_that_never_ran_are_left_out(tmp_path):
     path = save(tmp_path / "vit.ckpt", state, hyper_parameters={"use_local_atten": True, "num_heads": 2})
     done = convert_official_checkpoint(path, tmp_path / "out.pt")
     assert (done.settings["network"]["matcher"], done.settings["network"]["matcher_heads"]) == ("learned", 2)
+    done = convert_official_checkpoint(path, tmp_path / "out.pt", matcher="similarity")
+    assert done.settings["network"]["matcher"] == "similarity"
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ def test_safetensors_prefix_and_bare_state_dicts(tmp_path):
     for checkpoint, prefix in (
         (tmp_path / "teacher.safetensors", "teacher.net"),
         (tmp_path / "teacher.safetensors", "teacher.net."),
+        ({f"student.{key}": value for key, value in source.state_dict().items()}, "student"),
         (source.state_dict(), None),
         (source.backbone.state_dict(), None),
         (source.backbone.state_dict(), ""),
