@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
 from monai.utils import CommonKeys
 
 from monai_mgca.losses.mgca import MGCALoss
+from monai_mgca.utils.enums import MGCAKeys
 
 __all__ = ["AlignmentLossHandler", "loss_terms"]
 
@@ -40,13 +41,11 @@ class AlignmentLossHandler(Metric):
         SupervisedEvaluator(..., additional_metrics={"val_loss": AlignmentLossHandler(loss)}, decollate=False)
     """
 
-    required_output_keys = None
-
     def __init__(self, loss: MGCALoss, prefix: str = "val_") -> None:
         self.loss = loss
         self.prefix = prefix
         self._engine: Any = None
-        super().__init__()
+        super().__init__(output_transform=lambda output: (output[CommonKeys.PRED], output.get(CommonKeys.LOSS)))
 
     def attach(self, engine: Any, name: str, *args: Any, **kwargs: Any) -> None:
         """Attach to the engine; the loss is stored under ``name``."""
@@ -60,14 +59,18 @@ class AlignmentLossHandler(Metric):
         self._count = 0
 
     @reinit__is_reduced
-    def update(self, output: Mapping[str, Any]) -> None:
-        """Add a batch; ``output`` is that of MONAI's trainer or evaluator."""
+    def update(self, output: Sequence[Any]) -> None:
+        """
+        Args:
+            output: what :class:`monai_mgca.networks.MGCA` returns, and the loss where the engine has computed it.
+        """
+        pred, total = output
         with torch.no_grad():
-            total = output[CommonKeys.LOSS] if CommonKeys.LOSS in output else self.loss(output[CommonKeys.PRED])
+            total = self.loss(pred) if total is None else total
             total = total.detach()
             self._names = ("loss", *self.loss.terms)
             values = torch.stack([total, *self.loss.terms.values()]).float()
-        size = len(output[CommonKeys.IMAGE])
+        size = len(pred[MGCAKeys.IMAGE_EMBEDDING])
         self._sum = self._sum.to(values.device) + size * values
         self._count += size
 

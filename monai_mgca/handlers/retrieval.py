@@ -41,25 +41,24 @@ class RetrievalHandler(IgniteMetricHandler):
         evaluator = SupervisedEvaluator(..., key_val_metric={"val_mean_recall": RetrievalHandler()}, decollate=False)
     """
 
-    # ignite hands over the engine's whole output instead of a pair (y_pred, y)
-    required_output_keys = None
-
     def __init__(self, ks: Sequence[int] = (1, 5, 10), prefix: str = "val_") -> None:
-        super().__init__(metric_fn=RetrievalMetric(ks), save_details=False)
+        super().__init__(
+            metric_fn=RetrievalMetric(ks),
+            output_transform=lambda output: (output[CommonKeys.PRED], output[CommonKeys.LABEL]),
+            save_details=False,
+        )
         self.prefix = prefix
         self.collapse = EmbeddingCollapseMetric(include_indicators=["effective_rank"])
 
-    def update(self, output: dict[str, Any]) -> None:
+    def update(self, output: Sequence[Any]) -> None:
         """
         Args:
-            output: of MONAI's evaluator: "pred" as :class:`monai_mgca.networks.MGCA` returns it, and in "label" the
-                reports' token ids (B, L), where :class:`monai_mgca.engines.PrepareBatchReport` puts them.
+            output: what :class:`monai_mgca.networks.MGCA` returns, and the reports' token ids (B, L), which
+                :class:`monai_mgca.engines.PrepareBatchReport` makes the label.
         """
-        pred = output[CommonKeys.PRED]
+        pred, tokens = output
         self.metric_fn(
-            pred[MGCAKeys.IMAGE_EMBEDDING].float(),
-            pred[MGCAKeys.REPORT_EMBEDDING].float(),
-            report_tokens=output[CommonKeys.LABEL],
+            pred[MGCAKeys.IMAGE_EMBEDDING].float(), pred[MGCAKeys.REPORT_EMBEDDING].float(), report_tokens=tokens
         )
 
     def compute(self) -> float:

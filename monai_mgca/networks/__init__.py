@@ -14,8 +14,11 @@ from __future__ import annotations
 from .image_encoder import ImageFeatures, ResNetImageEncoder, ViTImageEncoder, create_image_encoder
 from .matching import AttentionMatcher, attention_to_weights, soft_match
 from .mgca import MGCA, ImageEmbedder
+from .official import convert_official_checkpoint
+from .pretrained import load_image_weights, load_network
 from .projection import ProjectionHead
 from .report_encoder import ReportEncoder
+from .transfer import load_encoder, load_timm_vit, load_torchvision_resnet
 from .words import aggregate_words
 
 __all__ = [
@@ -29,6 +32,12 @@ __all__ = [
     "ViTImageEncoder",
     "aggregate_words",
     "attention_to_weights",
+    "convert_official_checkpoint",
     "create_image_encoder",
+    "load_encoder",
+    "load_image_weights",
+    "load_network",
+    "load_timm_vit",
+    "load_torchvision_resnet",
     "soft_match",
 ]

@@ -17,7 +17,6 @@ import argparse
 import json
 import re
 import sys
-from collections import Counter
 from collections.abc import Sequence
 
 from monai_mgca.networks.official import OfficialConversion, convert_official_checkpoint
@@ -65,11 +64,13 @@ def _summary(conversion: OfficialConversion, output: str) -> str:
     settings = conversion.settings
     bert, network = settings["report_encoder"]["source"], settings["network"]
     encoder = encoder_name(settings["image_encoder"]) or conversion.architecture
-    ignored = Counter(re.sub(r"\.\d+\.", ".*.", name) for name in conversion.ignored)
+    ignored: dict[str, list[str]] = {}
+    for name in conversion.ignored:
+        ignored.setdefault(re.sub(r"\.\d+\.", ".*.", name), []).extend(re.findall(r"\.(\d+)\.", name))
     lines = [
         f"{conversion.moved} tensors written to {output}.",
         f"{len(conversion.ignored)} tensors left out, which the official code does not run:",
-        *(f"  {name} ({count})" for name, count in ignored.items()),
+        *(f"  {name} {', '.join(sorted(layers, key=int))}".rstrip() for name, layers in ignored.items()),
         f"Image encoder {encoder}, {bert['num_hidden_layers']} layers of BERT, {network['embed_dim']} embedding "
         f"dimensions, {network['num_prototypes']} prototypes, matcher {network['matcher']}.",
         "Arguments of the networks that take these weights:",
