@@ -430,6 +430,8 @@ def test_command_line_prints_what_it_did(tmp_path, capsys):
     path = save(tmp_path / "vit.ckpt", published())
     assert main(["convert", str(path), str(tmp_path / "out.pt"), "--in-channels", "3"]) == 0
     printed = capsys.readouterr().out
-    assert "matcher learned" in printed and "encoder.layer.*.crossattention.self.query.weight (6)" in printed
+    assert (
+        "matcher learned" in printed and "encoder.layer.*.crossattention.self.query.weight 0, 1, 2, 3, 4, 5" in printed
+    )
     settings = json.loads(printed[printed.index("{") :])
     built(settings).load_state_dict(torch.load(tmp_path / "out.pt", weights_only=True), strict=True)
