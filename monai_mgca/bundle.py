@@ -1,0 +1,74 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Gives a pip user the MONAI Bundle: ``python -m monai_mgca.bundle FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+
+__all__ = ["copy_bundle"]
+
+# what a run makes in a bundle's folder, and pip's compiled files, are not part of it
+GENERATED = ("data", "eval", "*.pt", "*.json.tmp", "__pycache__", "*.pyc")
+
+
+def copy_bundle(folder: str | os.PathLike) -> Path:
+    """Copy the MONAI Bundle that the package carries.
+
+    Args:
+        folder: a new folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: when the folder exists: a bundle may have been changed there.
+
+    Example::
+
+        copy_bundle("mgca")
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise FileExistsError(f"'{folder}' exists already: name a new folder for the bundle.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        with as_file(files("monai_mgca._bundle")) as source:
+            shutil.copytree(source, partial, ignore=shutil.ignore_patterns(*GENERATED))
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m monai_mgca.bundle", description="Copy the MGCA bundle to a folder.")
+    parser.add_argument("folder", nargs="?", default="mgca", help="a new folder (default: mgca)")
+    try:
+        folder = copy_bundle(parser.parse_args(arguments).folder)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"The bundle is in {folder}. Try it: cd {folder} && python -m monai.bundle run --config_file configs/train.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

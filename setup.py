@@ -1,0 +1,91 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "monai_mgca" / "__init__.py").read_text())[1]
+
+# MONAI Label 0.8.5 does not work with newer ones, and does not install on Python 3.12
+LABEL = [
+    "monailabel>=0.8.5; python_version < '3.12'",
+    "numpy<2; python_version < '3.12'",
+    "pydicom<3; python_version < '3.12'",
+    "pynetdicom<2.2; python_version < '3.12'",
+    "dicomweb-client<0.60; python_version < '3.12'",
+    "dcmqi>=1.5.7; python_version < '3.12'",
+]
+EXPORT = ["onnx>=1.19", "onnxruntime>=1.22", "onnxscript>=0.5"]
+TEST = [
+    "hypothesis>=6.100",
+    "jsonschema>=3.2",
+    "mlflow>=3.1",
+    "pycocotools>=2.0.8",
+    "pytest>=8",
+    "scikit-learn>=1.5",
+    "timm>=1.0.15",
+]
+
+setup(
+    name="monai-mgca",
+    version=VERSION,
+    description="Image-report pretraining for MONAI by Multi-Granularity Cross-modal Alignment (MGCA)",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    # the bundle goes into the wheel as data of a package of its own, from where it stands in the repository
+    packages=[*find_packages(include=["monai_mgca", "monai_mgca.*"]), "monai_mgca._bundle"],
+    package_dir={"monai_mgca._bundle": "bundles/mgca"},
+    package_data={
+        "monai_mgca": ["py.typed"],
+        "monai_mgca._bundle": ["LICENSE", "large_files.yml", "configs/*", "docs/*", "models/.gitkeep"],
+    },
+    install_requires=[
+        "monai>=1.6",
+        "torch>=2.8",
+        "torchvision>=0.23",
+        "pytorch-ignite>=0.5.3",
+        "transformers>=5.0",
+        "safetensors>=0.5",
+        "huggingface-hub>=1.0",
+        "einops>=0.8",
+        "fire>=0.7",
+        "itk>=5.4",
+        "nibabel>=5.3",
+        "numpy>=1.26",
+        "pillow>=10.4",
+        "pydicom>=2.4",
+        "tensorboard>=2.18",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "label": LABEL,
+        "export": EXPORT,
+        "test": [*LABEL, *EXPORT, *TEST],
+        "dev": [*LABEL, *EXPORT, *TEST, "ruff>=0.8", "build>=1.2"],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Intended Audience :: Healthcare Industry",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Medical Science Apps.",
+    ],
+)
