@@ -14,11 +14,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from monai_mgca.data.datalist import SECTIONS, file_problem, find_dataset_dir, progress_bar, read_datalist
+from monai_mgca.data.datalist import SECTIONS, file_problem, find_dataset_dir, map_in_threads, read_datalist
 from monai_mgca.data.split import count_shared_patients
 from monai_mgca.transforms import CleanReport, LoadRadiograph
 from monai_mgca.utils import DataError
@@ -65,9 +64,13 @@ def check_datalist(
     if not entries:
         raise DataError(f"{datalist} has no entries; make it anew with `python -m monai_mgca.data`.")
     base, clean = find_dataset_dir(datalist, dataset_dir), CleanReport()
-    with ThreadPoolExecutor(num_workers or os.cpu_count()) as pool:
-        found = pool.map(lambda entry: list(_check_entry(entry, base, clean)), entries)
-        problems = [p for some in progress_bar(found, "opening the images", len(entries)) for p in some]
+    found = map_in_threads(
+        lambda entry: list(_check_entry(entry, base, clean)),
+        entries,
+        "opening the images",
+        num_workers or os.cpu_count(),
+    )
+    problems = [problem for some in found for problem in some]
     times = Counter(str(entry.get("id")) for entry in entries)
     problems += [Problem("duplicate id", _name(entry)) for entry in entries if times[str(entry.get("id"))] > 1]
     shared = count_shared_patients(splits)

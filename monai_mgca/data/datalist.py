@@ -14,9 +14,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ __all__ = [
     "file_problem",
     "list_problems",
     "load_datalist",
+    "map_in_threads",
     "progress_bar",
     "read_datalist",
     "resolve_path",
@@ -45,6 +46,17 @@ SECTIONS = ("training", "validation", "test")
 def progress_bar(items: Iterable, description: str, total: int | None = None) -> Iterable:
     """Iterate with a tqdm progress bar, which appears only when the work takes more than two seconds."""
     return tqdm(items, desc=description, total=total, delay=2) if has_tqdm else items
+
+
+def map_in_threads(
+    function: Callable[[Any], Any], items: Sequence, description: str, num_workers: int | None = None
+) -> list:
+    """Apply a function that waits for files to all items, in threads; the results are in the items' order.
+
+    `num_workers` threads open whole files; the default, more threads than processors, suits a look at each.
+    """
+    with ThreadPool(num_workers or min(32, 4 * (os.cpu_count() or 1))) as pool:
+        return list(progress_bar(pool.imap(function, items, chunksize=16), description, len(items)))
 
 
 def list_problems(title: str, problems: Sequence[tuple[str, str]], mend: str, limit: int = 20) -> str:
@@ -212,9 +224,7 @@ def load_datalist(
             found.append((entry.get("image"), "empty report"))
         return [(file, reason) for file, reason in found if reason]
 
-    with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
-        checked = progress_bar(pool.map(check, entries, chunksize=64), f"checking {section}", len(entries))
-        problems = [problem for found in checked for problem in found]
+    problems = [problem for found in map_in_threads(check, entries, f"checking {section}") for problem in found]
     if problems:
         title = f"{path}: {len(problems)} problems in section '{section}' (dataset folder {base})"
         mend = "Give the right dataset_dir, mend the files, or make the datalist anew: it leaves out what is broken."

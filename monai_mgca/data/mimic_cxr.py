@@ -12,11 +12,10 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from monai_mgca.data.datalist import progress_bar
+from monai_mgca.data.datalist import map_in_threads, progress_bar
 from monai_mgca.data.sections import report_from_text
 from monai_mgca.data.source import Collection
 from monai_mgca.data.split import split_name
@@ -68,7 +67,7 @@ def collect_mimic_cxr(dataset_dir: str | os.PathLike, reports: str | os.PathLike
         else:
             rows.append(row)
     report_of = _read_reports(texts, {_study(row) for row in rows})
-    for row in rows:
+    for row in progress_bar(rows, "cleaning the reports", len(rows)):
         study, text = _study(row), report_of[_study(row)]
         if not text:
             reason = "no report file" if text is None else "report has neither findings nor impression"
@@ -111,6 +110,4 @@ def _read_reports(folder: Path, studies: set[str]) -> dict[str, str | None]:
         return report_from_text(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else None
 
     ordered = sorted(studies)
-    with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
-        texts = progress_bar(pool.map(read, ordered, chunksize=64), "reading the reports", len(ordered))
-        return dict(zip(ordered, texts, strict=True))
+    return dict(zip(ordered, map_in_threads(read, ordered, "reading the reports"), strict=True))

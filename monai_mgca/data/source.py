@@ -14,12 +14,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monai_mgca.data.datalist import SECTIONS, file_problem, list_problems, progress_bar, write_datalist
+from monai_mgca.data.datalist import SECTIONS, file_problem, list_problems, map_in_threads, write_datalist
 from monai_mgca.data.split import count_shared_patients, split_by_patient
 from monai_mgca.transforms import CleanReport
 from monai_mgca.utils import DataError
@@ -117,9 +116,7 @@ class Collection:
     def _keep_with_image(self, base: str) -> None:
         """Drop the entries whose image is missing or empty; name the first such files in the notes."""
         images = [entry["image"] for _, entry in self.entries]
-        with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
-            found = pool.map(lambda image: file_problem(base, image), images, chunksize=64)
-            reasons = list(progress_bar(found, "looking for the images", len(images)))
+        reasons = map_in_threads(lambda image: file_problem(base, image), images, "looking for the images")
         bad = [(image, reason) for image, reason in zip(images, reasons, strict=True) if reason]
         outside = [pair for pair in bad if "outside" in pair[1]]
         if outside:
