@@ -1,0 +1,75 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The package imports, and imports nothing heavy, where the optional dependencies are not installed.
+
+`import monai` itself loads what it finds of them, so they are hidden first.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+OPTIONAL = ("transformers", "pandas", "pydicom", "monailabel", "nibabel", "itk", "sklearn")
+MODULES = [
+    module
+    for module in ("monai_mgca", "monai_mgca.losses", "monai_mgca.metrics", "monai_mgca.networks")
+    if ROOT.joinpath(*module.split("."), "__init__.py").is_file()
+]
+PROGRAM = """
+import importlib, importlib.abc, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {optional!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+import monai_mgca
+light = "monai" not in sys.modules and "torch" not in sys.modules
+for name in {modules!r}:
+    try:
+        importlib.import_module(name)
+        print(name, "imported")
+    except Exception as error:
+        print(name, type(error).__name__, error)
+print("loaded", sorted(set(sys.modules) & set({optional!r})))
+print("light", light)
+"""
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[str]:
+    """What one process without the optional packages prints; MONAI takes seconds to import."""
+    program = PROGRAM.format(optional=OPTIONAL, modules=MODULES)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_without_the_optional_packages(lines, module):
+    assert f"{module} imported" in lines
+
+
+def test_optional_packages_stay_out(lines):
+    assert "loaded []" in lines
+
+
+def test_the_top_of_the_package_is_light(lines):
+    assert "light True" in lines

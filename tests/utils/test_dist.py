@@ -1,0 +1,143 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Two gloo processes against one; the file is its own worker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+
+from monai_mgca.losses import InstanceAlignmentLoss, PrototypeAlignmentLoss, sinkhorn
+from monai_mgca.utils.dist import all_gather_with_grad, rank, world_size
+
+WORLD, ROWS = 2, 3
+
+
+def joined() -> dict[str, torch.Tensor]:
+    """All ranks' inputs and the weights that they share, in float64."""
+    generator = torch.Generator().manual_seed(5)
+    shapes = {
+        "image": (WORLD * ROWS, 5),
+        "report": (WORLD * ROWS, 5),
+        "image_map": (5, 4),
+        "report_map": (5, 4),
+        "prototypes": (7, 4),
+        "coefficients": (WORLD, WORLD * ROWS, 5),
+    }
+    return {k: torch.randn(*shape, generator=generator, dtype=torch.float64) for k, shape in shapes.items()}
+
+
+def step(data: dict[str, torch.Tensor], rows: slice, gather: bool) -> dict[str, list[torch.Tensor]]:
+    """Both losses and their gradients of the shared weights: [loss, gradient, ...]."""
+    image_map, report_map, prototypes = (
+        data[name].clone().requires_grad_() for name in ("image_map", "report_map", "prototypes")
+    )
+    image = F.normalize(data["image"][rows] @ image_map, dim=1)
+    report = F.normalize(data["report"][rows] @ report_map, dim=1)
+    instance = InstanceAlignmentLoss(gather_distributed=gather)(image, report)
+    centers = F.normalize(prototypes, dim=1)
+    prototype = PrototypeAlignmentLoss(gather_distributed=gather)(image @ centers.T, report @ centers.T)
+    return {
+        "instance": [instance, *torch.autograd.grad(instance, [image_map, report_map], retain_graph=True)],
+        "prototype": [prototype, *torch.autograd.grad(prototype, [image_map, report_map, prototypes])],
+    }
+
+
+def work(number: int, folder: Path) -> None:
+    """What one process does; its results go to a file."""
+    dist.init_process_group("gloo", init_method=(folder / "init").as_uri(), rank=number, world_size=WORLD)
+    assert (rank(), world_size()) == (number, WORLD)
+    data = joined()
+    rows = slice(number * ROWS, (number + 1) * ROWS)
+    mine = data["image"][rows].clone().requires_grad_()
+    everyone = all_gather_with_grad(mine)
+    (everyone * data["coefficients"][number]).sum().backward()
+    result = {"gathered": everyone.detach(), "gradient": mine.grad}
+    strided = all_gather_with_grad(data["image"].T[:, rows].T)
+    result["strided"] = strided
+    result["codes"] = sinkhorn(data["image"][rows] / 5, gather_distributed=True)
+    for name, gather in (("joined", True), ("apart", False)):
+        values = step(data, rows, gather)
+        for tensor in (tensor for tensors in values.values() for tensor in tensors):
+            tensor.detach_()
+            dist.all_reduce(tensor)
+            tensor /= WORLD  # as DDP does
+        result[name] = values
+    torch.save(result, folder / f"{number}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> list[dict]:
+    """The results of each rank."""
+    folder = tmp_path_factory.mktemp("dist")
+    root = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join([str(root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(number), str(folder)], env=environment, stderr=subprocess.PIPE, text=True
+        )
+        for number in range(WORLD)
+    ]
+    try:
+        errors = [worker.communicate(timeout=180)[1] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert all(worker.returncode == 0 for worker in workers), "\n".join(errors)
+    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(WORLD)]
+
+
+def test_gather_joins_the_rows_in_the_order_of_the_ranks(results):
+    data = joined()
+    for result in results:
+        assert torch.equal(result["gathered"], data["image"])
+        assert torch.equal(result["strided"], data["image"])
+
+
+def test_gather_s_gradient_is_the_sum_over_the_processes(results):
+    total = joined()["coefficients"].sum(0)
+    for number, result in enumerate(results):
+        torch.testing.assert_close(result["gradient"], total[number * ROWS : (number + 1) * ROWS])
+
+
+def test_codes_are_balanced_over_all_processes(results):
+    scores = joined()["image"] / 5
+    torch.testing.assert_close(torch.cat([result["codes"] for result in results]), sinkhorn(scores))
+    assert not torch.allclose(results[0]["codes"], sinkhorn(scores[:ROWS]), atol=1e-3)
+
+
+@pytest.mark.parametrize("name, bar", [("instance", 1e-9), ("prototype", 1e-5)])
+def test_loss_and_gradients_equal_those_of_one_process(results, name, bar):
+    expected = step(joined(), slice(None), gather=True)[name]
+    for result in results:
+        for found, wanted in zip(result["joined"][name], expected, strict=True):
+            torch.testing.assert_close(found, wanted.detach(), rtol=0, atol=bar * float(wanted.abs().max()))
+    assert not torch.allclose(results[0]["apart"][name][0], expected[0], rtol=1e-3), "without gathering it differs"
+
+
+def test_one_process_gathers_nothing():
+    tensor = torch.rand(3, 2)
+    assert (rank(), world_size()) == (0, 1)
+    assert all_gather_with_grad(tensor) is tensor
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), Path(sys.argv[2]))
