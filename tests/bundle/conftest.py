@@ -1,0 +1,199 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import monai
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from monai_mgca.data import make_sample
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "bundles" / "mgca" / "configs"
+
+# networks and images as small as they can be: what is tested is how the parts are put together
+TINY = {
+    "image_size": 32,
+    "max_length": 40,
+    "hidden_dim": 32,
+    "num_prototypes": 16,
+    "batch_size": 8,
+    "epochs": 1,
+    "device": "$torch.device('cpu')",
+}
+CANARIES = ("Canarywordium", "patient-canary-4711")
+
+
+@contextmanager
+def _captured_logs() -> Iterator[io.StringIO]:
+    """All that is logged, at INFO and above, without the handlers of pytest."""
+    stream, root = io.StringIO(), logging.getLogger()
+    handler, level = logging.StreamHandler(stream), root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield stream
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+@dataclass
+class Bundle:
+    """A copy of the bundle in a folder of its own, with the sample of the session."""
+
+    root: Path
+    data: Path
+
+    def workflow(self, *names: str, kind: str = "train", **overrides: Any) -> ConfigWorkflow:
+        """A workflow of the named configs with tiny settings, not yet initialized."""
+        files = [str(self.root / "configs" / f"{name}.json") for name in names]
+        overrides = {"bundle_root": str(self.root), **overrides}
+        if kind == "train":
+            overrides = {**TINY, "dataset_dir": str(self.data), "use_sample": True, **overrides}
+        return ConfigWorkflow(
+            files[0] if len(files) == 1 else files, workflow_type=kind, logging_file=False, **overrides
+        )
+
+    def run(self, *names: str, kind: str = "train", **overrides: Any) -> ConfigWorkflow:
+        """Initialize, run and finalize such a workflow."""
+        workflow = self.workflow(*names, kind=kind, **overrides)
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+        return workflow
+
+    def take_models(self, other: Bundle) -> None:
+        """Copy what another bundle's training wrote."""
+        shutil.copytree(other.path("models"), self.path("models"))
+
+    def path(self, *parts: str) -> Path:
+        """A path in the bundle."""
+        return self.root.joinpath(*parts)
+
+
+@dataclass
+class Trained:
+    """A tiny training that is done: its bundle, its workflow and all that it logged."""
+
+    bundle: Bundle
+    workflow: ConfigWorkflow
+    log: str
+
+
+@pytest.fixture(autouse=True)
+def _global_state() -> Iterator[None]:
+    """A config sets the excepthook, the seeds and the threads' settings for its own process."""
+    hook, paths = sys.excepthook, list(sys.path)
+    yield
+    sys.excepthook, sys.path[:] = hook, paths
+    monai.utils.set_determinism(seed=None)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small built-in sample: 36 studies to train with, 6 to validate."""
+    folder = tmp_path_factory.mktemp("bundle_sample")
+    make_sample(folder, size=48, image_size=64, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def new_bundle(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Callable[[], Bundle]:
+    """Makes a fresh copy of the bundle's configs at each call."""
+
+    def make() -> Bundle:
+        root = tmp_path_factory.mktemp("bundle") / "mgca"
+        shutil.copytree(CONFIGS, root / "configs")
+        return Bundle(root, sample)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(new_bundle: Callable[[], Bundle]) -> Trained:
+    """A training of three epochs with the prototypes frozen in the first."""
+    bundle = new_bundle()
+    with _captured_logs() as stream:
+        workflow = bundle.run("train", epochs=3)
+    return Trained(bundle, workflow, stream.getvalue())
+
+
+@pytest.fixture(scope="session")
+def canary_data(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of 16 studies whose reports and patient ids hold words that nothing may log."""
+    folder = tmp_path_factory.mktemp("canary") / "data"
+    shutil.copytree(sample, folder)
+    document = json.loads((folder / "datalist.json").read_text())
+    for section, count in (("training", 8), ("validation", 4), ("test", 4)):
+        document[section] = document[section][:count]
+        for i, entry in enumerate(document[section]):
+            entry["report"] = f"{CANARIES[0]} {i} {entry['report']}"
+            entry["patient"] = CANARIES[1]
+    (folder / "datalist.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def captured_logs() -> Callable[[], Any]:
+    """A context manager that gives a stream of all that is logged."""
+    return _captured_logs
+
+
+@pytest.fixture(scope="session")
+def canaries() -> tuple[str, ...]:
+    """The words that are in the reports and patient ids of ``canary_data``."""
+    return CANARIES
+
+
+@pytest.fixture(scope="session")
+def causes() -> Callable[[BaseException], list[BaseException]]:
+    """The chain of an error's causes, itself first."""
+
+    def chain(error: BaseException | None) -> list[BaseException]:
+        found = []
+        while error is not None:
+            found.append(error)
+            error = error.__cause__
+        return found
+
+    return chain
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a module of Python in a process of its own, with the repository on its path and no network."""
+
+    def run(*arguments: str, cwd: Path, timeout: int = 240) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        env = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            [sys.executable, "-m", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout
+        )
+
+    return run
+

@@ -1,0 +1,184 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+"""The learning rates of the config's schedule, and that a training that was interrupted goes on as if it was not."""
+
+import json
+
+import pytest
+import torch
+from ignite.engine import Events
+
+# of the scheduler package that the official code uses, as ../shared/goldens/lr_schedule.json: 5 steps, 2 of warmup
+SHORT = [1e-08, 1.0005e-05, 2e-05, 1.5002499999999999e-05, 5.0075e-06]
+
+
+def learning_rates(new_bundle, total, warmup, highest, lowest):
+    """The learning rate of every step, by the config's own scheduler."""
+    workflow = new_bundle().workflow(
+        "train",
+        total_steps=total,
+        warmup_steps=warmup,
+        learning_rate=highest,
+        min_learning_rate=lowest,
+        optimizer={"_target_": "torch.optim.SGD", "params": [torch.nn.Parameter(torch.zeros(1))], "lr": highest},
+    )
+    workflow.parser.parse(reset=True)
+    optimizer, scheduler = (workflow.parser.get_parsed_content(name) for name in ("optimizer", "lr_scheduler"))
+    rates = []
+    for _ in range(total):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+class TestSchedule:
+    def test_short(self, new_bundle):
+        assert learning_rates(new_bundle, 5, 2, 2e-5, 1e-8) == pytest.approx(SHORT, rel=1e-12, abs=1e-12)
+
+    @pytest.mark.parametrize("case", range(3))
+    def test_golden(self, new_bundle, shared, case):
+        golden = json.loads((shared / "goldens" / "lr_schedule.json").read_text())[case]
+        total = golden["total_steps"]
+        rates = learning_rates(new_bundle, total, golden["warmup_steps"], golden["max_lr"], golden["min_lr"])
+        # the official schedule starts again after its last step; a training has no such step
+        assert rates == pytest.approx(golden["lr_used_at_step"][:total], rel=0, abs=1e-12)
+
+    def test_steps_of_a_training(self, new_bundle):
+        workflow = new_bundle().workflow("train", epochs=5, cache="none")
+        workflow.parser.parse(reset=True)
+        assert workflow.parser.get_parsed_content("total_steps") == 20
+        assert workflow.parser.get_parsed_content("warmup_steps") == 8
+
+
+class Interrupted(Exception):
+    pass
+
+
+def train(bundle, stop_after=None, **options):
+    """Train, keeping the learning rate and the loss of every iteration; perhaps end it after some epoch."""
+    workflow = bundle.workflow("train", **{"epochs": 4, "early_stopping_patience": 9, **options})
+    workflow.initialize()
+    parts = {
+        "trainer": "train#trainer",
+        "optimizer": "optimizer",
+        "evaluator": "validate#evaluator",
+        "early_stop": "train#handlers#3",
+        "network": "network_def",
+    }
+    run = {name: workflow.parser.get_parsed_content(path) for name, path in parts.items()}
+    run["epochs"], run["rates"] = [], []
+    trainer = run["trainer"]
+    trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: run["epochs"].append(engine.state.epoch))
+
+    # before the schedule's own handler, which is attached first, has moved on
+    @trainer.on(Events.ITERATION_STARTED)
+    def keep_rate():
+        run["rates"].append(run["optimizer"].param_groups[0]["lr"])
+
+    def interrupt(engine):
+        if engine.state.epoch == stop_after:
+            raise Interrupted
+
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, interrupt)
+    workflow.run()
+    return run
+
+
+def interrupted(bundle, **options):
+    with pytest.raises(RuntimeError) as caught:
+        train(bundle, stop_after=2, **options)
+    cause = caught.value
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    assert isinstance(cause, Interrupted)
+
+
+class TestResume:
+    @pytest.fixture(scope="class")
+    def whole(self, new_bundle):
+        return train(new_bundle())
+
+    @pytest.fixture(scope="class")
+    def halves(self, new_bundle):
+        bundle = new_bundle()
+        interrupted(bundle)
+        state = torch.load(bundle.path("models", "checkpoint_epoch=2.pt"), weights_only=True)
+        return state, train(bundle, resume=True), bundle
+
+    def test_starts_at_the_next_epoch(self, halves):
+        assert halves[1]["epochs"] == [3, 4]
+        assert halves[1]["trainer"].state.iteration == 16
+
+    def test_learning_rates_go_on(self, whole, halves):
+        assert len(whole["rates"]) == 16
+        assert halves[1]["rates"] == whole["rates"][8:]
+
+    def test_optimizer_goes_on(self, halves):
+        steps = {int(state["step"]) for state in halves[1]["optimizer"].state.values()}
+        assert steps == {16, 12}  # the prototypes were frozen for the first epoch
+
+    def test_best_metric_survives(self, halves, new_bundle):
+        state, run, bundle = halves
+        best = run["evaluator"].state.best_metric
+        assert best >= state["progress"]["best_metric"]
+        if run["evaluator"].state.best_metric_epoch <= 2:  # then the file of the first half is still the best
+            assert best == state["progress"]["best_metric"]
+
+    def test_early_stopping_goes_on(self, new_bundle):
+        bundle = new_bundle()
+        # an unbeatable best metric: every validation counts as one without improvement
+        interrupted(bundle, learning_rate=1e-9, min_learning_rate=1e-10)
+        path = bundle.path("models", "checkpoint_epoch=2.pt")
+        state = torch.load(path, weights_only=True)
+        state["progress"]["early_stop"] = {"counter": 2, "best_score": 10.0}
+        state["progress"]["best_metric"], state["progress"]["best_metric_epoch"] = 10.0, 1
+        torch.save(state, path)
+        run = train(bundle, resume=True, early_stopping_patience=3, learning_rate=1e-9, min_learning_rate=1e-10)
+        assert run["epochs"] == [3]  # the third validation without improvement ends it
+        assert run["evaluator"].state.best_metric == 10.0
+
+    def test_best_network_is_not_overwritten(self, new_bundle):
+        bundle = new_bundle()
+        interrupted(bundle)
+        path = bundle.path("models", "checkpoint_epoch=2.pt")
+        state = torch.load(path, weights_only=True)
+        state["progress"]["best_metric"] = 10.0
+        for saver in state["progress"]["savers"]:
+            saver["saved"] = [(10.0, name) for _, name in saver["saved"]]
+        torch.save(state, path)
+        before = {name: bundle.path("models", name).read_bytes() for name in ("model.pt", "model_pretrain.pt")}
+        train(bundle, resume=True)
+        assert before == {name: bundle.path("models", name).read_bytes() for name in before}
+
+    def test_without_a_checkpoint_it_starts(self, new_bundle):
+        assert train(new_bundle(), resume=True, epochs=1)["epochs"] == [1]
+
+    def test_another_architecture(self, new_bundle, causes):
+        bundle = new_bundle()
+        interrupted(bundle)
+        with pytest.raises(RuntimeError) as caught:
+            train(bundle, resume=True, image_encoder="vit_compact")
+        (error,) = [e for e in causes(caught.value) if type(e).__name__ == "CheckpointError"]
+        assert str(bundle.path("models", "checkpoint_epoch=2.pt")) in str(error)
+
+    def test_a_broken_checkpoint(self, new_bundle, causes):
+        bundle = new_bundle()
+        interrupted(bundle)
+        path = bundle.path("models", "checkpoint_epoch=2.pt")
+        path.write_bytes(path.read_bytes()[:1000])
+        with pytest.raises(RuntimeError) as caught:
+            train(bundle, resume=True)
+        (error,) = [e for e in causes(caught.value) if type(e).__name__ == "CheckpointError"]
+        assert str(path) in str(error) and "delete" in str(error)
