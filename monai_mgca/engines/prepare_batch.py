@@ -55,7 +55,7 @@ class PrepareBatchReport(PrepareBatch):
         """
         missing = [key for key in (CommonKeys.IMAGE, *REQUIRED) if key not in batchdata]
         if missing:
-            raise ValueError(f"The batch lacks {missing}: LoadRadiographd and TokenizeReportd make them.")
+            raise ValueError(f"The batch lacks {', '.join(missing)}: LoadRadiographd and TokenizeReportd make them.")
 
         def move(key: str) -> torch.Tensor:
             return torch.as_tensor(batchdata[key]).to(device=device, non_blocking=non_blocking)

@@ -1,0 +1,72 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import pytest
+import torch
+from ignite.engine import Events
+from ignite.exceptions import NotComputableError
+
+from monai_mgca.handlers import AlignmentLossHandler, loss_terms
+from monai_mgca.losses import MGCALoss
+
+
+def weighted(values, sizes):
+    return sum(value * size for value, size in zip(values, sizes, strict=True)) / sum(sizes)
+
+
+class TestAlignmentLossHandler:
+    def test_evaluator_averages_over_samples(self, make_toy):
+        sizes = (5, 4, 2)
+        toy = make_toy(sizes)
+        evaluator = toy.evaluator(key_val_metric={"val_loss": AlignmentLossHandler(toy.loss)})
+        evaluator.run()
+        parts = [MGCALoss((1, 0, 1)).components(output) for output in toy.outputs()]
+        instance = weighted([part["instance"].item() for part in parts], sizes)
+        prototype = weighted([part["prototype"].item() for part in parts], sizes)
+        metrics = evaluator.state.metrics
+        assert metrics["val_instance_loss"] == pytest.approx(instance, rel=1e-5)
+        assert metrics["val_prototype_loss"] == pytest.approx(prototype, rel=1e-5)
+        assert metrics["val_loss"] == pytest.approx(instance + prototype, rel=1e-5)
+        assert "val_token_loss" not in metrics  # of weight 0
+
+    def test_trainer_takes_the_loss_of_the_step(self, make_toy):
+        toy, seen = make_toy((5, 2)), []
+        handler = AlignmentLossHandler(toy.loss, prefix="train_")
+        trainer = toy.trainer(key_train_metric={"train_loss": handler})
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: seen.append(engine.state.output["loss"]))
+        trainer.run()
+        expected = weighted([loss.item() for loss in seen], (5, 2))
+        assert trainer.state.metrics["train_loss"] == pytest.approx(expected, rel=1e-5)
+        assert {"train_instance_loss", "train_prototype_loss"} <= trainer.state.metrics.keys()
+
+    def test_every_epoch_starts_anew(self, make_toy):
+        toy = make_toy()
+        evaluator = toy.evaluator(key_val_metric={"val_loss": AlignmentLossHandler(toy.loss)})
+        evaluator.run()
+        first = evaluator.state.metrics["val_loss"]
+        evaluator.run()
+        assert evaluator.state.metrics["val_loss"] == first
+
+    def test_no_batch(self):
+        with pytest.raises(NotComputableError, match="no batch"):
+            AlignmentLossHandler(MGCALoss()).compute()
+
+
+def test_loss_terms(make_toy):
+    toy = make_toy((4,))
+    output = toy.outputs()[0]
+    total = toy.loss(output)
+    told = loss_terms(toy.loss, toy.optimizer)({"loss": total})
+    assert told.keys() == {"loss", "instance_loss", "prototype_loss", "learning_rate"}
+    assert told["learning_rate"] == 0.01
+    torch.testing.assert_close(told["instance_loss"] + told["prototype_loss"], told["loss"])

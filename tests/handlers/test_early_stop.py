@@ -1,0 +1,45 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import pytest
+from ignite.engine import Engine, Events
+
+from monai_mgca.handlers import EarlyStopOnKeyMetric
+
+
+def last_epoch(values, patience, interval=1, negative_sign=False):
+    """The epoch at which a trainer stops whose validation gives these values."""
+    evaluator, trainer = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
+    evaluator.state.key_metric_name = "key"
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def validate(engine):
+        if engine.state.epoch % interval == 0:
+            evaluator.state.metrics["key"] = values[engine.state.epoch // interval - 1]
+
+    EarlyStopOnKeyMetric(evaluator, patience, interval, negative_sign).attach(trainer)
+    return trainer.run([0], max_epochs=len(values) * interval).epoch
+
+
+@pytest.mark.parametrize(
+    ("values", "kwargs", "expected"),
+    [
+        ([1, 2, 3, 4, 5], {"patience": 2}, 5),  # improves all the time
+        ([3, 2, 1, 4, 5], {"patience": 2}, 3),  # two epochs without improvement
+        ([3, 2, 4, 3, 3], {"patience": 2}, 5),  # the count starts anew
+        ([1, 2, 3, 4, 5], {"patience": 2, "negative_sign": True}, 3),
+        ([3, 2, 1, 0, 0], {"patience": 2, "interval": 3}, 9),  # counts validations, not epochs
+    ],
+)
+def test_stops(values, kwargs, expected):
+    assert last_epoch(values, **kwargs) == expected

@@ -1,0 +1,44 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from ignite.engine import Events
+
+from monai_mgca.handlers import FreezePrototypes
+
+
+def weights_by_epoch(toy, epochs, frozen):
+    trainer, seen = toy.trainer(epochs), [toy.network.prototypes.weight.detach().clone()]
+    FreezePrototypes(toy.network, frozen).attach(trainer)
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda _: seen.append(toy.network.prototypes.weight.detach().clone())
+    )
+    trainer.run()
+    return seen
+
+
+def test_moves_from_the_second_epoch_on(make_toy):
+    start, first, second = weights_by_epoch(make_toy(), epochs=2, frozen=1)
+    assert first.equal(start)
+    assert not second.equal(first)
+
+
+def test_zero_epochs(make_toy):
+    start, first = weights_by_epoch(make_toy(), epochs=1, frozen=0)
+    assert not first.equal(start)
+
+
+def test_the_rest_is_trained(make_toy):
+    toy = make_toy()
+    before = toy.network.image.weight.detach().clone()
+    weights_by_epoch(toy, epochs=1, frozen=1)
+    assert not toy.network.image.weight.equal(before)

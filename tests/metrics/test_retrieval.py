@@ -1,0 +1,119 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from monai_mgca.metrics import RetrievalMetric, compute_retrieval
+from monai_mgca.metrics.retrieval import _ranks
+
+
+def retrieval(scores, tokens=None, ks=(1, 2)):
+    """The figures for a given matrix of scores, of images in rows and reports in columns."""
+    scores = torch.as_tensor(scores, dtype=torch.float64)
+    tokens = torch.arange(len(scores)) if tokens is None else torch.tensor(tokens)
+    return compute_retrieval(scores, torch.eye(len(scores), dtype=scores.dtype), tokens[:, None], ks)
+
+
+def unit(rows, size, seed=0):
+    return F.normalize(torch.randn(rows, size, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+class TestByHand:
+    # ranks of the own report: 1, 2, 3; of the own image: 1, 2, 2
+    scores = [[0.9, 0.1, 0.2], [0.3, 0.5, 0.6], [0.8, 0.7, 0.4]]
+
+    def test_figures(self):
+        result = retrieval(self.scores)
+        assert result == {
+            "image_to_report_recall@1": pytest.approx(1 / 3),
+            "image_to_report_recall@2": pytest.approx(2 / 3),
+            "image_to_report_median_rank": 2,
+            "report_to_image_recall@1": pytest.approx(1 / 3),
+            "report_to_image_recall@2": 1,
+            "report_to_image_median_rank": 2,
+            "mean_recall": pytest.approx((1 / 3 + 2 / 3 + 1 / 3 + 1) / 4),
+        }
+
+    def test_equal_reports_are_one_answer(self):
+        # reports 0 and 2 are the same: image 2 finds the best of them, and the others gain no rank by it
+        result = retrieval(self.scores, tokens=[7, 8, 7])
+        assert result["image_to_report_recall@1"] == pytest.approx(2 / 3)
+        assert result["image_to_report_recall@2"] == 1
+        assert result["report_to_image_recall@1"] == pytest.approx(1 / 3)
+        # report 2 is answered by image 2 as well as by image 0: only image 1 is wrong
+        assert result["report_to_image_recall@2"] == 1
+
+    def test_ties_do_not_hurt(self):
+        assert retrieval([[0.5] * 3] * 3)["mean_recall"] == 1
+
+    def test_perfect_and_reversed(self):
+        assert retrieval(np.eye(4))["mean_recall"] == 1
+        assert retrieval(1 - np.eye(4), ks=(1, 3))["mean_recall"] == 0
+
+
+class TestAgainstALoop:
+    def test_random_scores_with_equal_reports(self):
+        image, report = unit(23, 4), unit(23, 4, seed=1)
+        tokens = torch.arange(23) % 9
+        result = compute_retrieval(image, report, tokens[:, None], ks=(1, 5))
+        scores = image @ report.T
+        ranks = []
+        for i in range(23):
+            best = max(scores[i, j] for j in range(23) if tokens[j] == tokens[i])
+            ranks.append(1 + sum(bool(scores[i, j] > best and tokens[j] != tokens[i]) for j in range(23)))
+        assert result["image_to_report_recall@5"] == pytest.approx(np.mean(np.array(ranks) <= 5))
+        assert result["image_to_report_median_rank"] == np.median(ranks)
+
+    @pytest.mark.parametrize("chunk", [1, 4, 10, 64])
+    def test_chunks_equal_the_whole(self, chunk):
+        image, report, group = unit(10, 3), unit(10, 3, seed=1), torch.arange(10) % 7
+        assert _ranks(image, report, group, chunk).equal(_ranks(image, report, group, 10))
+
+
+class TestMetric:
+    def test_batches_equal_the_whole(self):
+        image, report, tokens = unit(11, 4), unit(11, 4, seed=1), torch.arange(11)[:, None]
+        metric = RetrievalMetric(ks=(1, 3))
+        for part in (slice(0, 5), slice(5, 10), slice(10, 11)):
+            metric(image[part], report[part], report_tokens=tokens[part])
+        assert metric.aggregate() == compute_retrieval(image, report, tokens, (1, 3))
+        metric.reset()
+        metric(image[:2], image[:2], report_tokens=tokens[:2])
+        assert metric.aggregate()["mean_recall"] == 1
+
+    def test_ill_arguments(self):
+        metric, image, tokens = RetrievalMetric(), unit(4, 3), torch.arange(4)[:, None]
+        with pytest.raises(ValueError, match=r"both be \(B, D\), got \(4, 3\), \(3, 3\)"):
+            metric(image, image[:3], report_tokens=tokens)
+        with pytest.raises(ValueError, match="report_tokens"):
+            metric(image, image)
+        with pytest.raises(ValueError, match="no data"):
+            RetrievalMetric().aggregate()
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_official_accuracy(shared, case):
+    """The official code's precision_at_k: the mean of both directions, in percent."""
+    with np.load(shared / "goldens" / "precision_at_k.npz") as file:
+        scores, expected = file[f"scores_{case}"], json.loads(bytes(file["info_json"]))[case]
+    result = retrieval(scores, ks=(1, 5))
+    for k in (1, 5):
+        both = [result[f"{way}_recall@{k}"] for way in ("image_to_report", "report_to_image")]
+        assert 100 * both[0] == pytest.approx(expected["i2t"][k // 5], abs=1e-4)
+        assert 100 * both[1] == pytest.approx(expected["t2i"][k // 5], abs=1e-4)
+        assert 50 * sum(both) == pytest.approx(expected[f"acc{k}"], abs=1e-4)

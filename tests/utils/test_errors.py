@@ -1,0 +1,62 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from monai_mgca.utils import CheckpointError, DataError, explain_errors
+
+
+@pytest.fixture
+def last_words(monkeypatch, capsys):
+    """What a program prints at its end when it fails with this error."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    explain_errors()
+
+    def words(error):
+        sys.excepthook(type(error), error, error.__traceback__)
+        return capsys.readouterr().err
+
+    return words
+
+
+def wrapped(cause, times=2):
+    """An error as MONAI's bundle raises it: the cause of the cause."""
+    for _ in range(times):
+        outer = RuntimeError("Failed to instantiate")
+        outer.__cause__ = cause
+        cause = outer
+    return cause
+
+
+@pytest.mark.parametrize("kind", [DataError, CheckpointError])
+def test_names_our_error_last(last_words, kind):
+    error = kind("no such table: a.csv")
+    error.__cause__ = OSError("deeper")  # what a user needs is ours, not what lies below
+    text = last_words(wrapped(error))
+    assert text.endswith(f"\nThe cause: {kind.__name__}: no such table: a.csv\n")
+    assert "Failed to instantiate" in text  # the whole traceback stays
+
+
+def test_first_cause_of_other_errors(last_words):
+    assert last_words(wrapped(KeyError("x"))).endswith("The cause: KeyError: 'x'\n")
+
+
+def test_says_nothing_twice(last_words):
+    assert "The cause" not in last_words(DataError("alone"))
+
+
+def test_are_value_errors():
+    assert issubclass(DataError, ValueError)
+    assert issubclass(CheckpointError, ValueError)
