@@ -142,7 +142,7 @@ class TestResume:
         interrupted(bundle, learning_rate=1e-9, min_learning_rate=1e-10)
         path = bundle.path("models", "checkpoint_epoch=2.pt")
         state = torch.load(path, weights_only=True)
-        state["progress"]["early_stop"] = {"counter": 2, "best_score": 10.0}
+        state["progress"]["early_stop"].update(counter=2, best_score=10.0)
         state["progress"]["best_metric"], state["progress"]["best_metric_epoch"] = 10.0, 1
         torch.save(state, path)
         run = train(bundle, resume=True, early_stopping_patience=3, learning_rate=1e-9, min_learning_rate=1e-10)
@@ -156,7 +156,8 @@ class TestResume:
         state = torch.load(path, weights_only=True)
         state["progress"]["best_metric"] = 10.0
         for saver in state["progress"]["savers"]:
-            saver["saved"] = [(10.0, name) for _, name in saver["saved"]]
+            assert saver["_saved"]
+            saver["_saved"] = [(10.0, name) for _, name in saver["_saved"]]
         torch.save(state, path)
         before = {name: bundle.path("models", name).read_bytes() for name in ("model.pt", "model_pretrain.pt")}
         train(bundle, resume=True)
