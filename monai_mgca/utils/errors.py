@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-__all__ = ["CheckpointError", "DataError", "explain_errors"]
+__all__ = ["CheckpointError", "DataError", "explain_errors", "first_cause"]
 
 
 class DataError(ValueError):
@@ -25,6 +25,17 @@ class CheckpointError(ValueError):
     """A checkpoint that does not fit, naming the tensors that are missing, foreign or of another shape."""
 
 
+def first_cause(error: BaseException) -> BaseException:
+    """What an error is about, below the ``RuntimeError`` that MONAI puts around it once or several times.
+
+    Args:
+        error: as it was caught. What another library said below our own error is left alone.
+    """
+    while type(error) is RuntimeError and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def explain_errors() -> None:
     """End a failed program with the first cause of its error, which MONAI's bundle wraps several times.
 
@@ -33,9 +44,7 @@ def explain_errors() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         sys.__excepthook__(kind, error, traceback)
-        cause = error
-        while cause.__cause__ is not None and not isinstance(cause, (CheckpointError, DataError)):
-            cause = cause.__cause__
+        cause = first_cause(error)
         if cause is not error:
             print(f"\nThe cause: {type(cause).__name__}: {cause}", file=sys.stderr)
 
