@@ -36,6 +36,7 @@ TEST = [
     "pycocotools>=2.0.8",
     "pytest>=8",
     "scikit-learn>=1.5",
+    "setuptools>=70.1",
     "timm>=1.0.15",
 ]
 

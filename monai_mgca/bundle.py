@@ -18,13 +18,15 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from importlib.resources import as_file, files
 from pathlib import Path
 
 __all__ = ["copy_bundle"]
 
 # what a run makes in a bundle's folder, and pip's compiled files, are not part of it
-GENERATED = ("data", "eval", "*.pt", "*.json.tmp", "__pycache__", "*.pyc")
+GENERATED = ("data", "eval", "mlruns*", "*.pt", "model.json", "*.tmp", "__pycache__", "*.pyc")
+# a wheel has the bundle in the package, a clone beside it
+INSTALLED = Path(__file__).resolve().parent / "_bundle"
+CLONED = Path(__file__).resolve().parents[1] / "bundles" / "mgca"
 
 
 def copy_bundle(folder: str | os.PathLike) -> Path:
@@ -49,8 +51,8 @@ def copy_bundle(folder: str | os.PathLike) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
-        with as_file(files("monai_mgca._bundle")) as source:
-            shutil.copytree(source, partial, ignore=shutil.ignore_patterns(*GENERATED))
+        source = INSTALLED if INSTALLED.is_dir() else CLONED
+        shutil.copytree(source, partial, ignore=shutil.ignore_patterns(*GENERATED))
         os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -59,14 +61,18 @@ def copy_bundle(folder: str | os.PathLike) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m monai_mgca.bundle", description="Copy the MGCA bundle to a folder.")
+    parser = argparse.ArgumentParser(
+        prog="python -m monai_mgca.bundle", description="Copy the MGCA bundle to a folder."
+    )
     parser.add_argument("folder", nargs="?", default="mgca", help="a new folder (default: mgca)")
     try:
         folder = copy_bundle(parser.parse_args(arguments).folder)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"The bundle is in {folder}. Try it: cd {folder} && python -m monai.bundle run --config_file configs/train.json")
+    print(
+        f"The bundle is in {folder}. Try it: cd {folder} && python -m monai.bundle run --config_file configs/train.json"
+    )
     return 0
 
 
