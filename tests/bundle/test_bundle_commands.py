@@ -1,0 +1,146 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+"""The bundle as its users start it: in processes of their own, from the command line."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+PROPERTIES = """
+import sys
+from monai.bundle import ConfigWorkflow
+
+root, data = sys.argv[1:]
+workflow = ConfigWorkflow(
+    [f"{root}/configs/train.json", f"{root}/configs/multi_gpu_train.json"],
+    workflow_type="train", logging_file=False, bundle_root=root, dataset_dir=data, use_sample=True, image_size=32,
+    max_length=40, hidden_dim=32, batch_size=8, dist_backend="gloo", device="$torch.device('cpu')",
+)
+workflow.initialize()
+missing = workflow.check_properties()
+workflow.finalize()
+print("missing properties:", missing)
+"""
+
+
+def tiny(data, **options):
+    options = {"image_size": 32, "max_length": 40, "hidden_dim": 32, "batch_size": 8, "epochs": 1, **options}
+    options |= {"use_sample": True, "device": "$torch.device('cpu')"} | ({"dataset_dir": data} if data else {})
+    return [text for key, value in options.items() for text in (f"--{key}", str(value))]
+
+
+def written(folder):
+    return sorted(path.name.split(".")[0] if path.name.startswith("events") else path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def repository(sample, tmp_path):
+    """A folder "repo" with the bundle at its place in the repository, and the sample where the bundle makes it."""
+    from pathlib import Path
+
+    bundle = tmp_path / "repo" / "bundles" / "mgca"
+    shutil.copytree(Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs", bundle / "configs")
+    shutil.copytree(sample, bundle / "data" / "sample")
+    return tmp_path / "repo"
+
+
+FILES = ["checkpoint_epoch=1.pt", "model.json", "model.pt", "model_pretrain.pt"]
+
+
+class TestCommandLine:
+    @pytest.mark.parametrize("start", ["repo", "repo/bundles/mgca"])
+    def test_writes_into_the_bundle(self, repository, command, start):
+        cwd = repository.parent / start
+        config = os.path.relpath(repository / "bundles" / "mgca" / "configs" / "train.json", cwd)
+        options = tiny(None, sample_size=48, sample_image_size=64)
+        done = command("monai.bundle", "run", "--config_file", config, *options, cwd=cwd)
+        assert done.returncode == 0, done.stderr[-3000:]
+        bundle = repository / "bundles" / "mgca"
+        assert sorted(path.name for path in bundle.iterdir()) == ["configs", "data", "eval", "models"]
+        assert written(bundle / "models") == FILES
+        assert written(bundle / "eval") == ["events"]
+        assert "is complete: reused" in done.stdout  # the sample is looked for in the bundle, too
+        assert "Finished epoch 1" in done.stdout and "model_pretrain.pt" in done.stdout
+        # nothing beside the bundle
+        assert sorted(path.name for path in repository.iterdir()) == ["bundles"]
+        assert sorted(path.name for path in (repository / "bundles").iterdir()) == ["mgca"]
+
+    def test_where_it_would_write_without_options(self, repository, monkeypatch):
+        from monai.bundle import ConfigParser
+
+        for cwd, root in ((repository, "bundles/mgca"), (repository / "bundles" / "mgca", ".")):
+            monkeypatch.chdir(cwd)
+            for name in ("train", "inference"):
+                parser = ConfigParser()
+                parser.read_config(str(repository / "bundles" / "mgca" / "configs" / f"{name}.json"))
+                assert parser.get_parsed_content("bundle_root") == root
+                assert parser.get_parsed_content("ckpt_dir") == f"{root}/models"
+                assert parser.get_parsed_content("output_dir") == f"{root}/eval"
+
+
+def torchrun(*arguments, processes, cwd, path):
+    env = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    return subprocess.run([*start, *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=280)
+
+
+class TestTorchrun:
+    def test_two_processes(self, new_bundle, request, tmp_path):
+        bundle = new_bundle()
+        configs = [str(bundle.path("configs", f"{name}.json")) for name in ("train", "multi_gpu_train")]
+        options = tiny(str(bundle.data), bundle_root=str(bundle.root), dist_backend="gloo", epochs=2)
+        arguments = ["-m", "monai.bundle", "run", "--config_file", str(configs), *options]
+        done = torchrun(*arguments, processes=2, cwd=tmp_path, path=str(request.config.rootpath))
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert written(bundle.path("models")) == sorted([*FILES, "checkpoint_epoch=2.pt"])
+        assert written(bundle.path("eval")) == ["events"]
+        assert done.stdout.count("Finished epoch 2") == 1
+        # 35 studies, 18 for each process: 2 batches of 8 an epoch
+        state = torch.load(bundle.path("models", "checkpoint_epoch=2.pt"), weights_only=True)
+        assert state["trainer"]["iteration"] == 4
+        assert not any(key.startswith("module.") for key in state["network"])
+        for name in ("model.pt", "model_pretrain.pt"):
+            keys = torch.load(bundle.path("models", name), weights_only=True).keys()
+            assert not any(key.startswith("module.") for key in keys)
+        # all of the validation counts, once: recalls of 6 images are sixths
+        events = EventAccumulator(str(bundle.path("eval")), size_guidance={"scalars": 0}).Reload()
+        recall = events.Scalars("val_image_to_report_recall@1")[0].value * 6
+        assert recall == pytest.approx(round(recall), abs=1e-4)
+
+    def test_properties(self, new_bundle, request, tmp_path):
+        bundle = new_bundle()
+        (tmp_path / "properties.py").write_text(PROPERTIES)
+        arguments = [str(tmp_path / "properties.py"), str(bundle.root), str(bundle.data)]
+        done = torchrun(*arguments, processes=1, cwd=tmp_path, path=str(request.config.rootpath))
+        assert "missing properties: []" in done.stdout, done.stdout[-500:] + done.stderr[-3000:]
+
+
+def test_mlflow(new_bundle, command, tmp_path):
+    pytest.importorskip("mlflow")
+    bundle = new_bundle()
+    options = tiny(str(bundle.data), bundle_root=str(bundle.root), tracking="mlflow")
+    config = str(bundle.path("configs", "train.json"))
+    done = command("monai.bundle", "run", "--config_file", config, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (path,) = bundle.path("eval").glob("*.db")
+    with sqlite3.connect(path) as database:
+        names = {name for (name,) in database.execute("select distinct key from metrics")}
+    assert any("mean_recall" in name for name in names), names
+    assert any("loss" in name for name in names), names
