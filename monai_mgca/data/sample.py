@@ -55,8 +55,7 @@ def make_sample(
     Written are ``images/``, ``lung_masks/``, ``finding_masks/`` (8-bit gray PNG, masks 0 or 255), ``report_encoder/``
     (for ``AutoConfig`` and ``AutoTokenizer`` of transformers) and, last, ``datalist.json``. The same arguments give
     the same files, whatever the number of workers, so that several processes may call it at once. A sample of other
-    settings in the folder is replaced. The drawings are a toy to learn and test with; no clinical claim can rest on
-    them.
+    settings in the folder is replaced. The drawings are a toy to learn and test with, without clinical meaning.
 
     Args:
         output_dir: folder to write to; made if need be.
@@ -77,13 +76,13 @@ def make_sample(
         datalist = make_sample("sample", size=64)
         training = load_datalist(datalist, "training")
     """
-    for name, value, least in (("size", size, 8), ("image_size", image_size, 64), ("seed", seed, 0)):
+    workers = os.cpu_count() or 1 if num_workers is None else num_workers
+    limits = (("size", size, 8), ("image_size", image_size, 64), ("seed", seed, 0), ("num_workers", workers, 1))
+    for name, value, least in limits:
         if value < least:
             raise DataError(f"{name} must be at least {least}, got {value}.")
-    if num_workers is not None and num_workers < 1:
-        raise DataError(f"num_workers must be at least 1, or None for all processors, got {num_workers}.")
-    folder, settings = Path(output_dir), {"version": _VERSION, "size": size, "image_size": image_size, "seed": seed}
-    path = folder / "datalist.json"
+    settings = {"version": _VERSION, "size": size, "image_size": image_size, "seed": seed}
+    path = (folder := Path(output_dir)) / "datalist.json"
     if _is_complete(path, settings):
         logger.info(f"The sample of {size} studies in {folder} is complete: reused.")
         return path
@@ -92,12 +91,9 @@ def make_sample(
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_report_encoder(folder / "report_encoder")
 
-    def make(study: tuple[int, int, bool]) -> dict[str, Any]:
-        return _make_study(folder, image_size, seed, *study)
-
     # threads, not processes: numpy and Pillow free the interpreter, and notebooks need no main guard
-    with ThreadPoolExecutor(num_workers or os.cpu_count()) as pool:
-        made = pool.map(make, _plan_studies(size, seed))
+    with ThreadPoolExecutor(workers) as pool:
+        made = pool.map(lambda study: _make_study(folder, image_size, seed, *study), _plan_studies(size, seed))
         entries = list(progress_bar(made, "drawing the sample", size) if progress else made)
     splits = split_by_patient(entries, _FRACTIONS, seed)
     extra = {"settings": settings, "classes": list(CLASSES), "box_classes": list(CLASSES)}

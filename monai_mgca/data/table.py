@@ -118,8 +118,6 @@ def collect_table(
     wanted = _parse_where(where)
     columns = [c for c in (image, report, findings, impression, patient, split, id, *wanted) if c]
     base = os.path.realpath(dataset_dir or Path(table).parent)
-    if not Path(table).is_file():
-        raise DataError(f"no such table: {table}")
     collection = Collection(f"csv {Path(table).name}", base)
     skipped, unknown_splits = 0, Counter()
     for row in progress_bar(read_rows(table, columns), "reading the table"):
@@ -127,9 +125,7 @@ def collect_table(
             skipped += 1
             continue
         section = split_name(row[split]) if split else None
-        if split and section is None:
-            unknown_splits[row[split]] += 1
-            continue
+        unknown_splits.update([row[split]] if split and section is None else [])
         path = _relative(row[image].strip(), base)
         text = _report(row, report, findings, impression)
         who = row[patient].strip() if patient else path
@@ -139,10 +135,8 @@ def collect_table(
         collection.add((id and row[id].strip()) or os.path.splitext(path)[0], path, text, who, section)
     if unknown_splits:
         raise DataError(f"{table}: column '{split}' {_describe(unknown_splits)}")
-    if where:
-        collection.notes.append(f"{skipped} rows not chosen by --where {' '.join(where)}")
-    if not patient:
-        collection.notes.append("no patient column given: every image counts as its own patient")
+    collection.notes += [f"{skipped} rows not chosen by --where {' '.join(where)}"] if where else []
+    collection.notes += [] if patient else ["no patient column given: every image counts as its own patient"]
     return collection
 
 

@@ -135,12 +135,12 @@ class TokenAlignmentLoss(_Loss):
             if value is not None and value.shape != tokens.shape[:2]:
                 raise ValueError(f"{name} must be {tuple(tokens.shape[:2])}, got {tuple(value.shape)}.")
         mask = mask.bool() if mask is not None and self.mask_padding else None
-        if weights is None:
-            weights = tokens.new_ones(tokens.shape[:2]) if mask is None else mask.to(tokens.dtype)
-            weights = weights / weights.sum(1, keepdim=True).clamp_min(1)
-        elif mask is not None:
-            weights = weights * mask
         with full_precision(tokens, context) as (tokens, context):
+            if weights is None:
+                weights = tokens.new_ones(tokens.shape[:2]) if mask is None else mask.to(tokens.dtype)
+                weights = weights / weights.sum(1, keepdim=True).clamp_min(1)
+            elif mask is not None:
+                weights = weights * mask
             weights = weights.detach().to(tokens.dtype)
             total: torch.Tensor = _WeightedTokenContrast.apply(tokens, context, weights, mask, self.temperature)
             return total / len(tokens)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from monai.networks.nets import ViT
 from monai.networks.nets.resnet import ResNet
-from monai.utils import look_up_option
+from monai.utils import ensure_tuple_rep, look_up_option
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -89,6 +89,7 @@ class ViTImageEncoder(nn.Module):
             if isinstance(module, nn.LayerNorm):
                 module.eps = 1e-6
         nn.init.trunc_normal_(self.backbone.cls_token, std=0.02)
+        self.image_size = ensure_tuple_rep(image_size, spatial_dims)
         self.out_channels = self.token_channels = hidden_size
         self.checkpointing = checkpointing
 
@@ -102,7 +103,12 @@ class ViTImageEncoder(nn.Module):
         """
         Args:
             image: (B, in_channels, H, W[, D]) of ``image_size``.
+
+        Raises:
+            ValueError: when the images have another size.
         """
+        if tuple(image.shape[2:]) != self.image_size:
+            raise ValueError(f"This ViT is for images of {self.image_size}, got {tuple(image.shape[2:])}: resize them.")
         x = self.backbone.patch_embedding(image)
         x = torch.cat((self.backbone.cls_token.expand(len(x), -1, -1), x), dim=1)
         for block in self.backbone.blocks[:-1]:

@@ -37,10 +37,10 @@ class Prototypes(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(F.normalize(torch.randn(num_prototypes, embed_dim), dim=1))
 
-    @torch.no_grad()
     def normalize_(self) -> None:
         """Scale the prototypes back to unit length, from which an optimizer's step takes them."""
-        self.weight.copy_(F.normalize(self.weight, dim=1))
+        # through .data: a second forward before the backward changes nothing, and autograd must not think it did
+        self.weight.data.copy_(F.normalize(self.weight.data, dim=1))
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
         """(B, D) unit vectors -> (B, K) cosines."""

@@ -49,9 +49,11 @@ class MaskedBatchNorm(nn.BatchNorm1d):
             variance = share @ (rows - mean).square()
             with torch.no_grad():
                 self.num_batches_tracked.add_(1)
-                self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+                # a batch of padding only has no statistics
+                momentum = self.momentum * mask.any().to(self.running_mean.dtype)
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
                 unbiased = variance * count / (count - 1).clamp_min(1)
-                self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+                self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
             output = (rows - mean) * torch.rsqrt(variance + self.eps)
             return output * self.weight + self.bias if self.affine else output
 

@@ -128,6 +128,9 @@ class ReportEncoder(nn.Module):
 
 def _read_config(source: str | Path | Mapping[str, Any]) -> Any:
     if isinstance(source, Mapping):
+        unknown = sorted(set(source) - set(transformers.BertConfig().to_dict()))
+        if unknown:
+            raise ValueError(f"BertConfig has no setting {unknown}.")
         return transformers.BertConfig(**source)
     try:
         config = transformers.AutoConfig.from_pretrained(source)
@@ -155,6 +158,10 @@ def _load_pretrained(source: str | Path, config: Any) -> nn.Module:
                 "put them there, or pass pretrained=False to start from random weights."
             ) from error
         raise ValueError(_unreadable(source)) from error
+    except Exception as error:  # a damaged file fails in any way
+        raise CheckpointError(
+            f"The weights of the report encoder '{source}' are damaged or do not fit its config.json: {error}"
+        ) from error
     if info["missing_keys"]:
         raise CheckpointError(f"'{source}' lacks weights of the report encoder: {sorted(info['missing_keys'])}.")
     network: nn.Module = model

@@ -46,7 +46,7 @@ def aggregate_words(
     batch, length, channels = pieces.shape
     words = length if num_words is None else num_words
     # slot 0 takes what belongs to no word and is cut off
-    slot = torch.where(word_ids < words, word_ids + 1, 0)
+    slot = torch.where((word_ids >= 0) & (word_ids < words), word_ids + 1, 0)
     row = torch.arange(batch, device=pieces.device)[:, None] * (words + 1)
     summed = pieces.new_zeros(batch * (words + 1), channels).index_add(0, (slot + row).flatten(), pieces.flatten(0, 1))
     summed_attention = attention.new_zeros(batch, words + 1).scatter_add(1, slot, attention)

@@ -15,6 +15,7 @@ from .encode import EncodeReportd
 from .radiograph import LoadRadiograph, LoadRadiographD, LoadRadiographd, LoadRadiographDict
 from .readers import RadiographDicomReader, RadiographNiftiReader
 from .report import CleanReport, CleanReportD, CleanReportd, CleanReportDict
+from .sentences import RandSelectSentencesD, RandSelectSentencesd, RandSelectSentencesDict
 from .tokenize import TokenizeReport, TokenizeReportD, TokenizeReportd, TokenizeReportDict
 
 __all__ = [
@@ -29,6 +30,9 @@ __all__ = [
     "LoadRadiographd",
     "RadiographDicomReader",
     "RadiographNiftiReader",
+    "RandSelectSentencesD",
+    "RandSelectSentencesDict",
+    "RandSelectSentencesd",
     "TokenizeReport",
     "TokenizeReportD",
     "TokenizeReportDict",

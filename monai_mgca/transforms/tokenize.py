@@ -10,7 +10,9 @@
 # limitations under the License.
 
 import os
+from bisect import bisect_right
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +80,27 @@ class TokenizeReport(Transform):
             report: the sentences of :class:`CleanReport`, or one text.
 
         Returns:
-            ``input_ids``, ``attention_mask`` (1 on all but padding) and ``word_ids`` (the number of each piece's
-            word from 0 on, -1 on pieces of no word), int64, each of shape (L,).
+            ``input_ids``, ``attention_mask`` (1 on all but padding), ``word_ids`` (the number of each piece's word
+            from 0 on, -1 on pieces of no word) and ``sentence_ids`` (the number of its sentence, -1 on special
+            tokens), int64, each of shape (L,).
         """
         if not isinstance(report, str):
             if not isinstance(report, Sequence) or not all(isinstance(sentence, str) for sentence in report):
                 raise TypeError(f"a report must be a str or a sequence of str, got {type(report).__name__}.")
-            report = " ".join(report)
+        sentences = [report] if isinstance(report, str) else list(report)
         encoding = self.tokenizer(
-            report, max_length=self.max_length, truncation=True, padding="max_length", padding_side="right"
+            " ".join(sentences),
+            max_length=self.max_length,
+            truncation=True,
+            padding="max_length",
+            padding_side="right",
+            return_offsets_mapping=True,
         )
+        starts = [0, *accumulate(len(sentence) + 1 for sentence in sentences)]
+        sentence_ids = [
+            -1 if word is None else bisect_right(starts, start) - 1
+            for word, (start, _) in zip(encoding.word_ids(), encoding["offset_mapping"], strict=True)
+        ]
         if self.official:
             tokens = self.tokenizer.convert_ids_to_tokens(encoding["input_ids"])
             word_ids = _official_word_ids(tokens, self.tokenizer.sep_token)
@@ -97,6 +110,7 @@ class TokenizeReport(Transform):
             "input_ids": torch.tensor(encoding["input_ids"], dtype=torch.int64),
             "attention_mask": torch.tensor(encoding["attention_mask"], dtype=torch.int64),
             "word_ids": torch.tensor(word_ids, dtype=torch.int64),
+            "sentence_ids": torch.tensor(sentence_ids, dtype=torch.int64),
         }
 
 
@@ -121,9 +135,7 @@ def _checked(tokenizer: Any) -> Any:
         raise ValueError(f"a fast tokenizer of transformers is needed for the words, got {type(tokenizer).__name__}.")
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         # transformers 5 makes one silently of BertTokenizerFast(vocab_file=...) and of folders without a vocabulary.
-        raise ValueError(
-            "the tokenizer knows its special tokens alone: load it with from_pretrained(folder)."
-        )
+        raise ValueError("the tokenizer knows its special tokens alone: load it with from_pretrained(folder).")
     return tokenizer
 
 
@@ -150,7 +162,7 @@ def _official_word_ids(tokens: Sequence[str], sep_token: str) -> list[int]:
 class TokenizeReportd(MapTransform):
     """Dictionary-based version of :class:`TokenizeReport`.
 
-    It adds ``input_ids``, ``attention_mask`` and ``word_ids`` and leaves the report as it is.
+    It adds ``input_ids``, ``attention_mask``, ``word_ids`` and ``sentence_ids`` and leaves the report as it is.
 
     Args:
         keys: the key of the report: one, for there is one set of outputs.
