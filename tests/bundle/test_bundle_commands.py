@@ -135,7 +135,7 @@ class TestTorchrun:
 def test_mlflow(new_bundle, command, tmp_path):
     pytest.importorskip("mlflow")
     bundle = new_bundle()
-    options = tiny(str(bundle.data), bundle_root=str(bundle.root), tracking="mlflow")
+    options = tiny(str(bundle.data), bundle_root=str(bundle.root), tracking=bundle.path("configs", "mlflow.json"))
     config = str(bundle.path("configs", "train.json"))
     done = command("monai.bundle", "run", "--config_file", config, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
