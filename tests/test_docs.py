@@ -1,0 +1,245 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+# ruff: noqa: E501  (the commands are long, and stand here as on the pages)
+from __future__ import annotations
+
+import ast
+import csv
+import importlib
+import json
+import re
+import shlex
+import shutil
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from monai_mgca.data import make_sample
+from monai_mgca.data.__main__ import main as data_main
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "bundles" / "mgca" / "configs"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS, ROOT / "bundles" / "mgca" / "docs" / "README.md"]
+IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
+
+
+def read_blocks(page: Path, language: str) -> list[tuple[int, str, str]]:
+    """(line, reason not to run it or "", text) of the fenced blocks of a language."""
+    pattern = rf"(?:<!-- not run: (.+?) -->\n)?^```{language}\n(.*?)^```$"
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(pattern, text, flags=re.MULTILINE | re.DOTALL)
+    return [(text[: match.start(2)].count("\n") + 1, match[1] or "", match[2]) for match in found]
+
+
+def read_commands(page: Path) -> list[str]:
+    """The shell commands of a page, one a line, without needless spaces."""
+    text = "\n".join(block for _, _, block in read_blocks(page, "bash")).replace("\\\n", " ")
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+PYTHON = [
+    pytest.param(page, line, reason, text, id=f"{name}:{line}")
+    for page, name in zip(PAGES, IDS, strict=True)
+    for line, reason, text in read_blocks(page, "python")
+]
+
+
+@pytest.mark.parametrize(("page", "line", "reason", "text"), PYTHON)
+def test_python_block_runs(page, line, reason, text, folder):
+    if reason:
+        compile(text, str(page), "exec")
+        pytest.skip(reason)
+    exec(compile("\n" * (line - 1) + text, str(page), "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+class TestKeys:
+    """docs/config.md holds the configs' keys, all and no other."""
+
+    def keys_of(self, heading: str) -> list[str]:
+        section = (ROOT / "docs" / "config.md").read_text().split(f"\n## {heading}")[1].split("\n## ")[0]
+        return re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)
+
+    @pytest.mark.parametrize(("heading", "name"), [("Training", "train"), ("Inference", "inference")])
+    def test_scalars(self, heading, name):
+        config = json.loads((CONFIGS / f"{name}.json").read_text())
+        scalars = list(config)[: list(config).index("device") + 1]
+        assert self.keys_of(heading) == [key for key in scalars if key not in ("_desc_", "imports")]
+
+    def test_overlays(self):
+        text = (ROOT / "docs" / "config.md").read_text()
+        train = json.loads((CONFIGS / "train.json").read_text())
+        for name in ("evaluate", "multi_gpu_train", "official"):
+            config = json.loads((CONFIGS / f"{name}.json").read_text())
+            new = [k for k, v in config.items() if k not in train and "#" not in k and k != "_desc_"]
+            assert re.findall(rf"^\| `{name}.json` \| `(\w+)` \|", text, flags=re.MULTILINE) == new
+
+
+def write_table(path: str, delimiter: str, rows: list[dict[str, str]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def own_data(folder, sample):
+    """What commands and examples name: radiographs and texts of ten patients in folders, in tables, in datalists."""
+    document = json.loads((sample / "datalist.json").read_text())
+    one_each = {entry["patient"]: entry for split in ("training", "validation", "test") for entry in document[split]}
+    entries = list(one_each.values())[:10]
+    for i, entry in enumerate(entries):
+        for place in (f"dicom/{i}/a.png", f"radiographs/{i}/a.png", f"images/{i}.png", f"{i}.png"):
+            Path(place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(sample / entry["image"], place)
+        for place in (f"text/{i}/a.txt", f"reports/{i}/a.txt"):
+            Path(place).parent.mkdir(parents=True, exist_ok=True)
+            Path(place).write_text(entry["report"])
+    numbered = list(enumerate(entries))
+    write_table(
+        "reports.csv",
+        ",",
+        [{"path": f"{i}.png", "image_path": "", "text": e["report"], "patient_id": e["patient"]} for i, e in numbered],
+    )
+    texts = [{"path": f"{i}.png", "findings": e["report"], "impression": "", "mrn": e["patient"]} for i, e in numbered]
+    splits = [{"split": ("train", "val", "test")[i % 3], "modality": "CR"} for i, _ in numbered]
+    write_table("all.tsv", "\t", [text | split for text, split in zip(texts, splits, strict=True)])
+    table = ["csv", "reports.csv", "--image", "path", "--report", "text", "--output"]
+    assert data_main([*table, "dataset.json"]) == 0
+    assert data_main(["folder", "--images", "dicom", "--reports", "text", "--output", "dicom/datalist.json"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory):
+    """A small built-in sample."""
+    folder = tmp_path_factory.mktemp("docs_sample")
+    make_sample(folder, size=24, image_size=64, progress=False)
+    return folder
+
+
+DATA = "python -m monai_mgca.data"
+RUN = "python -m monai.bundle run --config_file"
+TRAIN = f"{RUN} bundles/mgca/configs/train.json"
+
+
+# every command of the pages that test_data_command_runs does not run, and where it is run or why not
+BUNDLE_TESTS = "tests/bundle/test_bundle_commands.py"
+ELSEWHERE = {
+    f"pip install -e . -c constraints.txt && {TRAIN}": BUNDLE_TESTS,
+    'pip install -e ".[test]" -c constraints.txt && python -m pytest': ".ci/run",
+    'pip install -e ".[dev]" -c constraints.txt': "not run: as the test extra, with ruff",
+    "ruff check . && ruff format --check .": "not run: needs the dev extra",
+    "python -m pytest": ".ci/run",
+    "tensorboard --logdir bundles/mgca/eval": "not run: a server",
+    f"{DATA} open_i --reports ecgen-radiology --images NLMCXR_png --output NLMCXR_png/datalist.json": "tests/data/test_sources.py",
+    f"{DATA} mimic_cxr --dataset-dir mimic-cxr-jpg --reports mimic-cxr-reports --output mimic-cxr-jpg/datalist.json": "tests/data/test_sources.py",
+    "python -m monai_mgca.networks.weights convert vit_base.ckpt models/model_pretrain.pt": "tests/networks/test_conversion.py",
+    "python -m monai_mgca.networks.weights convert vit_base.ckpt models/model.pt --encoder-only": "tests/networks/test_conversion.py",
+    "hf download emilyalsentzer/Bio_ClinicalBERT --local-dir weights/bert": "not run: needs the network",
+    "hf download timm/deit_base_patch16_224.fb_in1k --local-dir weights/deit": "not run: needs the network",
+    TRAIN: BUNDLE_TESTS,
+    f"{TRAIN} --dataset_dir dicom": BUNDLE_TESTS,
+    f"{TRAIN} --dataset_dir dicom --image_encoder resnet50 --epochs 20": "tests/bundle/test_bundle_configs.py",
+    f"HF_HUB_OFFLINE=1 {TRAIN} --dataset_dir dicom --report_encoder weights/bert --image_encoder_weights weights/deit/model.safetensors": "tests/bundle/test_bundle_paper_size.py",
+    f"{TRAIN} --dataset_dir dicom --freeze_report_encoder true --cache_report_states true --cache disk --checkpointing true --batch_size 24": "tests/bundle/test_bundle_configs.py",
+    "torchrun --standalone --nproc_per_node=2 -m monai.bundle run --config_file \"['bundles/mgca/configs/train.json','bundles/mgca/configs/multi_gpu_train.json']\" --dataset_dir dicom": BUNDLE_TESTS,
+    f"{RUN} \"['bundles/mgca/configs/train.json','bundles/mgca/configs/evaluate.json']\" --dataset_dir dicom --section test": "tests/bundle/test_bundle_outputs.py",
+    f"{RUN} bundles/mgca/configs/inference.json --dataset_dir dicom": "tests/bundle/test_bundle_outputs.py",
+    f"{RUN} \"['bundles/mgca/configs/train.json','bundles/mgca/configs/official.json']\" --pretrained_path models/model_pretrain.pt": "tests/bundle/test_bundle_configs.py",
+    f"{RUN} configs/train.json": BUNDLE_TESTS,
+    f"{RUN} configs/train.json --dataset_dir <folder of datalist.json> --epochs 20": BUNDLE_TESTS,
+    "torchrun --standalone --nproc_per_node=2 -m monai.bundle run --config_file \"['configs/train.json','configs/multi_gpu_train.json']\"": BUNDLE_TESTS,
+    f"{RUN} \"['configs/train.json','configs/evaluate.json']\"": "tests/bundle/test_bundle_outputs.py",
+    f"{RUN} configs/inference.json --dataset_dir <folder of images>": "tests/bundle/test_bundle_outputs.py",
+}
+# the two lists together are all commands of all pages
+ALL = dict.fromkeys(command for page in PAGES for command in read_commands(page))
+RUN_HERE = [command for command in ALL if command.startswith(f"{DATA} ") and command not in ELSEWHERE]
+
+
+@pytest.mark.parametrize("command", RUN_HERE)
+def test_data_command_runs(command, own_data):
+    # a sample of the default size takes longer, and no test writes to /data
+    arguments = shlex.split(command.removeprefix(DATA).replace("/data/", f"{own_data}/"))
+    if arguments[0] == "sample":
+        arguments = [*arguments, "--size", "24"]
+    assert data_main(arguments) == 0
+
+
+def test_every_command_is_run_somewhere():
+    assert set(ALL) - set(RUN_HERE) == set(ELSEWHERE)
+    for place in ELSEWHERE.values():
+        assert place.startswith("not run: ") or (ROOT / place).is_file(), place
+
+
+@pytest.mark.parametrize("command", [command for command in ALL if "monai.bundle run" in command])
+def test_bundle_command_names_configs_and_keys(command):
+    names = re.findall(r"configs/(\w+\.json)", command)
+    keys = {key for name in names for key in json.loads((CONFIGS / name).read_text())}
+    options = re.findall(r"--(\w+)", command.split("monai.bundle run")[1])
+    assert names
+    assert set(options) - {"config_file", "logging_file", "tracking"} <= keys
+
+
+def find_examples() -> list:
+    """The ``Example::`` blocks in the package's docstrings."""
+    found = []
+    for path in sorted((ROOT / "monai_mgca").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and (text := ast.get_docstring(node)):
+                for block in re.findall(r"^Examples?::\n\n((?:    .*\n?|\n)+)", text, flags=re.MULTILINE):
+                    found.append(pytest.param(module, node.name, textwrap.dedent(block), id=f"{module}.{node.name}"))
+    return found
+
+
+# modules whose examples need what only a user has
+NEEDS = {
+    "handlers": "an engine of the user's; tests/handlers has some",
+    "engines.prepare_batch": "an engine of the user's; tests/engines has some",
+    "data.mimic_cxr": "a download of MIMIC-CXR; tests/data/test_sources.py makes a small one",
+    "data.open_i": "a download of Open-i; tests/data/test_sources.py makes a small one",
+    "networks.pretrained": "downloaded weights; tests/networks/test_weights.py makes small ones",
+}
+# what an example leaves out for brevity
+PRELUDE = """
+import torch, transformers
+from monai.transforms import LoadImaged
+from monai_mgca.data import *
+from monai_mgca.networks import *
+"""
+
+
+@pytest.mark.parametrize(("module", "name", "text"), find_examples())
+def test_docstring_example_runs(module, name, text, own_data):
+    code = compile(text.replace("/data/cxr", str(own_data)), f"{module}.{name}", "exec")
+    for part, reason in NEEDS.items():
+        if module.startswith(f"monai_mgca.{part}"):
+            pytest.skip(reason)
+    namespace: dict = {}
+    exec(PRELUDE, namespace)
+    exec(code, namespace | vars(importlib.import_module(module)))
