@@ -171,20 +171,6 @@ def canaries() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def causes() -> Callable[[BaseException], list[BaseException]]:
-    """The chain of an error's causes, itself first."""
-
-    def chain(error: BaseException | None) -> list[BaseException]:
-        found = []
-        while error is not None:
-            found.append(error)
-            error = error.__cause__
-        return found
-
-    return chain
-
-
-@pytest.fixture(scope="session")
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a module of Python in a process of its own, with the repository on its path and no network."""
 
@@ -196,4 +182,3 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
-

@@ -132,6 +132,7 @@ class TestTorchrun:
         assert "missing properties: []" in done.stdout, done.stdout[-500:] + done.stderr[-3000:]
 
 
+@pytest.mark.xfail(strict=True, reason="mlflow refuses the @ in the names of the recalls")
 def test_mlflow(new_bundle, command, tmp_path):
     pytest.importorskip("mlflow")
     bundle = new_bundle()

@@ -125,6 +125,11 @@ CASES = {
     ),
     "pool_report": ({"pool_report": "mean"}, "network_def", lambda n: n.pool_report == "mean"),
     "max_length": ({"max_length": 24}, "train#dataset", lambda d: len(d[0]["input_ids"]) == 24),
+    "select_sentences": (
+        {"select_sentences": 0.5},
+        "train#preprocessing",
+        lambda c: "RandSelectSentencesd" in {type(t).__name__ for t in c.transforms},
+    ),
     "augment": (
         {"augment": True},
         "train#preprocessing",
@@ -205,7 +210,7 @@ RUNS = {
     "cache on disk": {"cache": "disk", "num_workers": 0, "epochs": 2, "val_interval": 2},
     "cached report states": {"freeze_report_encoder": True, "cache_report_states": True, "cache": "memory"},
     "cached report states on disk": {"freeze_report_encoder": True, "cache_report_states": True, "cache": "disk"},
-    "checkpointing": {"checkpointing": True, "report_layers": 1, "augment": True},
+    "checkpointing": {"checkpointing": True, "report_layers": 1, "augment": True, "select_sentences": 0.5},
     "channels last": {"channels_last": True, "embed_dim": 32},
     "loss as key metric": {"key_metric_negative_sign": True, "epochs": 2},
     "no warmup": {"warmup": 0, "weight_decay": 0},
@@ -228,6 +233,22 @@ def test_official_recipe_runs(new_bundle):
     workflow = bundle.run("train", "official")
     assert workflow.parser.get_parsed_content("validate#evaluator").state.key_metric_name == "val_loss"
     assert bundle.path("models", "model.pt").is_file()
+
+
+def test_places_in_lists(new_bundle):
+    """Configs that name an item of a list by its place must find the item that they mean."""
+    workflow = new_bundle().workflow("train", "official", cache="none")
+    workflow.parser.parse(reset=True)
+    parser = workflow.parser
+    quirks = [t["_target_"].split(".")[-1] for _, t in values(parser.get()) if isinstance(t, dict) and "official" in t]
+    assert quirks == ["CleanReportd", "TokenizeReportd"]
+    checkpoint = parser.get_parsed_content("train#handlers#4")
+    assert type(checkpoint).__name__ == "TrainingCheckpoint"
+    assert [type(saver).__name__ for saver in checkpoint.best] == ["CheckpointSaver"] * 2
+    assert type(checkpoint.early_stop).__name__ == "EarlyStopOnKeyMetric"
+    # multi_gpu_train.json cuts off what the first process alone does
+    last = [type(handler).__name__ for handler in parser.get_parsed_content("train#handlers")[-4:]]
+    assert last == ["StatsHandler", "TrainingProgress", "TensorBoardStatsHandler", "RunSummary"]
 
 
 def test_metadata_and_inference_agree():

@@ -223,4 +223,6 @@ def test_the_command_ends_with_the_cause(new_bundle, command, tmp_path):
     config = str(bundle.path("configs", "train.json"))
     done = command("monai.bundle", "run", "--config_file", config, "--dataset_dir", "nowhere", cwd=tmp_path)
     assert done.returncode != 0
-    assert done.stderr.rstrip().splitlines()[-1].startswith("The cause: DataError: dataset_dir does not exist: nowhere.")
+    assert (
+        done.stderr.rstrip().splitlines()[-1].startswith("The cause: DataError: dataset_dir does not exist: nowhere.")
+    )

@@ -200,7 +200,9 @@ class TestCommandsOfMonai:
             "resnet_compact",
             pytest.param(
                 "vit_compact",
-                marks=pytest.mark.xfail(strict=True, reason="the traced ViT keeps the batch size: len(x) is a constant"),
+                marks=pytest.mark.xfail(
+                    strict=True, reason="the traced ViT keeps the batch size: len(x) is a constant"
+                ),
             ),
         ],
     )

@@ -35,8 +35,9 @@ class TestFiles:
         assert [path.name.split(".")[0] for path in trained.bundle.path("eval").iterdir()] == ["events"]
 
     def test_model_is_the_image_encoder_and_its_head(self, trained):
-        state, network = load(trained.bundle.path("models", "model.pt")), trained.workflow.parser.get_parsed_content(
-            "network_def"
+        state, network = (
+            load(trained.bundle.path("models", "model.pt")),
+            trained.workflow.parser.get_parsed_content("network_def"),
         )
         wanted = {key for key in network.state_dict() if key.startswith(("image_encoder.", "image_head."))}
         assert state.keys() == wanted
@@ -84,7 +85,9 @@ class TestTensorBoard:
         terms = zip(values["instance_loss"], values["token_loss"], values["prototype_loss"], strict=True)
         assert values["loss"] == pytest.approx([sum(t) for t in terms], rel=1e-5)
 
-    @pytest.mark.parametrize("name", ["val_mean_recall", "val_loss", "val_image_to_report_recall@1", "val_instance_loss"])
+    @pytest.mark.parametrize(
+        "name", ["val_mean_recall", "val_loss", "val_image_to_report_recall@1", "val_instance_loss"]
+    )
     def test_every_validation(self, events, name):
         tags = [tag for tag in events.Tags()["scalars"] if tag.endswith(name.replace("@", "_")) or tag.endswith(name)]
         assert tags, events.Tags()["scalars"]
