@@ -9,18 +9,20 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-from __future__ import annotations
-
 """The bundle as its users start it: in processes of their own, from the command line."""
+
+from __future__ import annotations
 
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 PROPERTIES = """
@@ -53,8 +55,6 @@ def written(folder):
 @pytest.fixture
 def repository(sample, tmp_path):
     """A folder "repo" with the bundle at its place in the repository, and the sample where the bundle makes it."""
-    from pathlib import Path
-
     bundle = tmp_path / "repo" / "bundles" / "mgca"
     shutil.copytree(Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs", bundle / "configs")
     shutil.copytree(sample, bundle / "data" / "sample")
@@ -83,8 +83,6 @@ class TestCommandLine:
         assert sorted(path.name for path in (repository / "bundles").iterdir()) == ["mgca"]
 
     def test_where_it_would_write_without_options(self, repository, monkeypatch):
-        from monai.bundle import ConfigParser
-
         for cwd, root in ((repository, "bundles/mgca"), (repository / "bundles" / "mgca", ".")):
             monkeypatch.chdir(cwd)
             for name in ("train", "inference"):

@@ -9,9 +9,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-from __future__ import annotations
-
 """What every config must be: complete for MONAI's apps, made of parts that exist, open to every override."""
+
+from __future__ import annotations
 
 import importlib
 import json

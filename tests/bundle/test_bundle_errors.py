@@ -9,9 +9,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-from __future__ import annotations
-
 """Mistakes of users: each must end in one message that says what is wrong, where, and how to mend it."""
+
+from __future__ import annotations
 
 import json
 import shutil

@@ -9,14 +9,15 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-from __future__ import annotations
-
 """What the evaluation and the inference configs give for a model that the training wrote."""
+
+from __future__ import annotations
 
 import csv
 import json
 import shutil
 
+import numpy as np
 import pydicom
 import pytest
 import torch
@@ -122,8 +123,6 @@ class TestInference:
 
     def write_dicom(self, png, path):
         """The pixels of an 8-bit PNG, stretched to its whole range as the reader leaves them, as DICOM."""
-        import numpy as np
-
         pixels = np.array(Image.open(png).convert("L"))
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"

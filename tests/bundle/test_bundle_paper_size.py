@@ -9,9 +9,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-from __future__ import annotations
-
 """The networks of the paper, at their true size, through the bundle: two steps on a CPU."""
+
+from __future__ import annotations
 
 import json
 import shutil

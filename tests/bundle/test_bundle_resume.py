@@ -9,9 +9,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-from __future__ import annotations
-
 """The learning rates of the config's schedule, and that a training that was interrupted goes on as if it was not."""
+
+from __future__ import annotations
 
 import json
 
