@@ -27,7 +27,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 TERMS = ("instance", "token", "prototype")
 PANELS = {
-    "Recall@10 (validation)": ("val_image_to_report_recall@10", "val_report_to_image_recall@10"),
+    "Recall@10 (validation)": ("val_image_to_report_recall_at_10", "val_report_to_image_recall_at_10"),
     "Median rank (validation)": ("val_image_to_report_median_rank", "val_report_to_image_median_rank"),
     "Loss terms (training, epoch means)": tuple(f"train_{term}_loss" for term in TERMS),
     "Loss terms (validation)": tuple(f"val_{term}_loss" for term in TERMS),

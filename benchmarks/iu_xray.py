@@ -151,8 +151,8 @@ def figures(parser: ConfigParser, network: torch.nn.Module, data: dict, args: ar
     found = compute_retrieval(val["image"], val["report"], val["tokens"])
     y, y_val = data["y"], data["y_val"]
     return {
-        "R@10 i2r": found["image_to_report_recall@10"],
-        "R@10 r2i": found["report_to_image_recall@10"],
+        "R@10 i2r": found["image_to_report_recall_at_10"],
+        "R@10 r2i": found["report_to_image_recall_at_10"],
         "rank i2r": found["image_to_report_median_rank"],
         "rank r2i": found["report_to_image_median_rank"],
         "zs cardio": roc_auc_score(y_val["cardiomegaly"], zero_shot(parser, network, val["image"], "cardiomegaly")),

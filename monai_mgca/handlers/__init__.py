@@ -18,6 +18,7 @@ from .progress import TrainingProgress
 from .prototypes import FreezePrototypes
 from .retrieval import RetrievalHandler
 from .summary import RunSummary
+from .whole_batch import WholeBatchOutput
 
 __all__ = [
     "AlignmentLossHandler",
@@ -27,5 +28,6 @@ __all__ = [
     "RunSummary",
     "TrainingCheckpoint",
     "TrainingProgress",
+    "WholeBatchOutput",
     "loss_terms",
 ]

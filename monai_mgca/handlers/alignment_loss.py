@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
 from monai.utils import CommonKeys
 
+from monai_mgca.handlers.whole_batch import output_of
 from monai_mgca.losses.mgca import MGCALoss
 from monai_mgca.utils.enums import MGCAKeys
 
@@ -45,7 +46,7 @@ class AlignmentLossHandler(Metric):
         self.loss = loss
         self.prefix = prefix
         self._engine: Any = None
-        super().__init__(output_transform=lambda output: (output[CommonKeys.PRED], output.get(CommonKeys.LOSS)))
+        super().__init__(output_transform=_prediction_and_loss)
 
     def attach(self, engine: Any, name: str, *args: Any, **kwargs: Any) -> None:
         """Attach to the engine; the loss is stored under ``name``."""
@@ -85,7 +86,12 @@ class AlignmentLossHandler(Metric):
         return float(total)
 
 
-def loss_terms(loss: MGCALoss, optimizer: torch.optim.Optimizer) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+def _prediction_and_loss(output: Any) -> tuple[Any, Any]:
+    item = output_of(output)
+    return item[CommonKeys.PRED], item.get(CommonKeys.LOSS)
+
+
+def loss_terms(loss: MGCALoss, optimizer: torch.optim.Optimizer) -> Callable[[Any], dict[str, Any]]:
     """An output transform for MONAI's ``TensorBoardStatsHandler``: the loss, its terms by name, the learning rate.
 
     Args:
@@ -97,8 +103,8 @@ def loss_terms(loss: MGCALoss, optimizer: torch.optim.Optimizer) -> Callable[[Ma
         TensorBoardStatsHandler(log_dir="eval", output_transform=loss_terms(loss, optimizer))
     """
 
-    def transform(output: Mapping[str, Any]) -> dict[str, Any]:
+    def transform(output: Any) -> dict[str, Any]:
         named = {f"{name}_loss": value for name, value in loss.terms.items()}
-        return {"loss": output[CommonKeys.LOSS], **named, "learning_rate": optimizer.param_groups[0]["lr"]}
+        return {"loss": output_of(output)[CommonKeys.LOSS], **named, "learning_rate": optimizer.param_groups[0]["lr"]}
 
     return transform

@@ -17,6 +17,8 @@ from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from monai.utils import CommonKeys
 
+from monai_mgca.handlers.whole_batch import output_of
+
 __all__ = ["TrainingProgress"]
 
 
@@ -44,7 +46,7 @@ class TrainingProgress(ProgressBar):
         """
         super().attach(
             engine,
-            output_transform=lambda output: {"loss": output[CommonKeys.LOSS]},
+            output_transform=lambda output: {"loss": output_of(output)[CommonKeys.LOSS]},
             event_name=Events.ITERATION_COMPLETED,
             **kwargs,
         )

@@ -35,7 +35,7 @@ class RetrievalMetric(CumulativeIterationMetric):
         metric = RetrievalMetric()
         unit = torch.nn.functional.normalize(torch.randn(50, 16), dim=-1)
         metric(unit, unit, report_tokens=torch.arange(50)[:, None])
-        print(metric.aggregate()["image_to_report_recall@1"])
+        print(metric.aggregate()["image_to_report_recall_at_1"])
     """
 
     def __init__(self, ks: Sequence[int] = (1, 5, 10)) -> None:
@@ -64,8 +64,8 @@ class RetrievalMetric(CumulativeIterationMetric):
     def aggregate(self) -> dict[str, float]:
         """
         Returns:
-            "image_to_report_recall@k" and "report_to_image_recall@k" for each k, "image_to_report_median_rank" and
-            "report_to_image_median_rank", and "mean_recall", the mean of all recalls.
+            "image_to_report_recall_at_k" and "report_to_image_recall_at_k" for each k, "image_to_report_median_rank"
+            and "report_to_image_median_rank", and "mean_recall", the mean of all recalls.
         """
         buffer = self.get_buffer()
         if buffer is None:
@@ -93,7 +93,7 @@ def compute_retrieval(
     result: dict[str, Any] = {}
     for name, query, key in (("image_to_report", image, report), ("report_to_image", report, image)):
         ranks = _ranks(query, key, group)
-        result |= {f"{name}_recall@{k}": (ranks <= k).float().mean().item() for k in ks}
+        result |= {f"{name}_recall_at_{k}": (ranks <= k).float().mean().item() for k in ks}
         result[f"{name}_median_rank"] = ranks.float().quantile(0.5).item()
     recalls = [value for name, value in result.items() if "recall" in name]
     result["mean_recall"] = sum(recalls) / len(recalls)

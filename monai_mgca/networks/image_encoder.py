@@ -110,7 +110,7 @@ class ViTImageEncoder(nn.Module):
         if tuple(image.shape[2:]) != self.image_size:
             raise ValueError(f"This ViT is for images of {self.image_size}, got {tuple(image.shape[2:])}: resize them.")
         x = self.backbone.patch_embedding(image)
-        x = torch.cat((self.backbone.cls_token.expand(len(x), -1, -1), x), dim=1)
+        x = torch.cat((self.backbone.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
         for block in self.backbone.blocks[:-1]:
             x = checkpoint(block, x, use_reentrant=False) if self.checkpointing and self.training else block(x)
         last = self.backbone.blocks[-1]

@@ -14,5 +14,6 @@ from __future__ import annotations
 from .enums import MGCAKeys
 from .errors import CheckpointError, DataError, explain_errors
 from .files import read_settings, write_settings
+from .switches import switches
 
-__all__ = ["CheckpointError", "DataError", "MGCAKeys", "explain_errors", "read_settings", "write_settings"]
+__all__ = ["CheckpointError", "DataError", "MGCAKeys", "explain_errors", "read_settings", "switches", "write_settings"]

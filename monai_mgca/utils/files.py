@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from monai_mgca.utils.errors import CheckpointError
+
 __all__ = ["read_settings", "write_settings"]
 
 
@@ -37,12 +39,23 @@ def write_settings(path: str | os.PathLike, settings: Mapping[str, Any]) -> None
         temporary.unlink(missing_ok=True)
 
 
-def read_settings(path: str | os.PathLike) -> dict[str, Any]:
-    """Read what :func:`write_settings` wrote; nothing where there is no such file.
+def read_settings(path: str | os.PathLike, required: bool = False) -> dict[str, Any]:
+    """Read what :func:`write_settings` wrote.
 
     Args:
         path: of the JSON file.
+        required: refuse a missing file, which else gives no settings.
+
+    Raises:
+        CheckpointError: when a required file is missing, or the file is not JSON.
     """
     path = Path(path)
-    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        if required:
+            raise CheckpointError(f"There is no {path}, which a training writes beside its weights: train first.")
+        return {}
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON ({error}): take the one of the training again.") from None
     return settings

@@ -89,7 +89,7 @@ CASES = {
     "ckpt_dir": ({"ckpt_dir": "m"}, "validate#handlers#3", lambda h: h.save_dir == "m"),
     "output_dir": ({"output_dir": "OUT"}, "summary_writer", lambda w: w.log_dir.endswith("OUT")),
     "pretrained_path": ({"pretrained_path": "x.pt"}, "pretrained_path", lambda x: x == "x.pt"),
-    "resume": ({"resume": True}, "train#handlers#4", lambda h: h.resume is True),
+    "resume": ({"resume": True}, "train#handlers#5", lambda h: h.resume is True),
     "seed": ({"seed": 7}, "seed", lambda x: x == 7),
     "image_encoder": ({"image_encoder": "vit_compact"}, "network_def", lambda n: n.image_encoder.out_channels == 128),
     "image_encoder_weights": ({"use_sample": False}, "image_encoder_weights", lambda x: "deit_base" in x),
@@ -154,7 +154,7 @@ CASES = {
     "prototype_temperature": ({"prototype_temperature": 0.4}, "loss", lambda x: x.prototype.temperature == 0.4),
     "sinkhorn_epsilon": ({"sinkhorn_epsilon": 0.1}, "loss", lambda x: x.prototype.epsilon == 0.1),
     "sinkhorn_iterations": ({"sinkhorn_iterations": 5}, "loss", lambda x: x.prototype.iterations == 5),
-    "freeze_prototypes_epochs": ({"freeze_prototypes_epochs": 2}, "train#handlers#1", lambda h: h.epochs == 2),
+    "freeze_prototypes_epochs": ({"freeze_prototypes_epochs": 2}, "train#handlers#2", lambda h: h.epochs == 2),
     "epochs": ({"epochs": 7}, "train#trainer", lambda t: t.state.max_epochs == 7),
     "batch_size": ({"batch_size": 5}, "train#dataloader", lambda x: x.batch_size == 5 and len(x) == 7),
     "accumulation_steps": ({"accumulation_steps": 2}, "train#trainer", lambda t: t.accumulation_steps == 2),
@@ -162,7 +162,7 @@ CASES = {
     "min_learning_rate": ({"min_learning_rate": 1e-5}, "lr_scheduler", lambda s: s.get_last_lr() == [1e-5]),
     "weight_decay": ({"weight_decay": 0.3}, "optimizer", lambda o: o.param_groups[0]["weight_decay"] == 0.3),
     "warmup": ({"warmup": 0.5, "epochs": 4}, "warmup_steps", lambda x: x == 8),
-    "val_interval": ({"val_interval": 2}, "train#handlers#2", lambda h: h.interval == 2),
+    "val_interval": ({"val_interval": 2}, "train#handlers#3", lambda h: h.interval == 2),
     "early_stopping_patience": ({"early_stopping_patience": 0}, "train#handlers", lambda h: len(h) == 8),
     "key_metric_negative_sign": (
         {"key_metric_negative_sign": True},
@@ -242,7 +242,7 @@ def test_places_in_lists(new_bundle):
     parser = workflow.parser
     quirks = [t["_target_"].split(".")[-1] for _, t in values(parser.get()) if isinstance(t, dict) and "official" in t]
     assert quirks == ["CleanReportd", "TokenizeReportd"]
-    checkpoint = parser.get_parsed_content("train#handlers#4")
+    checkpoint = parser.get_parsed_content("train#handlers#5")
     assert type(checkpoint).__name__ == "TrainingCheckpoint"
     assert [type(saver).__name__ for saver in checkpoint.best] == ["CheckpointSaver"] * 2
     assert type(checkpoint.early_stop).__name__ == "EarlyStopOnKeyMetric"

@@ -74,7 +74,7 @@ class TestEvaluation:
                 (told,) = [scalar.value for scalar in events.Scalars(tag) if scalar.step == epoch]
                 assert figures[tag] == pytest.approx(told, rel=1e-3, abs=1e-4), tag
                 compared.add(tag)
-        assert compared >= {"val_loss", "val_token_loss", "val_image_collapse", "val_image_to_report_recall@5"}
+        assert compared >= {"val_loss", "val_token_loss", "val_image_collapse", "val_image_to_report_recall_at_5"}
 
 
 class TestInference:
@@ -193,18 +193,7 @@ class TestCommandsOfMonai:
     def test_net_in_out(self, bundle):
         verify_net_in_out(device="cpu", **self.arguments(bundle))
 
-    @pytest.mark.parametrize(
-        "image_encoder",
-        [
-            "resnet_compact",
-            pytest.param(
-                "vit_compact",
-                marks=pytest.mark.xfail(
-                    strict=True, reason="the traced ViT keeps the batch size: len(x) is a constant"
-                ),
-            ),
-        ],
-    )
+    @pytest.mark.parametrize("image_encoder", ["resnet_compact", "vit_compact"])
     def test_torchscript(self, bundle, tmp_path, image_encoder):
         network = self.network(bundle, image_encoder=image_encoder)
         torch.save(network.state_dict(), tmp_path / "model.pt")

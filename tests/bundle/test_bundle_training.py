@@ -86,7 +86,7 @@ class TestTensorBoard:
         assert values["loss"] == pytest.approx([sum(t) for t in terms], rel=1e-5)
 
     @pytest.mark.parametrize(
-        "name", ["val_mean_recall", "val_loss", "val_image_to_report_recall@1", "val_instance_loss"]
+        "name", ["val_mean_recall", "val_loss", "val_image_to_report_recall_at_1", "val_instance_loss"]
     )
     def test_every_validation(self, events, name):
         tags = [tag for tag in events.Tags()["scalars"] if tag.endswith(name.replace("@", "_")) or tag.endswith(name)]

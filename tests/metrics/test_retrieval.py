@@ -40,11 +40,11 @@ class TestByHand:
     def test_figures(self):
         result = retrieval(self.scores)
         assert result == {
-            "image_to_report_recall@1": pytest.approx(1 / 3),
-            "image_to_report_recall@2": pytest.approx(2 / 3),
+            "image_to_report_recall_at_1": pytest.approx(1 / 3),
+            "image_to_report_recall_at_2": pytest.approx(2 / 3),
             "image_to_report_median_rank": 2,
-            "report_to_image_recall@1": pytest.approx(1 / 3),
-            "report_to_image_recall@2": 1,
+            "report_to_image_recall_at_1": pytest.approx(1 / 3),
+            "report_to_image_recall_at_2": 1,
             "report_to_image_median_rank": 2,
             "mean_recall": pytest.approx((1 / 3 + 2 / 3 + 1 / 3 + 1) / 4),
         }
@@ -52,11 +52,11 @@ class TestByHand:
     def test_equal_reports_are_one_answer(self):
         # reports 0 and 2 are the same: image 2 finds the best of them, and the others gain no rank by it
         result = retrieval(self.scores, tokens=[7, 8, 7])
-        assert result["image_to_report_recall@1"] == pytest.approx(2 / 3)
-        assert result["image_to_report_recall@2"] == 1
-        assert result["report_to_image_recall@1"] == pytest.approx(1 / 3)
+        assert result["image_to_report_recall_at_1"] == pytest.approx(2 / 3)
+        assert result["image_to_report_recall_at_2"] == 1
+        assert result["report_to_image_recall_at_1"] == pytest.approx(1 / 3)
         # report 2 is answered by image 2 as well as by image 0: only image 1 is wrong
-        assert result["report_to_image_recall@2"] == 1
+        assert result["report_to_image_recall_at_2"] == 1
 
     def test_ties_do_not_hurt(self):
         assert retrieval([[0.5] * 3] * 3)["mean_recall"] == 1
@@ -76,7 +76,7 @@ class TestAgainstALoop:
         for i in range(23):
             best = max(scores[i, j] for j in range(23) if tokens[j] == tokens[i])
             ranks.append(1 + sum(bool(scores[i, j] > best and tokens[j] != tokens[i]) for j in range(23)))
-        assert result["image_to_report_recall@5"] == pytest.approx(np.mean(np.array(ranks) <= 5))
+        assert result["image_to_report_recall_at_5"] == pytest.approx(np.mean(np.array(ranks) <= 5))
         assert result["image_to_report_median_rank"] == np.median(ranks)
 
     @pytest.mark.parametrize("chunk", [1, 4, 10, 64])
@@ -113,7 +113,7 @@ def test_official_accuracy(shared, case):
         scores, expected = file[f"scores_{case}"], json.loads(bytes(file["info_json"]))[case]
     result = retrieval(scores, ks=(1, 5))
     for k in (1, 5):
-        both = [result[f"{way}_recall@{k}"] for way in ("image_to_report", "report_to_image")]
+        both = [result[f"{way}_recall_at_{k}"] for way in ("image_to_report", "report_to_image")]
         assert 100 * both[0] == pytest.approx(expected["i2t"][k // 5], abs=1e-4)
         assert 100 * both[1] == pytest.approx(expected["t2i"][k // 5], abs=1e-4)
         assert 50 * sum(both) == pytest.approx(expected[f"acc{k}"], abs=1e-4)
