@@ -97,20 +97,21 @@ def parser_of(settings: dict[str, Any], dataset_dir: Path, datalist: Path) -> Co
 
 
 @torch.no_grad()
-def encode(parser: ConfigParser, network: torch.nn.Module, entries: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Pooled features, embeddings of images and reports, and token ids, of all entries."""
+def encode(parser: ConfigParser, network: torch.nn.Module, entries: list[dict[str, Any]], reports: bool) -> dict:
+    """Pooled features of all images; with their reports also the embeddings of both, and the token ids."""
     network.eval()
     dataset = Dataset(entries, parser.get_parsed_content("validate#preprocessing"))
     found: dict[str, list[torch.Tensor]] = {"features": [], "image": [], "report": [], "tokens": []}
     for batch in tqdm(DataLoader(dataset, batch_size=64, num_workers=2), desc="encoding"):
         features = network.image_encoder(batch["image"].as_tensor())
-        length = int(batch["attention_mask"].sum(1).max())
-        report = network.encode_report(*(batch[key][:, :length] for key in ("input_ids", "attention_mask", "word_ids")))
         found["features"].append(features.pooled)
-        found["image"].append(network.image_head(features.pooled))
-        found["report"].append(report["report_embedding"])
-        found["tokens"].append(batch["input_ids"])
-    return {key: torch.cat(parts) for key, parts in found.items()}
+        if reports:
+            length = int(batch["attention_mask"].sum(1).max())
+            tokens = (batch[key][:, :length] for key in ("input_ids", "attention_mask", "word_ids"))
+            found["image"].append(network.image_head(features.pooled))
+            found["report"].append(network.encode_report(*tokens)["report_embedding"])
+            found["tokens"].append(batch["input_ids"])
+    return {key: torch.cat(parts) for key, parts in found.items() if parts}
 
 
 @torch.no_grad()
@@ -147,7 +148,7 @@ def probes(train: np.ndarray, val: np.ndarray, y: dict, y_val: dict, label_seeds
 
 def figures(parser: ConfigParser, network: torch.nn.Module, data: dict, args: argparse.Namespace) -> dict[str, float]:
     """All columns of the table for one network."""
-    train, val = (encode(parser, network, data[section]) for section in ("training", "validation"))
+    train, val = (encode(parser, network, data[key], key == "validation") for key in ("training", "validation"))
     found = compute_retrieval(val["image"], val["report"], val["tokens"])
     y, y_val = data["y"], data["y_val"]
     return {

@@ -163,11 +163,11 @@ CASES = {
     "weight_decay": ({"weight_decay": 0.3}, "optimizer", lambda o: o.param_groups[0]["weight_decay"] == 0.3),
     "warmup": ({"warmup": 0.5, "epochs": 4}, "warmup_steps", lambda x: x == 8),
     "val_interval": ({"val_interval": 2}, "train#handlers#3", lambda h: h.interval == 2),
-    "early_stopping_patience": ({"early_stopping_patience": 0}, "train#handlers", lambda h: len(h) == 8),
+    "early_stopping_patience": ({"early_stopping_patience": 0}, "train#handlers", lambda h: len(h) == 9),
     "key_metric_negative_sign": (
-        {"key_metric_negative_sign": True},
+        {"key_metric_negative_sign": False},
         "validate#evaluator",
-        lambda e: e.metric_cmp_fn(1, 2) and not e.metric_cmp_fn(2, 1),
+        lambda e: e.metric_cmp_fn(2, 1) and not e.metric_cmp_fn(1, 2),
     ),
     "cache": ({"cache": "disk"}, "train#dataset", lambda d: type(d).__name__ == "CachedOnDiskDataset"),
     "cache_dir": ({"cache": "disk", "cache_dir": "CACHE"}, "train#dataset", lambda d: str(d.cache_dir) == "CACHE"),
@@ -212,7 +212,11 @@ RUNS = {
     "cached report states on disk": {"freeze_report_encoder": True, "cache_report_states": True, "cache": "disk"},
     "checkpointing": {"checkpointing": True, "report_layers": 1, "augment": True, "select_sentences": 0.5},
     "channels last": {"channels_last": True, "embed_dim": 32},
-    "loss as key metric": {"key_metric_negative_sign": True, "epochs": 2},
+    "recall as key metric": {
+        "key_metric_negative_sign": False,
+        "validate#key_metric": {"val_mean_recall": {"_target_": "monai_mgca.handlers.RetrievalHandler"}},
+        "epochs": 2,
+    },
     "no warmup": {"warmup": 0, "weight_decay": 0},
     "warmup to the end": {"warmup": 1.0},
 }
@@ -224,7 +228,7 @@ def test_run(new_bundle, name):
     workflow = bundle.run("train", **{"num_workers": 0, **RUNS[name]})
     trainer = workflow.parser.get_parsed_content("train#trainer")
     assert trainer.state.epoch == trainer.state.max_epochs
-    assert torch.isfinite(torch.as_tensor(trainer.state.output["loss"]))
+    assert torch.isfinite(torch.as_tensor(trainer.state.output[0]["loss"]))
     assert bundle.path("models", "model.pt").is_file()
 
 
@@ -237,7 +241,7 @@ def test_official_recipe_runs(new_bundle):
 
 def test_places_in_lists(new_bundle):
     """Configs that name an item of a list by its place must find the item that they mean."""
-    workflow = new_bundle().workflow("train", "official", cache="none")
+    workflow = new_bundle().workflow("train", "official", cache="none", early_stopping_patience=5)
     workflow.parser.parse(reset=True)
     parser = workflow.parser
     quirks = [t["_target_"].split(".")[-1] for _, t in values(parser.get()) if isinstance(t, dict) and "official" in t]

@@ -65,7 +65,7 @@ class TestEvaluation:
         evaluator = trained.workflow.parser.get_parsed_content("validate#evaluator")
         bundle.run("train", "evaluate")
         figures = read_metrics(bundle.path("eval", "metrics.csv"))
-        assert figures["val_mean_recall"] == pytest.approx(evaluator.state.best_metric, abs=1e-4)
+        assert figures["val_loss"] == pytest.approx(evaluator.state.best_metric, abs=1e-4)
         events = EventAccumulator(str(trained.bundle.path("eval")), size_guidance={"scalars": 0}).Reload()
         epoch = evaluator.state.best_metric_epoch
         compared = set()

@@ -63,7 +63,7 @@ class TestFiles:
         for name in ("model.pt", "model.json", "model_pretrain.pt", "checkpoint_epoch=3.pt"):
             assert str(trained.bundle.path("models", name)) in summary
         assert "events" in summary and "(not written)" not in summary
-        assert "Best val_mean_recall" in trained.log
+        assert "Best val_loss" in trained.log
 
 
 class TestTensorBoard:
