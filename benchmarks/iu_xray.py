@@ -120,7 +120,7 @@ def zero_shot(parser: ConfigParser, network: torch.nn.Module, images: torch.Tens
     tokenize = next(t for t in parser.get_parsed_content("train#deterministic_transforms") if hasattr(t, "tokenize"))
     sides = []
     for prompts in PROMPTS[finding]:
-        tokens = [tokenize.tokenize(prompt) for prompt in prompts]
+        tokens = [tokenize.tokenize([prompt]) for prompt in prompts]
         batch = [torch.stack([item[key] for item in tokens]) for key in ("input_ids", "attention_mask", "word_ids")]
         sides.append(F.normalize(network.encode_report(*batch)["report_embedding"].mean(0), dim=0))
     scores: np.ndarray = (images @ (sides[0] - sides[1])).numpy()

@@ -33,9 +33,10 @@ class TokenizeReport(Transform):
         tokenizer: a fast tokenizer of transformers, or what ``AutoTokenizer.from_pretrained`` takes: a hub name or a
             local folder, loaded at the first report. A folder that holds no more than ``vocab.txt`` is a BERT's.
         max_length: L, the length in word pieces that every report is padded or cut to.
-        official: number the words as the official MGCA code does, for its published weights: a word is an opening
-            piece and the "##" pieces behind it, [SEP] is a word, and a report that fills all L pieces loses its
-            [SEP] and last word. (Slot 0 here is the one behind the official code's [CLS] slot.)
+        official: put no full stop behind a sentence, and number the words as the official MGCA code does, for its
+            published weights: a word is an opening piece and the "##" pieces behind it, [SEP] is a word, and a report
+            that fills all L pieces loses its [SEP] and last word. (Slot 0 here is the one behind the official code's
+            [CLS] slot.)
 
     Raises:
         ValueError: when ``max_length`` is below 3, or the tokenizer cannot be found, is not a fast one or has no
@@ -77,7 +78,7 @@ class TokenizeReport(Transform):
     def __call__(self, report: str | Sequence[str]) -> dict[str, torch.Tensor]:
         """
         Args:
-            report: the sentences of :class:`CleanReport`, or one text.
+            report: the sentences of :class:`CleanReport`, each of which gets a full stop, or one text as it is.
 
         Returns:
             ``input_ids``, ``attention_mask`` (1 on all but padding), ``word_ids`` (the number of each piece's word
@@ -88,24 +89,30 @@ class TokenizeReport(Transform):
             if not isinstance(report, Sequence) or not all(isinstance(sentence, str) for sentence in report):
                 raise TypeError(f"a report must be a str or a sequence of str, got {type(report).__name__}.")
         sentences = [report] if isinstance(report, str) else list(report)
+        # language models know sentences by their full stops; the official code gives them none
+        stop = "" if self.official or isinstance(report, str) else "."
         encoding = self.tokenizer(
-            " ".join(sentences),
+            " ".join(sentence + stop for sentence in sentences),
             max_length=self.max_length,
             truncation=True,
             padding="max_length",
             padding_side="right",
             return_offsets_mapping=True,
         )
-        starts = [0, *accumulate(len(sentence) + 1 for sentence in sentences)]
+        starts = [0, *accumulate(len(sentence + stop) + 1 for sentence in sentences)]
+        stops = {start - 2 for start in starts[1:]} if stop else set()
+        first = [start for start, _ in encoding["offset_mapping"]]
+        # a full stop belongs to its sentence, but is no word
+        words = [None if start in stops else word for word, start in zip(encoding.word_ids(), first, strict=True)]
         sentence_ids = [
             -1 if word is None else bisect_right(starts, start) - 1
-            for word, (start, _) in zip(encoding.word_ids(), encoding["offset_mapping"], strict=True)
+            for word, start in zip(encoding.word_ids(), first, strict=True)
         ]
         if self.official:
             tokens = self.tokenizer.convert_ids_to_tokens(encoding["input_ids"])
             word_ids = _official_word_ids(tokens, self.tokenizer.sep_token)
         else:
-            word_ids = _word_ids(encoding.word_ids())
+            word_ids = _word_ids(words)
         return {
             "input_ids": torch.tensor(encoding["input_ids"], dtype=torch.int64),
             "attention_mask": torch.tensor(encoding["attention_mask"], dtype=torch.int64),

@@ -83,7 +83,7 @@ def test_batch(tmp_path, tokenizer, transforms):
     assert batch["image"].min() == -1 and 0.9 < batch["image"].max() <= 1  # the padding is black
     assert batch["word_ids"].shape == (3, 112)
     assert (batch["word_ids"].max(dim=1).values + 1).tolist() == [4, 6, 8]
-    assert batch["attention_mask"].sum(dim=1).tolist() == [6, 8, 10]
+    assert batch["attention_mask"].sum(dim=1).tolist() == [8, 11, 14]  # two words and a full stop a sentence
 
 
 def test_random_crops_follow_the_seed(tmp_path, tokenizer):

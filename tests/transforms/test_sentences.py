@@ -19,13 +19,14 @@ from monai_mgca.transforms import RandSelectSentencesd, TokenizeReport
 
 @pytest.fixture
 def report(tmp_path):
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "clear", "lungs", "no", "effu", "##sion", "normal", "heart"]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "clear", "lungs", "no", "effu", "##sion"]
     (tmp_path / "vocab.txt").write_text("\n".join(words))
-    return TokenizeReport(str(tmp_path), max_length=12)(["clear lungs", "no effusion", "normal heart"])
+    return TokenizeReport(str(tmp_path), max_length=14)(["clear lungs", "no effusion", "no lungs"])
 
 
 def test_sentences_of_tokens(report):
-    assert report["sentence_ids"].tolist() == [-1, 0, 0, 1, 1, 1, 2, 2, -1, -1, -1, -1]
+    assert report["sentence_ids"].tolist() == [-1, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, -1, -1, -1]
+    assert report["word_ids"].tolist() == [-1, 0, 1, -1, 2, 3, 3, -1, 4, 5, -1, -1, -1, -1], "a full stop is no word"
 
 
 def test_keeps_whole_sentences_and_the_frame(report):
@@ -41,7 +42,7 @@ def test_keeps_whole_sentences_and_the_frame(report):
         assert torch.equal(result["attention_mask"], report["attention_mask"] * (inside | (report["sentence_ids"] < 0)))
         assert torch.equal(result["input_ids"], report["input_ids"])
     assert len(seen) == 7, "every selection of three sentences comes"
-    assert report["attention_mask"].sum() == 9, "the input is not changed"
+    assert report["attention_mask"].sum() == 12, "the input is not changed"
 
 
 def test_same_seed_same_selection(report):

@@ -50,30 +50,31 @@ def tokenizer():
     return transformers.BertTokenizerFast(vocab={piece: i for i, piece in enumerate(PIECES)})
 
 
-TEXT = "no effusions clear lungs"  # [CLS] no effusion ##s clear lung ##s [SEP]
+SENTENCES = ["no effusions", "clear lungs"]  # [CLS] no effusion ##s . clear lung ##s . [SEP], officially without stops
 CASES = [
     # length, official, word_ids
-    (10, False, [-1, 0, 1, 1, 2, 3, 3, -1, -1, -1]),
+    (10, False, [-1, 0, 1, 1, -1, 2, 3, 3, -1, -1]),
     (10, True, [-1, 0, 1, 1, 2, 3, 3, 4, -1, -1]),  # [SEP] is a word
-    (8, False, [-1, 0, 1, 1, 2, 3, 3, -1]),
+    (8, False, [-1, 0, 1, 1, -1, 2, 3, -1]),
     (8, True, [-1, 0, 1, 1, 2, -1, -1, -1]),  # full: the last word and [SEP] are lost
-    (6, False, [-1, 0, 1, 1, 2, -1]),
+    (6, False, [-1, 0, 1, 1, -1, -1]),
     (6, True, [-1, 0, 1, 1, -1, -1]),
 ]
 
 
 @pytest.mark.parametrize("length, official, expected", CASES)
 def test_word_ids(tokenizer, length, official, expected):
-    output = TokenizeReport(tokenizer, length, official)(TEXT.split(" clear ")[:1] + ["clear lungs"])
+    output = TokenizeReport(tokenizer, length, official)(SENTENCES)
     assert output["word_ids"].tolist() == expected
     assert output["input_ids"][0] == 2 and (output["input_ids"] == 3).sum() == 1
-    assert output["attention_mask"].tolist() == [1] * min(length, 8) + [0] * (length - 8)
+    filled = min(length, 8 if official else 10)
+    assert output["attention_mask"].tolist() == [1] * filled + [0] * (length - filled)
     for value in output.values():
         assert value.shape == (length,) and value.dtype == torch.int64
 
 
 def test_sources_and_pickling(folder, tokenizer):
-    expected = TokenizeReport(tokenizer, 12)(TEXT)
+    expected = TokenizeReport(tokenizer, 12)(SENTENCES)
     bert = folder / "bert"
     tokenizer.save_pretrained(bert)
     model = folder / "model"  # what older hub repositories hold
@@ -83,13 +84,13 @@ def test_sources_and_pickling(folder, tokenizer):
     for source in (folder, str(folder), bert, model):
         transform = TokenizeReport(source, 12)
         for copy in (transform, pickle.loads(pickle.dumps(transform))):
-            assert all(torch.equal(copy(TEXT)[key], expected[key]) for key in expected)
+            assert all(torch.equal(copy(SENTENCES)[key], expected[key]) for key in expected)
 
 
 def test_workers(tokenizer):
     transform = TokenizeReportd("report", tokenizer, 12)
-    entry = transform({"report": TEXT})  # used before the fork
-    batch = next(iter(DataLoader(Dataset([{"report": TEXT}] * 2, transform), batch_size=2, num_workers=1)))
+    entry = transform({"report": SENTENCES})  # used before the fork
+    batch = next(iter(DataLoader(Dataset([{"report": SENTENCES}] * 2, transform), batch_size=2, num_workers=1)))
     assert torch.equal(batch["word_ids"][1], entry["word_ids"])
 
 
@@ -101,12 +102,12 @@ def test_ill_arg(folder, tokenizer, monkeypatch):
     with pytest.raises(TypeError, match="got list"):
         TokenizeReport(tokenizer)([1])
     with pytest.raises(ValueError, match="from_pretrained"):
-        TokenizeReport(transformers.BertTokenizerFast(vocab_file=str(folder / "vocab.txt")))(TEXT)
+        TokenizeReport(transformers.BertTokenizerFast(vocab_file=str(folder / "vocab.txt")))(SENTENCES)
     with pytest.raises(ValueError, match="fast tokenizer"):
-        TokenizeReport(object())(TEXT)
+        TokenizeReport(object())(SENTENCES)
     (folder / "empty").mkdir()
     with pytest.raises(ValueError, match="empty.*local folder"):
-        TokenizeReport(folder / "empty")(TEXT)
+        TokenizeReport(folder / "empty")(SENTENCES)
 
     def no_network(*args, **kwargs):
         raise OSError("no network")
@@ -114,7 +115,7 @@ def test_ill_arg(folder, tokenizer, monkeypatch):
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", no_network)
     transform = TokenizeReport("emilyalsentzer/Bio_ClinicalBERT")  # loads nothing yet
     with pytest.raises(ValueError, match="Bio_ClinicalBERT.*local folder"):
-        transform(TEXT)
+        transform(SENTENCES)
 
 
 def _golden_tokenizer(shared):
@@ -123,7 +124,7 @@ def _golden_tokenizer(shared):
 
 
 def test_ids_equal_the_goldens(shared):
-    tokenize = TokenizeReport(_golden_tokenizer(shared))
+    tokenize = TokenizeReport(_golden_tokenizer(shared), official=True)
     reports = json.loads((shared / "goldens" / "report_text.json").read_text())["reports"]
     kept = [report for report in reports if report["sentences"]]
     assert len(kept) == 14
