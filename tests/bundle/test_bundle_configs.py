@@ -123,7 +123,7 @@ CASES = {
         "train#dataset",
         lambda d: d[0]["report_states"].shape[-1] == 128,
     ),
-    "pool_report": ({"pool_report": "mean"}, "network_def", lambda n: n.pool_report == "mean"),
+    "pool_report": ({"pool_report": "cls"}, "network_def", lambda n: n.pool_report == "cls"),
     "max_length": ({"max_length": 24}, "train#dataset", lambda d: len(d[0]["input_ids"]) == 24),
     "select_sentences": (
         {"select_sentences": 0.5},

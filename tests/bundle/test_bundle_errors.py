@@ -179,7 +179,7 @@ class TestWeights:
     def test_evaluation_without_a_model(self, fail):
         error = fail("train", "evaluate")
         assert isinstance(error, CheckpointError)
-        assert "model_pretrain.pt" in str(error)
+        assert "model.json" in str(error) and "train first" in str(error)
 
     def test_pickled_code(self, fail, tmp_path):
         torch.save({"model": object()}, tmp_path / "pickle.pt")
