@@ -149,6 +149,9 @@ TRAIN = f"{RUN} bundles/mgca/configs/train.json"
 # every command of the pages that test_data_command_runs does not run, and where it is run or why not
 BUNDLE_TESTS = "tests/bundle/test_bundle_commands.py"
 ELSEWHERE = {
+    f"{DATA} csv $CXR/manifest.csv --image image_path --report text --patient patient_id --split split --where source=iu_xray --output iu_xray.json": "tests/data/test_sources.py",
+    f"{TRAIN} --dataset_dir $CXR --data_list_file_path iu_xray.json --image_encoder resnet_compact --report_encoder $MINILM --freeze_report_encoder true --pool_report mean --cache memory --cache_report_states true --image_size 128 --max_length 96 --hidden_dim 512 --augment true --select_sentences 0.7 --batch_size 64 --learning_rate 1e-3 --warmup 0.2 --epochs 20 --early_stopping_patience 0 --channels_last true --seed 0 --ckpt_dir runs/seed0 --output_dir runs/seed0/eval": "not run: needs the real data and half an hour",
+    "python benchmarks/iu_xray.py --dataset-dir $CXR --datalist iu_xray.json --runs runs/seed0 runs/seed1": "not run: needs the real data",
     f"pip install -e . -c constraints.txt && {TRAIN}": BUNDLE_TESTS,
     'pip install -e ".[test]" -c constraints.txt && python -m pytest': ".ci/run",
     'pip install -e ".[dev]" -c constraints.txt': "not run: as the test extra, with ruff",

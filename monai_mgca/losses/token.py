@@ -43,6 +43,7 @@ class _WeightedTokenContrast(torch.autograd.Function):
         mask: torch.Tensor | None,
         temperature: float,
     ) -> torch.Tensor:
+        """Arguments as those of :class:`TokenAlignmentLoss`, in full precision; the sum is not yet divided by B."""
         count, length = tokens.shape[:2]
         chunk = max(1, CHUNK_ELEMENTS // length**2)
         needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
