@@ -48,32 +48,26 @@ TASKS = {
     "opacity": "Opacity",
     "atelectasis": "Pulmonary Atelectasis",
 }
-# Each finding's presence and absence in the words of reports.
+# Each finding's presence and absence in the words of reports. An ensemble needs some breadth: single prompts, and five
+# of them, differ by much more than networks do.
 PROMPTS = {
     "cardiomegaly": (
-        [
-            "cardiomegaly",
-            "the heart is enlarged",
-            "enlarged cardiac silhouette",
-            "mild cardiomegaly",
-            "heart size is enlarged",
-        ],
-        [
-            "no cardiomegaly",
-            "the heart is normal in size",
-            "normal cardiac silhouette",
-            "heart size is normal",
-            "heart size within normal limits",
-        ],
+        "cardiomegaly; there is cardiomegaly; borderline cardiomegaly; mild cardiomegaly; moderate cardiomegaly; "
+        "severe cardiomegaly; stable cardiomegaly; enlarged heart; the heart is enlarged; "
+        "the heart is mildly enlarged; the heart is moderately enlarged; the heart is markedly enlarged; "
+        "heart size is enlarged; the heart size is mildly enlarged; stable enlargement of the heart; the cardiac silhouette is enlarged; "
+        "enlargement of the cardiac silhouette; the cardiomediastinal silhouette is enlarged",
+        "no cardiomegaly; no evidence of cardiomegaly; the heart is not enlarged; normal heart; normal heart size; "
+        "heart size is normal; the heart is normal in size; heart size within normal limits; "
+        "the heart size is within normal limits; heart and mediastinum within normal limits; "
+        "the heart and mediastinum are normal; the cardiac silhouette is normal in size; "
+        "cardiac silhouette within normal limits; cardiac and mediastinal contours are within normal limits; "
+        "normal cardiomediastinal silhouette; the cardiomediastinal silhouette is within normal limits",
     ),
     "effusion": (
-        [
-            "pleural effusion",
-            "small left pleural effusion",
-            "blunting of the costophrenic angle",
-            "bilateral pleural effusions",
-        ],
-        ["no pleural effusion", "costophrenic angles are clear", "no effusion or pneumothorax"],
+        "pleural effusion; small left pleural effusion; bilateral pleural effusions; "
+        "blunting of the costophrenic angle",
+        "no pleural effusion; costophrenic angles are clear; no effusion or pneumothorax",
     ),
 }
 COLUMNS = ["R@10 i2r", "R@10 r2i", "rank i2r", "rank r2i", "zs cardio", "zs effusion", *TASKS, "mean", "mean 10 %"]
@@ -120,7 +114,7 @@ def zero_shot(parser: ConfigParser, network: torch.nn.Module, images: torch.Tens
     tokenize = next(t for t in parser.get_parsed_content("train#deterministic_transforms") if hasattr(t, "tokenize"))
     sides = []
     for prompts in PROMPTS[finding]:
-        tokens = [tokenize.tokenize([prompt]) for prompt in prompts]
+        tokens = [tokenize.tokenize([prompt]) for prompt in prompts.split("; ")]
         batch = [torch.stack([item[key] for item in tokens]) for key in ("input_ids", "attention_mask", "word_ids")]
         sides.append(F.normalize(network.encode_report(*batch)["report_embedding"].mean(0), dim=0))
     scores: np.ndarray = (images @ (sides[0] - sides[1])).numpy()
@@ -184,6 +178,7 @@ def main() -> None:
 
     rows: list[tuple[str, dict[str, float]]] = []
     for number, run in enumerate(args.runs):
+        set_determinism(number)
         config = parser_of(read_settings(run / "model.json"), args.dataset_dir, args.datalist)
         if number == 0:
             data = {
@@ -196,7 +191,6 @@ def main() -> None:
             }
             raw = [pixels(config, data[section]) for section in ("training", "validation")]
             rows.append(("raw 32 x 32 pixels", probes(*raw, data["y"], data["y_val"], args.label_seeds)))
-        set_determinism(number)
         network = config.get_parsed_content("network_def")
         rows.append((f"random {number}", figures(config, network, data, args)))
         load_network(network, run / "model_pretrain.pt")
