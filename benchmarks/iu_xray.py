@@ -52,11 +52,12 @@ TASKS = {
 # of them, differ by much more than networks do.
 PROMPTS = {
     "cardiomegaly": (
-        "cardiomegaly; there is cardiomegaly; borderline cardiomegaly; mild cardiomegaly; moderate cardiomegaly; "
-        "severe cardiomegaly; stable cardiomegaly; enlarged heart; the heart is enlarged; "
-        "the heart is mildly enlarged; the heart is moderately enlarged; the heart is markedly enlarged; "
-        "heart size is enlarged; the heart size is mildly enlarged; stable enlargement of the heart; the cardiac silhouette is enlarged; "
-        "enlargement of the cardiac silhouette; the cardiomediastinal silhouette is enlarged",
+        "cardiomegaly; there is cardiomegaly; borderline cardiomegaly; mild cardiomegaly; moderate "
+        "cardiomegaly; severe cardiomegaly; stable cardiomegaly; enlarged heart; the heart is enlarged; the "
+        "heart is mildly enlarged; the heart is moderately enlarged; the heart is markedly enlarged; heart "
+        "size is enlarged; the heart size is mildly enlarged; stable enlargement of the heart; the cardiac "
+        "silhouette is enlarged; enlargement of the cardiac silhouette; the cardiomediastinal silhouette is "
+        "enlarged",
         "no cardiomegaly; no evidence of cardiomegaly; the heart is not enlarged; normal heart; normal heart size; "
         "heart size is normal; the heart is normal in size; heart size within normal limits; "
         "the heart size is within normal limits; heart and mediastinum within normal limits; "
