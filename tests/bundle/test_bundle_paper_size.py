@@ -57,7 +57,7 @@ def test_vit_base_and_bert_base(new_bundle, sample, tmp_path):
     assert count == 85_798_656 - 2 * 16 * 16 * 768 - 768
     assert len(network.report_encoder.model.encoder.layer) == 12
     assert trainer.state.iteration == 2
-    assert torch.isfinite(torch.as_tensor(trainer.state.output["loss"]))
+    assert torch.isfinite(torch.as_tensor(trainer.state.output[0]["loss"]))
     assert workflow.parser.get_parsed_content("learning_rate") == 2e-5
     settings = json.loads(bundle.path("models", "model.json").read_text())
     assert (settings["image_encoder"], settings["image_size"], settings["resize_size"]) == ("vit_base", 224, 256)

@@ -59,7 +59,7 @@ class TestSchedule:
         assert rates == pytest.approx(golden["lr_used_at_step"][:total], rel=0, abs=1e-12)
 
     def test_steps_of_a_training(self, new_bundle):
-        workflow = new_bundle().workflow("train", epochs=5, cache="none")
+        workflow = new_bundle().workflow("train", epochs=5, warmup=0.4, cache="none")
         workflow.parser.parse(reset=True)
         assert workflow.parser.get_parsed_content("total_steps") == 20
         assert workflow.parser.get_parsed_content("warmup_steps") == 8
