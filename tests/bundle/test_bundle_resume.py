@@ -55,8 +55,31 @@ class TestSchedule:
         golden = json.loads((shared / "goldens" / "lr_schedule.json").read_text())[case]
         total = golden["total_steps"]
         rates = learning_rates(new_bundle, total, golden["warmup_steps"], golden["max_lr"], golden["min_lr"])
-        # the official schedule starts again after its last step; a training has no such step
+        # the official schedule starts again after its last step, which a training does not reach: see the next test
         assert rates == pytest.approx(golden["lr_used_at_step"][:total], rel=0, abs=1e-12)
+
+    @pytest.mark.parametrize("case", range(3))
+    def test_golden_with_its_restart(self, shared, case):
+        """The config's two schedulers, as often as the golden needs them."""
+        golden = json.loads((shared / "goldens" / "lr_schedule.json").read_text())[case]
+        total, warmup, used = golden["total_steps"], golden["warmup_steps"], golden["lr_used_at_step"]
+        highest, lowest = golden["max_lr"], golden["min_lr"]
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=highest)
+        schedulers, milestones = [], []
+        for start in range(0, len(used), total):
+            schedulers += [
+                torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=lowest / highest, total_iters=warmup),
+                torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=total - warmup, eta_min=lowest),
+            ]
+            milestones += [start + warmup, start + total]
+        scheduler = torch.optim.lr_scheduler.SequentialLR(optimizer, schedulers, milestones[:-1])
+        rates = []
+        for _ in used:
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        assert len(used) > total
+        assert rates == pytest.approx(used, rel=0, abs=1e-12)
 
     def test_steps_of_a_training(self, new_bundle):
         workflow = new_bundle().workflow("train", epochs=5, warmup=0.4, cache="none")
