@@ -24,6 +24,7 @@ from monai.utils import optional_import
 
 import monai_mgca
 from monai_mgca.utils import DataError
+from monai_mgca.utils.files import replacing
 
 tqdm, has_tqdm = optional_import("tqdm", name="tqdm")
 
@@ -118,12 +119,8 @@ def write_datalist(
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return document
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from monai_mgca.utils import DataError
+from monai_mgca.utils.files import replacing
 
 from .datalist import SECTIONS, file_problem, progress_bar, read_datalist, write_datalist
 from .sample_case import CLASSES, draw_anatomy, draw_findings
@@ -153,9 +154,8 @@ def _box(mask: np.ndarray) -> list[float]:
 
 
 def _save_png(path: Path, pixels: np.ndarray) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    Image.fromarray(pixels).save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def _remove_leftovers(folder: Path, entries: list[dict[str, Any]]) -> None:

@@ -14,9 +14,10 @@
 from __future__ import annotations
 
 import json
-import os
 import string
 from pathlib import Path
+
+from monai_mgca.utils.files import replacing
 
 from .sample_report import vocabulary
 
@@ -86,6 +87,5 @@ def write_report_encoder(folder: Path) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name in ENCODER_FILES:
-        temporary = folder / f"{name}.{os.getpid()}.tmp"
-        temporary.write_text(texts[name], encoding="utf-8")
-        os.replace(temporary, folder / name)
+        with replacing(folder / name) as temporary:
+            temporary.write_text(texts[name], encoding="utf-8")

@@ -19,6 +19,8 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from monai_mgca.utils.files import replacing
+
 from .datalist import SECTIONS, read_datalist
 
 __all__ = ["draw_sheet"]
@@ -52,11 +54,9 @@ def draw_sheet(output_dir: str | os.PathLike, file: str | os.PathLike) -> Path:
     for i, entry in enumerate(entries):
         sheet.paste(_draw_tile(folder, entry), (i % _COLUMNS * _TILE, i // _COLUMNS * (_TILE + _CAPTION)))
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    sheet.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-        temporary, format="PNG", optimize=True
-    )
-    os.replace(temporary, file)
+    colors = sheet.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    with replacing(file) as temporary:
+        colors.save(temporary, format="PNG", optimize=True)
     return file
 
 

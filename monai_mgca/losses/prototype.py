@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch.nn.modules.loss import _Loss
 
-from monai_mgca.losses.precision import full_precision
 from monai_mgca.utils.dist import all_gather_with_grad, rank
+from monai_mgca.utils.precision import full_precision
 
 __all__ = ["PrototypeAlignmentLoss", "sinkhorn"]
 

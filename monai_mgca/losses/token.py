@@ -17,7 +17,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.loss import _Loss
 
-from monai_mgca.losses.precision import full_precision
+from monai_mgca.utils.precision import full_precision
 
 __all__ = ["TokenAlignmentLoss"]
 

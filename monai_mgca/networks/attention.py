@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import torch
 
+from monai_mgca.utils.precision import full_precision
+
 __all__ = ["cls_attention"]
 
 
@@ -34,10 +36,9 @@ def cls_attention(
     Returns:
         (B, N), rows sum to 1, float32 at least.
     """
-    with torch.autocast(query.device.type, enabled=False):
-        dtype = torch.promote_types(query.dtype, torch.float32)
-        query, key = (x.to(dtype).unflatten(2, (num_heads, -1)) for x in (query, key))
+    with full_precision(query, key) as (query, key):
+        query, key = (x.unflatten(2, (num_heads, -1)) for x in (query, key))
         scores = torch.einsum("bhd,bnhd->bhn", query[:, 0], key) * query.shape[-1] ** -0.5
         if mask is not None:
-            scores = scores.masked_fill(mask[:, None] == 0, torch.finfo(dtype).min)
+            scores = scores.masked_fill(mask[:, None] == 0, torch.finfo(scores.dtype).min)
         return scores.softmax(dim=-1).mean(dim=1)

@@ -23,6 +23,7 @@ import torch
 from monai.utils import optional_import
 
 from monai_mgca.utils.errors import CheckpointError
+from monai_mgca.utils.files import replacing
 
 load_file, _ = optional_import("safetensors.torch", name="load_file")
 save_file, _ = optional_import("safetensors.torch", name="save_file")
@@ -123,14 +124,10 @@ def write_tensors(state: Mapping[str, torch.Tensor], path: str | os.PathLike) ->
     """Write a state dict as ``.pt`` or ``.safetensors``; the file is there complete or not at all."""
     path = check_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     # a slice would drag its whole storage into the file, and safetensors takes no shared one
     state = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
-    try:
+    with replacing(path) as temporary:
         if path.suffix == ".safetensors":
-            save_file(state, partial)
+            save_file(state, temporary)
         else:
-            torch.save(state, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+            torch.save(state, temporary)

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from monai_mgca.utils.precision import full_precision
+
 __all__ = ["AttentionMatcher", "attention_to_weights", "soft_match"]
 
 
@@ -50,9 +52,7 @@ def soft_match(
         words, patches = torch.randn(2, 20, 128), torch.randn(2, 196, 128)
         print(soft_match(F.normalize(words, dim=-1), F.normalize(patches, dim=-1)).shape)
     """
-    dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
-    with torch.autocast(queries.device.type, enabled=False):
-        queries, keys = queries.to(dtype), keys.to(dtype)
+    with full_precision(queries, keys) as (queries, keys):
         if key_mask is None:
             context = F.scaled_dot_product_attention(queries, keys, keys, scale=1 / temperature)
         else:

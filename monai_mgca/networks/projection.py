@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from monai_mgca.utils.precision import full_precision
+
 __all__ = ["MaskedBatchNorm", "ProjectionHead"]
 
 
@@ -40,8 +42,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         """
         if mask is None or not self.training:
             return super().forward(input)
-        with torch.autocast(input.device.type, enabled=False):
-            rows = input.to(torch.promote_types(input.dtype, torch.float32))
+        with full_precision(input) as (rows,):
             share = mask.to(rows.dtype)
             count = share.sum().clamp_min(1)
             share = share / count

@@ -13,13 +13,35 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from monai_mgca.utils.errors import CheckpointError
 
-__all__ = ["read_settings", "write_settings"]
+__all__ = ["read_settings", "replacing", "write_settings"]
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """A temporary name beside a file, which takes the file's place once all is written: whole or not at all.
+
+    Args:
+        path: the file to write; what fails on the way leaves it as it was, and nothing beside it.
+
+    Example::
+
+        with replacing("notes.txt") as temporary:
+            temporary.write_text("whole")
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_settings(path: str | os.PathLike, settings: Mapping[str, Any]) -> None:
@@ -29,14 +51,9 @@ def write_settings(path: str | os.PathLike, settings: Mapping[str, Any]) -> None
         path: of the JSON file; it appears whole or not at all.
         settings: plain values.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_settings(path: str | os.PathLike, required: bool = False) -> dict[str, Any]:
