@@ -21,6 +21,7 @@ from monai.data.utils import pickle_hashing
 from monai.utils import convert_to_tensor, look_up_option
 
 from monai_mgca.utils import DataError
+from monai_mgca.utils.dist import world_size
 
 __all__ = ["CachedOnDiskDataset", "check_batch_size", "make_dataset"]
 
@@ -85,7 +86,7 @@ def make_dataset(
 
 
 def check_batch_size(num_items: int, batch_size: int) -> None:
-    """Refuse a batch that is larger than the training set: dropping the last batch would leave none.
+    """Refuse a batch that is larger than a process's part of the training set: dropping the last would leave none.
 
     Raises:
         DataError: when `batch_size` is larger than `num_items`.
@@ -94,6 +95,7 @@ def check_batch_size(num_items: int, batch_size: int) -> None:
 
         check_batch_size(num_items=640, batch_size=64)
     """
+    num_items //= world_size()
     if batch_size > num_items:
         raise DataError(
             f"batch_size is {batch_size} but there are {num_items} training items: no whole batch, so nothing would be"

@@ -14,6 +14,14 @@ from __future__ import annotations
 from .instance import InstanceAlignmentLoss
 from .mgca import MGCALoss
 from .prototype import PrototypeAlignmentLoss, sinkhorn
+from .segmentation import LogDiceFocalLoss
 from .token import TokenAlignmentLoss
 
-__all__ = ["InstanceAlignmentLoss", "MGCALoss", "PrototypeAlignmentLoss", "TokenAlignmentLoss", "sinkhorn"]
+__all__ = [
+    "InstanceAlignmentLoss",
+    "LogDiceFocalLoss",
+    "MGCALoss",
+    "PrototypeAlignmentLoss",
+    "TokenAlignmentLoss",
+    "sinkhorn",
+]

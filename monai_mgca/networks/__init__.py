@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from .finetune import find_pretrained, freeze_encoder, start_encoder
 from .image_encoder import ImageFeatures, ResNetImageEncoder, ViTImageEncoder, create_image_encoder
 from .matching import AttentionMatcher, attention_to_weights, soft_match
 from .mgca import MGCA, ImageEmbedder
@@ -18,6 +19,7 @@ from .official import convert_official_checkpoint
 from .pretrained import load_image_weights, load_network
 from .projection import ProjectionHead
 from .report_encoder import ReportEncoder
+from .segmenter import PUPSegmenter, create_segmenter
 from .transfer import load_encoder, load_timm_vit, load_torchvision_resnet
 from .words import aggregate_words
 
@@ -26,6 +28,7 @@ __all__ = [
     "AttentionMatcher",
     "ImageEmbedder",
     "ImageFeatures",
+    "PUPSegmenter",
     "ProjectionHead",
     "ReportEncoder",
     "ResNetImageEncoder",
@@ -34,10 +37,14 @@ __all__ = [
     "attention_to_weights",
     "convert_official_checkpoint",
     "create_image_encoder",
+    "create_segmenter",
+    "find_pretrained",
+    "freeze_encoder",
     "load_encoder",
     "load_image_weights",
     "load_network",
     "load_timm_vit",
     "load_torchvision_resnet",
     "soft_match",
+    "start_encoder",
 ]

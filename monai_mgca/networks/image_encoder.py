@@ -170,13 +170,22 @@ class ResNetImageEncoder(nn.Module):
         Args:
             image: (B, in_channels, H, W[, D]).
         """
+        stages = self.stages(image)
+        return ImageFeatures(stages[-1].flatten(2).mean(2), stages[-2].flatten(2).transpose(1, 2), None)
+
+    def stages(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """The features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image's size, as a decoder or a pyramid takes them.
+
+        Args:
+            image: (B, in_channels, H, W[, D]).
+        """
         net = self.backbone
-        x = net.maxpool(net.act(net.bn1(net.conv1(image))))
-        stages = []
+        features = [net.act(net.bn1(net.conv1(image)))]
+        x = net.maxpool(features[0])
         for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
             x = checkpoint(stage, x, use_reentrant=False) if self.checkpointing and self.training else stage(x)
-            stages.append(x)
-        return ImageFeatures(stages[3].flatten(2).mean(2), stages[2].flatten(2).transpose(1, 2), None)
+            features.append(x)
+        return features
 
 
 _SIZES: dict[str, tuple[type, dict[str, Any]]] = {

@@ -25,7 +25,7 @@ from monai_mgca.networks.checkpoint import tensors_of
 from monai_mgca.networks.naming import FIRST_KERNELS, architecture_of, fold_channels, listed, vit_from_timm
 from monai_mgca.utils.errors import CheckpointError
 
-__all__ = ["load_encoder", "load_timm_vit", "load_torchvision_resnet"]
+__all__ = ["find_backbone", "load_encoder", "load_timm_vit", "load_torchvision_resnet"]
 
 logger = getLogger(__name__)
 
@@ -133,8 +133,19 @@ def _encoder_of(state: Mapping[str, torch.Tensor], prefix: str | None) -> dict[s
     return encoder
 
 
-def _backbone(target: nn.Module) -> nn.Module:
-    """Follow the names of the parts down to the ViT or ResNet itself."""
+def find_backbone(target: nn.Module) -> nn.Module:
+    """The ViT or ResNet of MONAI's names in a network, found by the names of the parts that lead to it.
+
+    Args:
+        target: what :func:`load_encoder` takes.
+
+    Raises:
+        CheckpointError: when there is none.
+
+    Example::
+
+        print(type(find_backbone(create_image_encoder("resnet_compact"))).__name__)
+    """
     part = target
     while architecture_of(part.state_dict()) is None:
         name = next((name for name in PARTS if isinstance(getattr(part, name, None), nn.Module)), None)
@@ -156,7 +167,7 @@ def _may_leave(key: str, wanted: Mapping[str, torch.Tensor]) -> bool:
 
 
 def _move(state: dict[str, torch.Tensor], target: nn.Module) -> int:
-    body = _backbone(target)
+    body = find_backbone(target)
     wanted = body.state_dict()
     held, built = architecture_of(state), architecture_of(wanted)
     if held != built:

@@ -109,9 +109,17 @@ class RadiographNiftiReader(NibabelReader):
     The first axis is taken for the columns from left to right and the second for the rows from top to bottom, as the
     usual converters store them; the header's orientation flips nothing.
 
+    Args:
+        scale: scale the range; a mask's values stay as they are.
+        kwargs: see :class:`monai.data.NibabelReader`.
+
     Raises:
         DataError: when the file holds a volume.
     """
+
+    def __init__(self, scale: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale = scale
 
     def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
         values, meta = super().get_data(img)
@@ -124,4 +132,4 @@ class RadiographNiftiReader(NibabelReader):
         meta[MetaKeys.AFFINE] = np.asarray(meta[MetaKeys.AFFINE])[:, [1, 0, 2, 3]]
         meta[MetaKeys.SPATIAL_SHAPE] = np.asarray(values.shape)
         meta[MetaKeys.ORIGINAL_CHANNEL_DIM] = float("nan")
-        return scale_to_255(values), meta
+        return scale_to_255(values) if self.scale else values, meta

@@ -1,0 +1,184 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from monai.utils import look_up_option
+
+from monai_mgca.data.annotations import annotation_problems
+from monai_mgca.data.datalist import find_dataset_dir, list_problems, load_datalist, map_in_threads, read_datalist
+from monai_mgca.data.fraction import take_fraction
+from monai_mgca.transforms.mask import LoadMask
+from monai_mgca.utils import DataError
+from monai_mgca.utils.dist import rank
+
+__all__ = ["class_names", "load_labeled"]
+
+logger = logging.getLogger(__name__)
+
+TASKS = ("segmentation", "detection", "classification")
+_CLASSES = {"segmentation": "mask_classes", "detection": "box_classes", "classification": "classes"}
+
+
+def class_names(path: str | os.PathLike, task: str, label_key: str | None = None) -> list[str]:
+    """The classes of a datalist for a task.
+
+    Args:
+        path: the datalist JSON.
+        task: "segmentation", "detection" or "classification".
+        label_key: key of the masks, whose name without "_mask" is the one class where the datalist names none.
+
+    Raises:
+        DataError: when the datalist has no classes for this task.
+
+    Example::
+
+        print(class_names("labeled.json", "classification"))
+    """
+    key = _CLASSES[look_up_option(task, TASKS)]
+    names = read_datalist(path).get(key)
+    if names is None and task == "segmentation":
+        return [str(label_key).removesuffix("_mask")]
+    if not names:
+        raise DataError(
+            f"{path} names no classes under '{key}', which {task} needs: make it anew with the labels of its source, "
+            "see `python -m monai_mgca.data --help`."
+        )
+    return [str(name) for name in names]
+
+
+def load_labeled(
+    path: str | os.PathLike,
+    section: str,
+    task: str,
+    dataset_dir: str | os.PathLike | None = None,
+    classes: Sequence[str] | None = None,
+    label_key: str = "mask",
+    fraction: float = 1,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Load one section of a datalist for a task, after checking every annotation against its image.
+
+    Args:
+        path: the datalist JSON.
+        section: "training", "validation" or "test". Of "training" every class must have a positive.
+        task: "segmentation", "detection" or "classification".
+        dataset_dir: the folder that paths are relative to and may not leave. Defaults to the datalist's own folder.
+        classes: choose some of the datalist's classes, in this order; boxes of others are left out. Defaults to all.
+        label_key: key of the masks.
+        fraction: the part of the patients to train on, chosen by :func:`take_fraction` so that classes keep their part.
+        seed: of the choice.
+
+    Returns:
+        Items with "image" (path) and "label" (a mask's path or run lengths; the labels as a list), or for detection
+        "boxes" (list of [x0, y0, x1, y1] in pixels) and "box_labels" (list of indices into ``classes``).
+
+    Raises:
+        DataError: listing all files with a bad annotation; when entries have none; when a class does not exist, or has
+            no positive to train with.
+
+    Example::
+
+        data = load_labeled("labeled.json", "training", "classification", fraction=0.5)
+    """
+    known = class_names(path, task, label_key)
+    chosen = list(known if classes is None else classes)
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise DataError(f"{path} has no class {', '.join(unknown)}; its classes are {', '.join(known)}.")
+    entries, base = load_datalist(path, section, dataset_dir, report=False), find_dataset_dir(path, dataset_dir)
+    _check(f"{path}: section '{section}'", entries, base, task, known, label_key)
+    items = [_item(entry, base, task, known, chosen, label_key) for entry in entries]
+    if section == "training":
+        count = len(items)
+        items = take_fraction(items, fraction, seed, strata=lambda item: _positives(item, task))
+        if rank() == 0:
+            logger.info(f"{section}: {len(items)} of {count} images (label_fraction {fraction:g}).")
+        _check_positives(path, items, task, chosen)
+    keep = ("image", "boxes", "box_labels") if task == "detection" else ("image", "label")
+    return [{key: item[key] for key in keep} for item in items]
+
+
+def _keys(task: str, label_key: str) -> tuple[str, ...]:
+    return {"segmentation": (label_key,), "detection": ("boxes", "box_labels"), "classification": ("labels",)}[task]
+
+
+def _check(
+    place: str, entries: list[dict[str, Any]], base: str, task: str, known: Sequence[str], label_key: str
+) -> None:
+    """Refuse entries without what the task needs, or whose annotation does not fit the image."""
+    classes = {_CLASSES[task]: known}
+    masks = (label_key,) if task == "segmentation" else ()
+
+    def problems(entry: dict[str, Any]) -> list[tuple[str, str]]:
+        missing = [key for key in _keys(task, label_key) if entry.get(key) is None]
+        if missing:
+            return [(entry["image"], f"has no '{missing[0]}'")]
+        wanted = {key: entry[key] for key in ("image", *_keys(task, label_key))}
+        return list(annotation_problems(wanted, base, classes.get("classes"), classes.get("box_classes"), masks))
+
+    found = [p for some in map_in_threads(problems, entries, "checking annotations") for p in some]
+    if found:
+        title = f"{place} has {len(found)} problems for {task}"
+        mend = "Mend or leave out these entries; `python -m monai_mgca.data check` lists all problems of a datalist."
+        raise DataError(list_problems(title, found, mend))
+
+
+def _item(
+    entry: Mapping[str, Any], base: str, task: str, known: Sequence[str], chosen: Sequence[str], label_key: str
+) -> dict[str, Any]:
+    item = {"image": entry["image"], "patient": entry.get("patient", entry["image"])}
+    if task == "detection":
+        pairs = zip(entry["boxes"], entry["box_labels"], strict=True)
+        kept = [(box, chosen.index(known[label])) for box, label in pairs if known[label] in chosen]
+        return {**item, "boxes": [box for box, _ in kept], "box_labels": [label for _, label in kept]}
+    if task == "classification":
+        return {**item, "label": [entry["labels"][known.index(name)] for name in chosen]}
+    return {**item, "label": _absolute(entry[label_key], base)}
+
+
+def _absolute(mask: Any, base: str) -> Any:
+    if isinstance(mask, list):
+        return [_absolute(one, base) for one in mask]
+    return os.path.join(base, mask) if isinstance(mask, str) else mask
+
+
+def _positives(item: Mapping[str, Any], task: str) -> tuple[int, ...]:
+    """The classes that an item has, as far as it tells without opening a file."""
+    if task == "detection":
+        return tuple(sorted(set(item["box_labels"])))
+    if task == "classification":
+        return tuple(index for index, value in enumerate(item["label"]) if value == 1)
+    return ()
+
+
+def _check_positives(path: str | os.PathLike, items: list[dict], task: str, classes: Sequence[str]) -> None:
+    """Refuse to train a class that no item has. Masks are opened until every class was seen."""
+    load: Callable[[Any], np.ndarray] = LoadMask(len(classes))
+    seen: set[int] = set()
+    for item in items:
+        if task == "segmentation":
+            seen.update(np.flatnonzero(np.asarray(load(item["label"])).any(axis=(1, 2))).tolist())
+        else:
+            seen.update(_positives(item, task))
+        if len(seen) == len(classes):
+            return
+    missing = [name for index, name in enumerate(classes) if index not in seen]
+    raise DataError(
+        f"{path}: no positive example of {', '.join(missing)} among the {len(items)} training images: leave the class "
+        "out with --classes, take a larger label_fraction, or bring more data."
+    )

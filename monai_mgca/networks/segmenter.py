@@ -1,0 +1,170 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.networks.blocks import BaseEncoder
+from monai.networks.nets import UNETR, FlexibleUNet
+from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
+from monai.utils import look_up_option
+from torch import nn
+
+from monai_mgca.networks.image_encoder import ResNetImageEncoder, ViTImageEncoder, create_image_encoder
+
+__all__ = ["PUPSegmenter", "create_segmenter"]
+
+_RESNETS = ("resnet50", "resnet18", "resnet_compact")
+
+
+class UNetEncoder(ResNetImageEncoder, BaseEncoder):
+    """Our residual encoders as backbones of MONAI's ``FlexibleUNet``, registered there as "mgca_resnet50" and so on.
+
+    MONAI's own "resnet50" takes the same weights; its narrower ones differ from those of the pretraining.
+    """
+
+    def __init__(self, name: str, spatial_dims: int, in_channels: int, pretrained: bool = False) -> None:
+        encoder = create_image_encoder(name, in_channels=in_channels, spatial_dims=spatial_dims)
+        nn.Module.__init__(self)
+        self.backbone, self.checkpointing = encoder.backbone, False
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]
+        """(B, in_channels, H, W) -> the features of five stages."""
+        return self.stages(image)
+
+    @classmethod
+    def get_encoder_parameters(cls) -> list[dict]:
+        """The arguments of each backbone; ``FlexibleUNet`` fills in its own."""
+        return [{"name": name, "spatial_dims": 2, "in_channels": 1, "pretrained": False} for name in _RESNETS]
+
+    @classmethod
+    def num_channels_per_output(cls) -> list[tuple[int, ...]]:
+        """The channels of the stages of each backbone."""
+        return [(64, 256, 512, 1024, 2048), (64, 64, 128, 256, 512), (32, 32, 64, 128, 256)]
+
+    @classmethod
+    def num_outputs(cls) -> list[int]:
+        """The number of stages of each backbone."""
+        return [5] * len(_RESNETS)
+
+    @classmethod
+    def get_encoder_names(cls) -> list[str]:
+        """The names in MONAI's register."""
+        return [f"mgca_{name}" for name in _RESNETS]
+
+
+FLEXUNET_BACKBONE.register_class(UNetEncoder)
+
+
+class PUPSegmenter(nn.Module):
+    """A vision transformer with SETR's decoder of progressive upsampling.
+
+    Four times a 3 x 3 convolution, norm, ReLU and upsampling by 2 lead from the patches to the pixels. Zheng et al.
+    "Rethinking Semantic Segmentation from a Sequence-to-Sequence Perspective with Transformers", CVPR 2021,
+    https://arxiv.org/abs/2012.15840; the channels are those of MGCA's authors.
+
+    Args:
+        image_encoder: :class:`ViTImageEncoder` of patches of 16 x 16 pixels.
+        num_classes: C, channels of the output.
+        channels: of the four steps.
+
+    Example::
+
+        encoder = create_image_encoder("vit_compact", image_size=64)
+        print(PUPSegmenter(encoder, num_classes=1, channels=(64, 32, 16, 8))(torch.rand(2, 1, 64, 64)).shape)
+    """
+
+    def __init__(
+        self, image_encoder: nn.Module, num_classes: int, channels: Sequence[int] = (512, 256, 128, 64)
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.grid = [size // 16 for size in image_encoder.image_size]
+        steps: list[nn.Module] = []
+        for in_channels, out_channels in zip([image_encoder.out_channels, *channels], channels, strict=False):
+            steps += [
+                nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+                nn.BatchNorm2d(out_channels),
+                nn.ReLU(inplace=True),
+                nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+            ]
+        self.decoder = nn.Sequential(*steps, nn.Conv2d(channels[-1], num_classes, 1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, in_channels, H, W) images -> (B, C, H, W) logits."""
+        tokens = self.image_encoder(image).tokens
+        logits: torch.Tensor = self.decoder(tokens.transpose(1, 2).unflatten(2, self.grid))
+        return logits
+
+
+def create_segmenter(
+    encoder: str, num_classes: int, image_size: int = 224, in_channels: int = 1, decoder: str = "default"
+) -> FlexibleUNet | PUPSegmenter | UNETR:
+    """A segmentation network on an encoder of the pretraining, by name.
+
+    Args:
+        encoder: a name of :func:`create_image_encoder`.
+        num_classes: channels of the output, one a structure; structures may overlap.
+        image_size: height and width in pixels, a multiple of 16 with a ViT; a ViT works at this size alone.
+        in_channels: 1 for radiographs.
+        decoder: "default" is MONAI's ``FlexibleUNet`` on a ResNet and :class:`PUPSegmenter` on a ViT; "unetr" is
+            MONAI's ``UNETR``, on a ViT of twelve layers. It has no [CLS], so its features are not quite those of the
+            pretraining.
+
+    Raises:
+        ValueError: for an unknown name, or a decoder that does not fit the encoder.
+
+    Example::
+
+        network = create_segmenter("resnet_compact", num_classes=1, image_size=64)
+        print(network(torch.rand(2, 1, 64, 64)).shape)
+    """
+    decoder = look_up_option(decoder, ("default", "unetr"))
+    if encoder in _RESNETS:
+        if decoder == "unetr":
+            raise ValueError(f"decoder 'unetr' needs a vision transformer, got the encoder '{encoder}'.")
+        wide = encoder != "resnet_compact"
+        return FlexibleUNet(
+            in_channels=in_channels,
+            out_channels=num_classes,
+            backbone=f"mgca_{encoder}",
+            decoder_channels=(256, 128, 64, 32, 16) if wide else (128, 64, 32, 16, 16),
+            spatial_dims=2,
+            is_pad=image_size % 32 != 0,
+        )
+    vit = create_image_encoder(encoder, image_size, in_channels=in_channels)
+    if decoder == "unetr":
+        return _unetr(vit, num_classes, in_channels)
+    # as many channels as the authors' for ViT-B, and in proportion for narrower ones
+    width = min(512, max(64, vit.out_channels))
+    return PUPSegmenter(vit, num_classes, (width, width // 2, width // 4, width // 8))
+
+
+def _unetr(vit: ViTImageEncoder, num_classes: int, in_channels: int) -> UNETR:
+    blocks = vit.backbone.blocks
+    if len(blocks) != 12:
+        raise ValueError(f"decoder 'unetr' needs a vision transformer of 12 layers, got one of {len(blocks)}.")
+    network: Any = UNETR(
+        in_channels=in_channels,
+        out_channels=num_classes,
+        img_size=vit.image_size,
+        hidden_size=vit.out_channels,
+        mlp_dim=blocks[0].mlp.linear1.out_features,
+        num_heads=blocks[0].attn.num_heads,
+        spatial_dims=2,
+        qkv_bias=True,
+    )
+    # the same blocks, without parameters that nothing calls (DDP) and with the pretraining's norms and fused attention
+    network.vit.blocks, network.vit.norm = blocks, vit.backbone.norm
+    return network

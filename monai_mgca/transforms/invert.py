@@ -1,0 +1,53 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from monai.data import MetaTensor
+from monai.transforms import Invertd
+from monai.transforms.utils import convert_applied_interp_mode
+
+__all__ = ["InvertProbabilitiesd"]
+
+
+class InvertProbabilitiesd(Invertd):
+    """MONAI's ``Invertd`` for probabilities: back to the image's own size, with linear interpolation.
+
+    Images are made smaller by area, which would make steps of pixels where a prediction is made larger again. Take the
+    threshold behind this transform, so that contours are smooth at the image's own size.
+
+    Args:
+        kwargs: arguments of ``Invertd``: keys, transform, orig_keys.
+
+    Example::
+
+        from monai.transforms import Compose, Resized
+        from monai_mgca.transforms import InvertProbabilitiesd, LoadRadiographd
+        from PIL import Image
+
+        Image.new("L", (30, 40)).save("radiograph.png")
+        resize = Compose([LoadRadiographd("image"), Resized("image", 16, size_mode="longest", mode="area")])
+        item = resize({"image": "radiograph.png"})
+        invert = InvertProbabilitiesd(keys="pred", transform=resize, orig_keys="image")
+        print(invert({**item, "pred": item["image"]})["pred"].shape)  # (1, 40, 30)
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for orig_key in set(self.orig_keys):
+            if isinstance(d.get(orig_key), MetaTensor):
+                d[orig_key] = image = d[orig_key].clone()
+                image.applied_operations = convert_applied_interp_mode(image.applied_operations, "bilinear", False)
+        inverted = super().__call__(d)
+        return {**inverted, **{key: data[key] for key in self.orig_keys if key in data}}

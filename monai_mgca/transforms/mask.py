@@ -1,0 +1,132 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+from monai.utils import TransformBackends
+from PIL import Image
+
+from monai_mgca.transforms.readers import RadiographNiftiReader
+from monai_mgca.transforms.rle import decode_rle
+from monai_mgca.utils import DataError
+
+__all__ = ["LoadMask", "LoadMaskD", "LoadMaskDict", "LoadMaskd"]
+
+MaskSource = str | os.PathLike | Mapping[str, Any]
+
+
+class LoadMask(Transform):
+    """Read the mask of a radiograph as (C, H, W), float32, 0 and 1, rows from top to bottom as displayed.
+
+    A mask is an image file (PNG, NIfTI (W, H) or (W, H, 1), ...) or COCO's run-length object. Of one class, all that
+    is not zero belongs to it; of several classes in one mask, the values 1, 2, ... are the classes; a list of masks has
+    one a class, which may overlap.
+
+    Args:
+        num_classes: C.
+
+    Raises:
+        DataError: when a file cannot be read, a value is no class, or masks of one image differ in size; the message
+            names the file.
+
+    Example::
+
+        from PIL import Image
+        from monai_mgca.transforms import LoadMask
+
+        Image.new("L", (30, 40), 255).save("mask.png")
+        print(LoadMask()("mask.png").shape)  # (1, 40, 30)
+    """
+
+    backend = [TransformBackends.NUMPY]
+
+    def __init__(self, num_classes: int = 1) -> None:
+        self.num_classes = num_classes
+
+    def __call__(self, mask: MaskSource | Sequence[MaskSource]) -> torch.Tensor:
+        """
+        Args:
+            mask: a path, a run-length object {"size": [H, W], "counts": [...]}, or a list of such, one a class.
+        """
+        several = isinstance(mask, Sequence) and not isinstance(mask, str)
+        if several and len(mask) != self.num_classes:
+            raise DataError(f"{len(mask)} masks for {self.num_classes} classes: give one a class.")
+        if several:
+            planes = [_read(item) != 0 for item in mask]
+            if len({plane.shape for plane in planes}) > 1:
+                raise DataError(f"masks of one image differ in size: {[_name(item) for item in mask]}.")
+        elif self.num_classes == 1:
+            planes = [_read(mask) != 0]
+        else:
+            values = _read(mask)
+            if values.max(initial=0) > self.num_classes:
+                raise DataError(
+                    f"the mask {_name(mask)} holds the value {values.max():g}, but there are {self.num_classes} "
+                    "classes: values are 0 for none, then 1, 2, ... in the order of the classes."
+                )
+            planes = [values == index for index in range(1, self.num_classes + 1)]
+        return MetaTensor(torch.from_numpy(np.stack(planes).astype(np.float32)))
+
+
+def _name(mask: MaskSource) -> str:
+    return "(run lengths)" if isinstance(mask, Mapping) else os.fspath(mask)
+
+
+def _read(mask: MaskSource) -> np.ndarray:
+    """The values of a mask, (H, W)."""
+    if isinstance(mask, Mapping):
+        return np.asarray(decode_rle(mask))
+    path = Path(mask)
+    try:
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            reader = RadiographNiftiReader(scale=False)
+            return reader.get_data(reader.read(path))[0]
+        with Image.open(path) as image:
+            # a palette's indices are the classes, colors are not
+            return np.asarray(image if len(image.getbands()) == 1 else image.convert("L"))
+    except Exception as error:
+        reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+        raise DataError(f"cannot read the mask {path}: {reason}") from error
+
+
+class LoadMaskd(MapTransform):
+    """Dictionary-based version of :class:`LoadMask`: the mask replaces what names it under each key.
+
+    Args:
+        keys: keys of the masks.
+        num_classes: C.
+        allow_missing_keys: do not raise where a key is missing.
+    """
+
+    backend = LoadMask.backend
+
+    def __init__(self, keys: KeysCollection, num_classes: int = 1, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.load = LoadMask(num_classes)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.load(d[key])
+        return d
+
+
+LoadMaskD = LoadMaskDict = LoadMaskd
