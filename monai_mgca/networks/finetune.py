@@ -43,7 +43,7 @@ def find_pretrained(path: str | os.PathLike, use_sample: bool = False) -> str | 
     if not path.is_file():
         return None
     if read_settings(path.with_suffix(".json")).get("use_sample") and not use_sample:
-        logger.info(f"{path} was learned from the built-in sample and is not used: give it as pretrained_path to do so.")
+        logger.info(f"{path} was learned from the built-in sample: not used, unless given as pretrained_path.")
         return None
     return str(path)
 

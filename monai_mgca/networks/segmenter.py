@@ -116,14 +116,14 @@ def create_segmenter(
     Args:
         encoder: a name of :func:`create_image_encoder`.
         num_classes: channels of the output, one a structure; structures may overlap.
-        image_size: height and width in pixels, a multiple of 16 with a ViT; a ViT works at this size alone.
+        image_size: height and width in pixels, a multiple of 32, of 16 with a ViT; a ViT works at this size alone.
         in_channels: 1 for radiographs.
         decoder: "default" is MONAI's ``FlexibleUNet`` on a ResNet and :class:`PUPSegmenter` on a ViT; "unetr" is
             MONAI's ``UNETR``, on a ViT of twelve layers. It has no [CLS], so its features are not quite those of the
             pretraining.
 
     Raises:
-        ValueError: for an unknown name, or a decoder that does not fit the encoder.
+        ValueError: for an unknown name, a size that is no such multiple, or a decoder that does not fit the encoder.
 
     Example::
 
@@ -131,6 +131,9 @@ def create_segmenter(
         print(network(torch.rand(2, 1, 64, 64)).shape)
     """
     decoder = look_up_option(decoder, ("default", "unetr"))
+    step = 32 if encoder in _RESNETS else 16
+    if image_size % step:
+        raise ValueError(f"image_size must be a multiple of {step} to segment with {encoder}, got {image_size}.")
     if encoder in _RESNETS:
         if decoder == "unetr":
             raise ValueError(f"decoder 'unetr' needs a vision transformer, got the encoder '{encoder}'.")
@@ -141,7 +144,7 @@ def create_segmenter(
             backbone=f"mgca_{encoder}",
             decoder_channels=(256, 128, 64, 32, 16) if wide else (128, 64, 32, 16, 16),
             spatial_dims=2,
-            is_pad=image_size % 32 != 0,
+            is_pad=False,
         )
     vit = create_image_encoder(encoder, image_size, in_channels=in_channels)
     if decoder == "unetr":

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import Invertd
+from monai.transforms import Invertd, InvertibleTransform
 from monai.transforms.utils import convert_applied_interp_mode
 
 __all__ = ["InvertProbabilitiesd"]
@@ -28,7 +29,9 @@ class InvertProbabilitiesd(Invertd):
     threshold behind this transform, so that contours are smooth at the image's own size.
 
     Args:
-        kwargs: arguments of ``Invertd``: keys, transform, orig_keys.
+        keys: keys of the probabilities.
+        transform: what the image went through.
+        orig_keys: key of the image.
 
     Example::
 
@@ -43,11 +46,18 @@ class InvertProbabilitiesd(Invertd):
         print(invert({**item, "pred": item["image"]})["pred"].shape)  # (1, 40, 30)
     """
 
+    def __init__(
+        self, keys: KeysCollection, transform: InvertibleTransform, orig_keys: KeysCollection = "image"
+    ) -> None:
+        super().__init__(keys, transform, orig_keys, nearest_interp=False)
+
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for orig_key in set(self.orig_keys):
             if isinstance(d.get(orig_key), MetaTensor):
                 d[orig_key] = image = d[orig_key].clone()
                 image.applied_operations = convert_applied_interp_mode(image.applied_operations, "bilinear", False)
+        # a network may return plain tensors, which Invertd would pass by
+        d |= {key: MetaTensor(d[key]) for key in self.key_iterator(d)}
         inverted = super().__call__(d)
         return {**inverted, **{key: data[key] for key in self.orig_keys if key in data}}

@@ -1,0 +1,101 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from monai.utils import ImageMetaKey, optional_import
+from PIL import Image
+
+from monai_mgca.utils.files import replacing
+
+nib, _ = optional_import("nibabel")
+
+__all__ = ["SaveMaskD", "SaveMaskDict", "SaveMaskd"]
+
+
+class SaveMaskd(MapTransform):
+    """Write the masks of a radiograph in the size and geometry of its file.
+
+    A NIfTI image gets a NIfTI mask of its own shape, axes and header geometry, any other image a PNG. One class is
+    written as 0 and 255 in a PNG and as 0 and 1 in NIfTI; each of several, which may overlap, gets a file of its own.
+    Files take the image's path below ``data_dir``, with "_mask" or the class behind its name.
+
+    Args:
+        keys: keys of masks, (C, H, W) of 0 and 1 at the image's own size, as :class:`InvertProbabilitiesd` and a
+            threshold give them; their meta data name the image.
+        output_dir: folder of the masks.
+        data_dir: folder of the images.
+        classes: names of the C classes.
+        allow_missing_keys: do not raise where a key is missing.
+
+    Example::
+
+        from monai.transforms import AsDiscreted
+        from monai_mgca.transforms import LoadRadiographd, SaveMaskd
+        from PIL import Image
+
+        Image.new("L", (30, 40), 255).save("radiograph.png")
+        item = AsDiscreted("pred", threshold=9)(LoadRadiographd("pred")({"pred": "radiograph.png"}))
+        SaveMaskd("pred", output_dir="masks", data_dir=".", classes=["lung"])(item)  # masks/radiograph_mask.png
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: str | os.PathLike,
+        data_dir: str | os.PathLike,
+        classes: Sequence[str],
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.output_dir, self.data_dir = Path(output_dir), Path(data_dir)
+        self.postfixes = ["mask"] if len(classes) == 1 else [name.replace(" ", "_") for name in classes]
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            image = Path(d[key].meta[ImageMetaKey.FILENAME_OR_OBJ])
+            place = self.output_dir / Path(os.path.relpath(image, self.data_dir)).parent
+            place.mkdir(parents=True, exist_ok=True)
+            suffix = next((s for s in (".nii.gz", ".nii") if image.name.lower().endswith(s)), None)
+            stem = image.name[: -len(suffix or image.suffix)]
+            for plane, postfix in zip(d[key], self.postfixes, strict=True):
+                values = torch.as_tensor(plane).cpu().numpy().astype(np.uint8)
+                with replacing(place / f"{stem}_{postfix}{suffix or '.png'}") as temporary:
+                    _write_nifti(values, image, temporary, suffix) if suffix else _write_png(values, temporary)
+        return d
+
+
+def _write_png(values: np.ndarray, path: Path) -> None:
+    Image.fromarray(values * 255).save(path, format="PNG")
+
+
+def _write_nifti(values: np.ndarray, image: Path, path: Path, suffix: str) -> None:
+    """(H, W) values as the image is stored, (W, H) or (W, H, 1)."""
+    original = nib.load(image)
+    mask = nib.Nifti1Image(values.T.reshape(original.shape), original.affine)
+    mask.header.set_xyzt_units(*original.header.get_xyzt_units())
+    # nibabel compresses by the name, and the temporary one ends otherwise
+    content = mask.to_bytes()
+    path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+
+
+SaveMaskD = SaveMaskDict = SaveMaskd

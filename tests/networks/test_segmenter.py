@@ -1,0 +1,82 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.networks.nets import UNETR, FlexibleUNet
+
+from monai_mgca.networks import PUPSegmenter, create_image_encoder, create_segmenter, load_encoder
+
+CASES = [
+    ("resnet_compact", "default", 64, FlexibleUNet),
+    ("resnet50", "default", 64, FlexibleUNet),
+    ("vit_compact", "default", 64, PUPSegmenter),
+    ("vit_tiny", "unetr", 64, UNETR),
+]
+
+
+@pytest.mark.parametrize(("encoder", "decoder", "size", "kind"), CASES)
+class TestSegmenter:
+    def test_takes_the_whole_encoder_and_trains_every_parameter(self, encoder, decoder, size, kind):
+        torch.manual_seed(0)
+        network = create_segmenter(encoder, num_classes=2, image_size=size, decoder=decoder)
+        source = create_image_encoder(encoder, size)
+        expected = len(source.state_dict()) - (decoder == "unetr")  # UNETR has no [CLS]
+        assert isinstance(network, kind)
+        assert load_encoder(network, source.state_dict()) == expected
+        logits = network(torch.randn(2, 1, size, size))
+        assert logits.shape == (2, 2, size, size)
+        logits.square().sum().backward()
+        assert [name for name, p in network.named_parameters() if p.grad is None] == []
+
+    def test_exports_by_tracing(self, encoder, decoder, size, kind):
+        network = create_segmenter(encoder, num_classes=1, image_size=size, decoder=decoder).eval()
+        image = torch.randn(1, 1, size, size)
+        traced = torch.jit.trace(network, torch.randn(1, 1, size, size))
+        torch.testing.assert_close(traced(image), network(image), rtol=1e-4, atol=1e-4)
+
+
+def test_unet_sees_what_the_pretraining_saw():
+    network = create_segmenter("resnet_compact", num_classes=1, image_size=64).eval()
+    source = create_image_encoder("resnet_compact").eval()
+    load_encoder(network, source.state_dict())
+    image = torch.randn(2, 1, 64, 64)
+    assert torch.equal(network.encoder(image)[-1].flatten(2).mean(2), source(image).pooled)
+
+
+def test_unetr_blocks_are_those_of_the_pretraining():
+    """With the token [CLS] put in by hand, UNETR's transformer gives the pretraining's tokens."""
+    network = create_segmenter("vit_tiny", num_classes=1, image_size=32, decoder="unetr").eval()
+    source = create_image_encoder("vit_tiny", image_size=32).eval()
+    load_encoder(network, source.state_dict())
+    image = torch.randn(2, 1, 32, 32)
+    x = network.vit.patch_embedding(image)
+    x = torch.cat((source.backbone.cls_token.expand(2, -1, -1), x), dim=1)
+    for block in network.vit.blocks:
+        x = block(x)
+    torch.testing.assert_close(network.vit.norm(x)[:, 1:], source(image).tokens, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"encoder": "resnet_compact", "decoder": "unetr"}, "vision transformer"),
+        ({"encoder": "vit_compact", "decoder": "unetr"}, "12 layers"),
+        ({"encoder": "resnet_compact", "decoder": "unet"}, "unetr"),
+        ({"encoder": "resnet_compac"}, "resnet_compact"),
+        ({"encoder": "resnet_compact", "image_size": 72}, "multiple of 32"),
+    ],
+)
+def test_names_that_do_not_fit(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        create_segmenter(**{"num_classes": 1, "image_size": 64, **arguments})
