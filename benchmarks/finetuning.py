@@ -98,6 +98,7 @@ def cell(args: argparse.Namespace, run_dir: Path, start: str, frozen: bool, frac
         training = {"batch_size": batch, "epochs": epochs, "val_interval": epochs}
         training |= {"train#inferer": HalfInferer()} if args.bf16 else {}
         run([f"train_{args.task}"], settings | training)
+        del settings["pretrained_path"]  # of the encoder: the evaluation's default is what was just trained
         done = run([f"train_{args.task}", f"evaluate_{args.task}"], settings)
         figures = done.parser.get_parsed_content("validate#evaluator").state.metrics
     row = {
