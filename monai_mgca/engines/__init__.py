@@ -12,5 +12,6 @@
 from __future__ import annotations
 
 from .prepare_batch import PrepareBatchReport
+from .prepare_boxes import PerImage, PrepareBatchBoxes
 
-__all__ = ["PrepareBatchReport"]
+__all__ = ["PerImage", "PrepareBatchBoxes", "PrepareBatchReport"]

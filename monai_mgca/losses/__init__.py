@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from .detection import DetectionLoss
 from .instance import InstanceAlignmentLoss
 from .mgca import MGCALoss
 from .prototype import PrototypeAlignmentLoss, sinkhorn
@@ -18,6 +19,7 @@ from .segmentation import LogDiceFocalLoss
 from .token import TokenAlignmentLoss
 
 __all__ = [
+    "DetectionLoss",
     "InstanceAlignmentLoss",
     "LogDiceFocalLoss",
     "MGCALoss",

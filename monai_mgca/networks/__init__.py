@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from .detector import RadiographDetector, create_detector
 from .finetune import find_pretrained, freeze_encoder, start_encoder
 from .image_encoder import ImageFeatures, ResNetImageEncoder, ViTImageEncoder, create_image_encoder
 from .matching import AttentionMatcher, attention_to_weights, soft_match
@@ -18,6 +19,7 @@ from .mgca import MGCA, ImageEmbedder
 from .official import convert_official_checkpoint
 from .pretrained import load_image_weights, load_network
 from .projection import ProjectionHead
+from .pyramid import SimpleFeaturePyramid, create_pyramid
 from .report_encoder import ReportEncoder
 from .segmenter import PUPSegmenter, create_segmenter
 from .transfer import load_encoder, load_timm_vit, load_torchvision_resnet
@@ -30,13 +32,17 @@ __all__ = [
     "ImageFeatures",
     "PUPSegmenter",
     "ProjectionHead",
+    "RadiographDetector",
     "ReportEncoder",
     "ResNetImageEncoder",
+    "SimpleFeaturePyramid",
     "ViTImageEncoder",
     "aggregate_words",
     "attention_to_weights",
     "convert_official_checkpoint",
+    "create_detector",
     "create_image_encoder",
+    "create_pyramid",
     "create_segmenter",
     "find_pretrained",
     "freeze_encoder",

@@ -11,6 +11,19 @@
 
 from __future__ import annotations
 
+from .box import (
+    MapBoxesD,
+    MapBoxesd,
+    MapBoxesDict,
+    RememberAffineD,
+    RememberAffined,
+    RememberAffineDict,
+    RestoreBoxesD,
+    RestoreBoxesd,
+    RestoreBoxesDict,
+    map_boxes,
+    restore_boxes,
+)
 from .encode import EncodeReportd
 from .radiograph import LoadRadiograph, LoadRadiographD, LoadRadiographd, LoadRadiographDict
 from .readers import RadiographDicomReader, RadiographNiftiReader
@@ -28,13 +41,24 @@ __all__ = [
     "LoadRadiographD",
     "LoadRadiographDict",
     "LoadRadiographd",
+    "MapBoxesD",
+    "MapBoxesDict",
+    "MapBoxesd",
     "RadiographDicomReader",
     "RadiographNiftiReader",
     "RandSelectSentencesD",
     "RandSelectSentencesDict",
     "RandSelectSentencesd",
+    "RememberAffineD",
+    "RememberAffineDict",
+    "RememberAffined",
+    "RestoreBoxesD",
+    "RestoreBoxesDict",
+    "RestoreBoxesd",
     "TokenizeReport",
     "TokenizeReportD",
     "TokenizeReportDict",
     "TokenizeReportd",
+    "map_boxes",
+    "restore_boxes",
 ]

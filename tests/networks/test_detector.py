@@ -1,0 +1,114 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from monai_mgca.networks import create_image_encoder, load_encoder
+from monai_mgca.networks.detector import FocalLossPerBox, create_detector
+from monai_mgca.networks.transfer import find_backbone
+
+ENCODERS = ("resnet_compact", "vit_compact")
+SIZE = 64
+
+
+def target(*boxes: list[float]) -> dict[str, torch.Tensor]:
+    return {"boxes": torch.tensor(boxes).reshape(-1, 4), "labels": torch.zeros(len(boxes), dtype=torch.int64)}
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("encoder", [*ENCODERS, "resnet50"])
+def test_every_tensor_of_the_encoder_moves_in(encoder):
+    detector, source = create_detector(encoder, 2, SIZE), create_image_encoder(encoder, SIZE)
+    assert load_encoder(detector, source.state_dict()) == len(source.state_dict())
+    moved = find_backbone(detector).state_dict()
+    assert all(torch.equal(moved[key], value) for key, value in source.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("boxes", [([5.0, 6.0, 40.0, 30.0],), ()], ids=["a box", "no box"])
+def test_every_parameter_has_a_gradient(encoder, boxes):
+    detector = create_detector(encoder, 1, SIZE)
+    losses = detector(torch.rand(2, 1, SIZE, SIZE), [target(*boxes), target()])
+    sum(losses.values()).backward()
+    assert [name for name, p in detector.named_parameters() if p.grad is None] == []
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_learns_a_box_where_x_and_y_differ(encoder):
+    box = [8.0, 30.0, 24.0, 62.0]
+    image = -torch.ones(1, SIZE, SIZE)
+    image[:, 30:62, 8:24] = 1
+    detector = create_detector(encoder, 1, SIZE)
+    optimizer = torch.optim.AdamW(detector.parameters(), 1e-3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        sum(detector([image], [target(box)]).values()).backward()
+        optimizer.step()
+    detector.training = False  # the parts stay in training mode: the averages of batch norm lag
+    with torch.no_grad():
+        (found,) = detector([image])
+    assert torch.allclose(found["boxes"][0], torch.tensor(box), atol=3)
+    assert found["labels_scores"][0] > 0.3
+
+
+def test_images_with_meta_data_are_the_same():
+    detector, images = create_detector("resnet_compact", 1, SIZE, score_threshold=0.0).eval(), torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        plain, meta = detector(images), detector([MetaTensor(image) for image in images])
+    assert type(meta[0]["boxes"]) is torch.Tensor
+    assert torch.equal(plain[1]["boxes"], meta[1]["boxes"])
+    assert len(plain[0]["boxes"]) == 100
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_the_network_traces(encoder):
+    network, images = create_detector(encoder, 1, SIZE).network.eval(), torch.rand(2, 1, SIZE, SIZE)
+    with torch.no_grad():
+        traced = torch.jit.trace(network, images[:1])
+        for ours, theirs in zip(network(images), traced(images), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_focal_loss_is_per_box():
+    logits = torch.zeros(4, 2)
+    targets = torch.tensor([[1.0, 0.0], [0, 1], [0, 0], [0, 0]])
+    positive, negative = 0.25 * 0.5**2 * 0.6931, 0.75 * 0.5**2 * 0.6931
+    assert FocalLossPerBox()(logits, targets).item() == pytest.approx((2 * positive + 6 * negative) / 2, rel=1e-3)
+    assert FocalLossPerBox()(logits, 0 * targets).item() == pytest.approx(8 * negative, rel=1e-3)
+
+
+def test_anchors_are_as_told():
+    detector = create_detector("resnet_compact", 1, SIZE, anchor_sizes=[[8], [16], [32]], anchor_ratios=[4.0])
+    x0, y0, x1, y1 = detector.anchor_generator.cell_anchors[1][0].tolist()
+    assert (x1 - x0, y1 - y0) == (8, 32)  # a ratio is height / width
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"image_size": 80}, "multiple of the largest stride, 32, got 80"),
+        ({"anchor_sizes": [[8], [16]]}, "anchor_sizes"),
+        ({"anchor_sizes": [[8], [16], [32, 48]]}, "anchor_sizes"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        create_detector(**{"encoder": "resnet_compact", "num_classes": 1, "image_size": SIZE, **arguments})
