@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from .alignment_loss import AlignmentLossHandler, loss_terms
 from .checkpoint import TrainingCheckpoint
+from .detection import DetectionHandler
 from .early_stop import EarlyStopOnKeyMetric
 from .progress import TrainingProgress
 from .prototypes import FreezePrototypes
@@ -22,6 +23,7 @@ from .whole_batch import WholeBatchOutput
 
 __all__ = [
     "AlignmentLossHandler",
+    "DetectionHandler",
     "EarlyStopOnKeyMetric",
     "FreezePrototypes",
     "RetrievalHandler",

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from .detection import DetectionMetric, compute_detection
 from .retrieval import RetrievalMetric, compute_retrieval
 
-__all__ = ["RetrievalMetric", "compute_retrieval"]
+__all__ = ["DetectionMetric", "RetrievalMetric", "compute_detection", "compute_retrieval"]

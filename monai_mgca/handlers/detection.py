@@ -1,0 +1,59 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from monai.handlers import IgniteMetricHandler, from_engine
+from monai.utils import CommonKeys, look_up_option
+
+from monai_mgca.metrics.detection import DetectionMetric
+
+__all__ = ["DetectionHandler"]
+
+
+class DetectionHandler(IgniteMetricHandler):
+    """Mean average precision and FROC of a detector's validation set.
+
+    All figures of :class:`monai_mgca.metrics.DetectionMetric` stand beside the metric's own value in
+    ``engine.state.metrics``. The engine must not decollate, see :class:`monai_mgca.engines.PrepareBatchBoxes`.
+
+    Args:
+        classes: names of the classes.
+        key: the figure that is the metric's own value: "map_50", "map_40_75", "map_50_95" or "froc".
+        prefix: put before the names of the other figures.
+        max_detections: of a class in an image, the boxes of the highest scores that count.
+
+    Example::
+
+        key_metric = {"val_map_50": DetectionHandler(["lung", "heart"])}
+        evaluator = SupervisedEvaluator(..., key_val_metric=key_metric, decollate=False)
+    """
+
+    def __init__(
+        self, classes: Sequence[str], key: str = "map_50", prefix: str = "val_", max_detections: int = 100
+    ) -> None:
+        super().__init__(
+            metric_fn=DetectionMetric(classes, max_detections),
+            output_transform=from_engine([CommonKeys.PRED, CommonKeys.LABEL]),
+            save_details=False,
+        )
+        self.key: str = look_up_option(key, ("map_50", "map_40_75", "map_50_95", "froc"))
+        self.prefix = prefix
+
+    def compute(self) -> Any:
+        figures: dict[str, float] = self.metric_fn.aggregate()
+        key = figures.pop(self.key)
+        if self._engine is not None:
+            self._engine.state.metrics.update({self.prefix + name: value for name, value in figures.items()})
+        return key

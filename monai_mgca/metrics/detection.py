@@ -1,0 +1,180 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.apps.detection.metrics.matching import matching_batch
+from monai.metrics import CumulativeIterationMetric, compute_froc_score
+
+__all__ = ["DetectionMetric", "compute_detection"]
+
+# COCO's own (0.50:0.05:0.95), behind two that MGCA's protocol (0.40:0.05:0.75) has besides
+_IOUS = np.concatenate(([0.4, 0.45], np.linspace(0.5, 0.95, 10)))
+_RANGES = {"map_50": slice(2, 3), "map_40_75": slice(0, 8), "map_50_95": slice(2, 12)}
+_RECALLS = np.linspace(0, 1, 101)
+FROC_RATES = {"1_8": 1 / 8, "1_4": 1 / 4, "1_2": 1 / 2, "1": 1, "2": 2, "4": 4, "8": 8}
+
+Found = Mapping[str, torch.Tensor]
+
+
+class DetectionMetric(CumulativeIterationMetric):
+    """COCO's mean average precision and FROC sensitivities over every image, also those without boxes or predictions.
+
+    Boxes are matched by MONAI's ``matching_batch``. The precision is accumulated as by pycocotools, in double precision
+    and over the classes that have boxes; MONAI's ``COCOMetric`` counts a class without boxes as -1 and measures recall
+    in single precision, which moves it across COCO's recall thresholds. What every process has seen is gathered.
+
+    Args:
+        classes: names of the classes; labels are indices into them.
+        max_detections: of a class in an image, the boxes of the highest scores that count.
+
+    Example::
+
+        metric = DetectionMetric(["nodule"])
+        boxes, labels = torch.tensor([[10.0, 10, 30, 40]]), torch.tensor([0])
+        true = {"boxes": boxes, "labels": labels}
+        metric([{**true, "labels_scores": torch.tensor([0.9])}], [true])
+        print(metric.aggregate()["map_50"])  # 1.0
+    """
+
+    def __init__(self, classes: Sequence[str], max_detections: int = 100) -> None:
+        super().__init__()
+        self.classes = tuple(classes)
+        self.max_detections = max_detections
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        raise ValueError("The metric takes lists of dictionaries, one for each image.")
+
+    def _compute_list(self, y_pred: Sequence[Found], y: Sequence[Found] | None = None, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]
+        """
+        Args:
+            y_pred: for each image "boxes" (N, 4), "labels" (N,) and "labels_scores" (N,).
+            y: for each image "boxes" (M, 4) and "labels" (M,).
+
+        Returns:
+            Rows of label, score, box. Each image begins with a row of label -1, because a buffer cannot hold an image
+            of no rows; the score of true boxes is infinite.
+        """
+        if y is None or len(y_pred) != len(y):
+            raise ValueError("The true boxes of every image are needed.")
+        rows = []
+        for found, true in zip(y_pred, y, strict=True):
+            rows.append(torch.tensor([[-1.0, 0, 0, 0, 0, 0]], dtype=torch.float64, device=found["boxes"].device))
+            rows.append(_rows(true, torch.full_like(true["labels"], torch.inf, dtype=torch.float64)))
+            rows.append(_rows(found, found["labels_scores"]))
+        return torch.cat(rows)
+
+    def aggregate(self) -> dict[str, float]:
+        """
+        Returns:
+            "map_50", "map_40_75" and "map_50_95": means over the classes that have boxes, and over the thresholds of
+            overlap. "map_50_NAME": of each class that has boxes. "froc_RATE": part of the true boxes found (at an
+            overlap of 0.5) where there are RATE = 1_8, 1_4, 1_2, 1, 2, 4, 8 false ones an image; "froc", their mean.
+            All are nan where there is no box at all.
+
+        Raises:
+            ValueError: when the metric has seen no data.
+        """
+        buffer = self.get_buffer()
+        if buffer is None:
+            raise ValueError("The metric has seen no data: call it before aggregate().")
+        rows = buffer.cpu().numpy()
+        images = np.split(rows, np.flatnonzero(rows[:, 0] == -1))[1:]
+        return compute_detection([image[1:] for image in images], self.classes, self.max_detections)
+
+
+def _rows(found: Found, scores: torch.Tensor) -> torch.Tensor:
+    labels = found["labels"].double().reshape(-1, 1)
+    return torch.cat((labels, scores.double().reshape(-1, 1), found["boxes"].double().reshape(-1, 4)), dim=1).detach()
+
+
+def compute_detection(
+    images: Sequence[np.ndarray], classes: Sequence[str], max_detections: int = 100
+) -> dict[str, float]:
+    """The figures of :class:`DetectionMetric` for a whole set.
+
+    Args:
+        images: for each image rows of label, score, x0, y0, x1, y1, where true boxes have an infinite score.
+        classes: names of the classes.
+        max_detections: of a class in an image.
+
+    Example::
+
+        box = [10, 10, 30, 40]
+        images = [np.array([[0, np.inf, *box], [0, 0.9, *box]]), np.zeros((0, 6))]
+        print(compute_detection(images, ["nodule"])["froc_1"])
+    """
+    true = [image[np.isinf(image[:, 1])] for image in images]
+    found = [image[~np.isinf(image[:, 1])] for image in images]
+    matches = matching_batch(
+        _iou,
+        _IOUS,
+        pred_boxes=[rows[:, 2:] for rows in found],
+        pred_classes=[rows[:, 0].astype(int) for rows in found],
+        pred_scores=[rows[:, 1] for rows in found],
+        gt_boxes=[rows[:, 2:] for rows in true],
+        gt_classes=[rows[:, 0].astype(int) for rows in true],
+        max_detections=max_detections,
+    )
+    counts = np.bincount(np.concatenate([rows[:, 0] for rows in true]).astype(int), minlength=len(classes))
+    pooled = [_pool([match[label] for match in matches if label in match]) for label in range(len(classes))]
+    present = {name: _average_precision(*pooled[i], counts[i]) for i, name in enumerate(classes) if counts[i]}
+    precision = np.array(list(present.values()) or [np.full(len(_IOUS), np.nan)])
+    figures = {name: float(precision[:, ious].mean()) for name, ious in _RANGES.items()}
+    figures |= {f"map_50_{name.replace(' ', '_')}": float(values[2]) for name, values in present.items()}
+    scores, hits = (np.concatenate(parts, axis=-1) for parts in zip(*pooled, strict=True))
+    return figures | _froc(scores, hits[2], counts.sum(), len(images))
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, M) overlaps in double precision; MONAI's ``box_iou`` calculates in single precision."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    inside = np.clip(high - low, 0, None).prod(-1)
+    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b))
+    overlap: np.ndarray = inside / (area_a[:, None] + area_b[None] - inside)
+    return overlap
+
+
+def _pool(matches: Sequence[Mapping[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The scores (D,) of a class over all images, descending, and whether each found a box (IoUs, D)."""
+    scores = np.concatenate([np.zeros(0), *(match["dtScores"] for match in matches)])
+    hits = np.concatenate([np.zeros((len(_IOUS), 0)), *(match["dtMatches"] for match in matches)], axis=1) > 0
+    order = np.argsort(-scores, kind="stable")
+    return scores[order], hits[:, order]
+
+
+def _average_precision(scores: np.ndarray, hits: np.ndarray, num_true: int) -> np.ndarray:
+    """COCO's: for each IoU, the mean over 101 recalls of the best precision at this recall or a higher one."""
+    right = hits.cumsum(axis=1)
+    precision = right / np.arange(1, len(scores) + 1)
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    best = np.concatenate((best, np.zeros((len(hits), 1))), axis=1)  # recalls that are never reached
+    reached = [np.searchsorted(row / num_true, _RECALLS, side="left") for row in right]
+    return np.array([row[index].mean() for row, index in zip(best, reached, strict=True)])
+
+
+def _froc(scores: np.ndarray, hits: np.ndarray, num_true: int, num_images: int) -> dict[str, float]:
+    """MONAI's ``compute_froc_curve_data`` leaves the lowest score out, and takes a pass for every score."""
+    if not num_true:
+        return {"froc": float("nan"), **{f"froc_{name}": float("nan") for name in FROC_RATES}}
+    order = np.argsort(-scores, kind="stable")
+    scores, hits = scores[order], hits[order]
+    last = np.flatnonzero(np.diff(scores, append=-np.inf))  # of equal scores, which no threshold parts
+    false = np.concatenate(([0], (~hits).cumsum()[last])) / num_images
+    right = np.concatenate(([0], hits.cumsum()[last])) / num_true
+    curve = (false[::-1], right[::-1])  # from high rates to low, as MONAI has it
+    values = {f"froc_{name}": float(compute_froc_score(*curve, (rate,))) for name, rate in FROC_RATES.items()}
+    return {"froc": float(np.mean(list(values.values()))), **values}

@@ -1,0 +1,182 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+import torch
+from monai.metrics import compute_froc_curve_data, compute_froc_score
+
+from monai_mgca.metrics import DetectionMetric
+from monai_mgca.metrics.detection import _IOUS, FROC_RATES, compute_detection
+
+NAMES = ("map_50", "map_40_75", "map_50_95", "froc")
+EMPTY = (np.zeros((0, 4)), [], [])
+
+
+def as_found(boxes, labels, scores=None):
+    found = {
+        "boxes": torch.as_tensor(np.asarray(boxes), dtype=torch.float64).reshape(-1, 4),
+        "labels": torch.tensor(labels, dtype=torch.int64),
+    }
+    return found if scores is None else {**found, "labels_scores": torch.tensor(scores, dtype=torch.float64)}
+
+
+def figures(found, true, classes=("a", "b", "c")):
+    metric = DetectionMetric(classes)
+    for one, other in zip(found, true, strict=True):  # an image a batch
+        metric([as_found(*one)], [as_found(*other)])
+    return metric.aggregate()
+
+
+def random_set(seed):
+    """Images of boxes, some of none, and predictions: moved boxes, wrong classes, boxes from nowhere, equal scores."""
+    rng = np.random.default_rng(seed)
+    images = []
+    for _ in range(rng.integers(1, 8)):
+        count = rng.integers(0, 5)
+        corner = rng.integers(0, 60, (count, 2))
+        true = np.concatenate((corner, corner + rng.integers(4, 40, (count, 2))), axis=1).astype(float)
+        labels = rng.integers(0, rng.integers(1, 4), count)
+        moved = np.concatenate((true, true)) + rng.normal(0, 3, (2 * count, 4)) * rng.integers(0, 2)
+        false = rng.integers(0, 60, (rng.integers(0, 6), 2))
+        found = np.concatenate((moved, np.concatenate((false, false + rng.integers(4, 40, false.shape)), axis=1)))
+        found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
+        found_labels = np.concatenate((labels, labels, rng.integers(0, 3, len(false))))
+        wrong = rng.random(len(found)) < 0.2
+        found_labels[wrong] = rng.integers(0, 3, wrong.sum())
+        scores = rng.integers(1, 100, len(found)) / 100
+        kept = rng.random(len(found)) < rng.choice([0.0, 0.7, 1.0])
+        images.append(((found[kept], found_labels[kept].tolist(), scores[kept].tolist()), (true, labels.tolist())))
+    return images
+
+
+def by_pycocotools(images):
+    coco_module = pytest.importorskip("pycocotools.coco", reason="pycocotools, of the test extra, is not installed")
+    evaluation = pytest.importorskip("pycocotools.cocoeval")
+    annotations, results = [], []
+    for index, ((boxes, labels, scores), (true, true_labels)) in enumerate(images, start=1):
+        for x0, y0, x1, y1, label in np.column_stack((true, true_labels)):
+            box = {"image_id": index, "category_id": int(label) + 1, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+            annotations.append({"id": len(annotations) + 1, "iscrowd": 0, "area": (x1 - x0) * (y1 - y0), **box})
+        for x0, y0, x1, y1, label, score in np.column_stack((boxes, labels, scores)):
+            box = {"image_id": index, "category_id": int(label) + 1, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+            results.append({**box, "score": score})
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = coco_module.COCO()
+        ids = [{"id": index + 1} for index in range(len(images))]
+        truth.dataset = {"images": ids, "annotations": annotations, "categories": [{"id": i} for i in (1, 2, 3)]}
+        truth.createIndex()
+        predictions = coco_module.COCO()
+        predictions.dataset = {**truth.dataset, "annotations": []}
+        predictions.createIndex()
+        if results:  # pycocotools cannot load none
+            predictions = truth.loadRes(results)
+        evaluator = evaluation.COCOeval(truth, predictions, "bbox")
+        evaluator.params.iouThrs = _IOUS
+        evaluator.evaluate()
+        evaluator.accumulate()
+    precision = evaluator.eval["precision"][:, :, :, 0, 2]
+    ranges = {"map_50": slice(2, 3), "map_40_75": slice(0, 8), "map_50_95": slice(2, 12)}
+    return {name: precision[ious][precision[ious] > -1] for name, ious in ranges.items()}
+
+
+def test_agrees_with_pycocotools_on_200_sets():
+    compared = 0
+    for seed in range(200):
+        images = random_set(seed)
+        expected = by_pycocotools(images)
+        ours = figures(*zip(*images, strict=True))
+        for name, values in expected.items():
+            if len(values) == 0:  # no box in any image
+                assert np.isnan(ours[name])
+            else:
+                assert ours[name] == pytest.approx(values.mean(), abs=1e-6), (seed, name)
+                compared += 1
+    assert compared > 500
+
+
+TRUE = [([[0, 0, 10, 20], [30, 30, 50, 40]], [0, 2]), ([], []), ([[5, 5, 9, 9]], [0]), ([], [])]
+
+
+def test_perfect_is_one_with_images_without_boxes():
+    found = [(boxes, labels, [0.9] * len(labels)) for boxes, labels in TRUE]
+    result = figures(found, TRUE)
+    assert [result[name] for name in NAMES] == [pytest.approx(1)] * 4
+    assert result["map_50_a"] == result["map_50_c"] == pytest.approx(1)
+    assert "map_50_b" not in result  # has no box
+
+
+def test_none_is_zero_with_images_without_boxes():
+    for found in ([EMPTY] * 4, [([[60, 60, 70, 70]], [0], [0.9])] * 4):
+        result = figures(found, TRUE)
+        assert [result[name] for name in NAMES] == [0] * 4
+
+
+def test_false_boxes_on_images_without_boxes_cost():
+    right = [(boxes, labels, [0.5] * len(labels)) for boxes, labels in TRUE]
+    wrong = [right[0], ([[0, 0, 9, 9]], [0], [0.9]), right[2], right[3]]
+    result = figures(wrong, TRUE)
+    assert result["map_50_a"] == pytest.approx(2 / 3)
+    assert result["map_50_c"] == pytest.approx(1)
+
+
+def test_without_any_box_there_is_no_figure():
+    result = figures([EMPTY, ([[0, 0, 9, 9]], [0], [0.9])], [([], []), ([], [])])
+    assert all(np.isnan(result[name]) for name in NAMES)
+
+
+def test_froc_by_hand():
+    # four images, two boxes; by falling score: false, right, false, false, right
+    box, far = [0, 0, 10, 10], [50, 50, 60, 60]
+    found = [
+        ([far, box], [0, 0], [0.9, 0.8]),
+        ([far, far], [0, 1], [0.7, 0.6]),
+        ([box], [0], [0.5]),
+        EMPTY,
+    ]
+    true = [([box], [0]), ([], []), ([box], [0]), ([], [])]
+    result = figures(found, true)
+    assert result["froc_1_4"] == pytest.approx(0.5)  # one false box in four images
+    assert result["froc_1_2"] == pytest.approx(0.5)
+    assert result["froc_1"] == result["froc_8"] == pytest.approx(1)
+    assert result["froc_1_8"] == pytest.approx(0)
+
+
+def test_froc_as_monai():
+    rng = np.random.default_rng(0)
+    scores = rng.permutation(300)[:200] / 300 + 0.01  # no two are equal, none is 0
+    right = rng.random(200) < 0.4
+    box, far = [0, 0, 10, 10], [50, 50, 60, 60]
+    images = [np.array([[0, s, *(box if r else far)], [0, np.inf, *box]]) for s, r in zip(scores, right, strict=True)]
+    ours = compute_detection(images, ["a"])
+    # a further score, of 0, is the lowest one, which MONAI leaves out
+    curve = compute_froc_curve_data(np.append(scores[~right], 0.0), scores[right], 200, 200)
+    for name, rate in FROC_RATES.items():
+        assert ours[f"froc_{name}"] == pytest.approx(compute_froc_score(*curve, (rate,)), abs=1e-6)
+
+
+def test_batches_do_not_matter():
+    found, true = zip(*random_set(3), strict=True)
+    metric = DetectionMetric("abc")
+    metric([as_found(*one) for one in found], [as_found(*one) for one in true])
+    assert metric.aggregate() == pytest.approx(figures(found, true), nan_ok=True)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="no data"):
+        DetectionMetric("a").aggregate()
+    with pytest.raises(ValueError, match="every image"):
+        DetectionMetric("a")([as_found(*EMPTY)], [])
