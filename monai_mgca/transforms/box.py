@@ -53,7 +53,8 @@ def map_boxes(boxes: Any, image: MetaTensor) -> torch.Tensor:
     Raises:
         ValueError: when the image did not pass :class:`RememberAffined`.
     """
-    return _move(boxes, torch.linalg.solve(_affine(image), _original(image)))
+    original = _original(image)
+    return _move(boxes, torch.linalg.solve(_affine(image), original))
 
 
 def restore_boxes(boxes: Any, image: MetaTensor) -> torch.Tensor:
