@@ -14,7 +14,9 @@ from __future__ import annotations
 from .alignment_loss import AlignmentLossHandler, loss_terms
 from .checkpoint import TrainingCheckpoint
 from .detection import DetectionHandler
+from .detection_saver import DetectionSaver
 from .early_stop import EarlyStopOnKeyMetric
+from .overlays import OverlaySaver
 from .progress import TrainingProgress
 from .prototypes import FreezePrototypes
 from .retrieval import RetrievalHandler
@@ -24,8 +26,10 @@ from .whole_batch import WholeBatchOutput
 __all__ = [
     "AlignmentLossHandler",
     "DetectionHandler",
+    "DetectionSaver",
     "EarlyStopOnKeyMetric",
     "FreezePrototypes",
+    "OverlaySaver",
     "RetrievalHandler",
     "RunSummary",
     "TrainingCheckpoint",

@@ -1,0 +1,105 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys, ImageMetaKey
+
+from monai_mgca.utils.files import replacing
+
+__all__ = ["DetectionSaver", "as_coco"]
+
+
+class DetectionSaver:
+    """Writes all that a detector found to one JSON file in the style of COCO's results.
+
+    Attach it to an evaluator whose output is a list of dictionaries with "image", whose meta data name the file, and
+    "boxes", "labels", "labels_scores" in pixels of the stored image: see :class:`monai_mgca.engines.PerImage` and
+    :class:`monai_mgca.transforms.RestoreBoxesd`. The file appears at the end of the run, whole or not at all.
+
+    Args:
+        path: the JSON file.
+        classes: names of the classes; labels are indices into them.
+        data_dir: folder that file names are relative to.
+
+    Example::
+
+        DetectionSaver("detections.json", ["lung", "heart"], "radiographs").attach(evaluator)
+    """
+
+    def __init__(self, path: str | os.PathLike, classes: Sequence[str], data_dir: str | os.PathLike) -> None:
+        self.path, self.classes, self.data_dir = Path(path), list(classes), data_dir
+        self.results: list[dict[str, Any]] = []
+        self.images = 0
+
+    def attach(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: MONAI's evaluator.
+        """
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _start(self, engine: Engine) -> None:
+        self.results, self.images = [], 0
+
+    def _collect(self, engine: Engine) -> None:
+        for item in engine.state.output:
+            name = os.path.relpath(item[CommonKeys.IMAGE].meta[ImageMetaKey.FILENAME_OR_OBJ], self.data_dir)
+            self.results += as_coco(item, self.classes, Path(name).as_posix(), self.images)
+            self.images += 1
+
+    def _write(self, engine: Engine) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self.path) as temporary:
+            temporary.write_text(json.dumps(self.results, indent=1) + "\n", encoding="utf-8")
+
+
+def as_coco(found: Mapping[str, Any], classes: Sequence[str], file_name: str, image_id: int) -> list[dict[str, Any]]:
+    """What was found in an image as entries of COCO's results, of the highest score first.
+
+    Args:
+        found: "boxes" (N, 4) [x0, y0, x1, y1] in pixels, "labels" (N,) and "labels_scores" (N,).
+        classes: names of the classes.
+        file_name: of the image.
+        image_id: of the image.
+
+    Returns:
+        "file_name", "image_id", "category_id" (index into ``classes``), "category_name", "bbox" ([x, y, width, height]
+        in pixels, to a hundredth) and "score" for each box.
+
+    Example::
+
+        found = {"boxes": torch.tensor([[1.0, 2, 11, 22]]), "labels": torch.tensor([0]), "labels_scores": torch.ones(1)}
+        print(as_coco(found, ["nodule"], "a.png", 0)[0]["bbox"])
+    """
+    entries = []
+    columns = (found[key].tolist() for key in ("boxes", "labels", "labels_scores"))
+    for (x0, y0, x1, y1), label, score in zip(*columns, strict=True):
+        entries.append(
+            {
+                "file_name": file_name,
+                "image_id": image_id,
+                "category_id": label,
+                "category_name": classes[label],
+                "bbox": [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)],
+                "score": round(score, 6),
+            }
+        )
+    return sorted(entries, key=lambda entry: -entry["score"])
