@@ -1,0 +1,73 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import ast
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_mgca.data import write_datalist
+from monai_mgca.data.anchors import fit_anchors, main, read_box_sizes
+from monai_mgca.utils import DataError
+
+
+@pytest.fixture
+def datalist(tmp_path):
+    """Ten images of 100 x 50 pixels; boxes of 10 x 20 and 40 x 20, and an image without."""
+    entries = []
+    for i in range(10):
+        Image.new("L", (100, 50)).save(tmp_path / f"{i}.png")
+        boxes = [] if i == 0 else [[0, 0, 10, 20], [50, 10, 90, 30]]
+        entry = {"id": f"{i}", "image": f"{i}.png", "patient": f"{i}", "boxes": boxes, "box_labels": [0] * len(boxes)}
+        entries.append({**entry, "report": "No effusion."})
+    return write_datalist(tmp_path / "list.json", {"training": entries}, "n", "s", {}, box_classes=["a"]) and (
+        tmp_path / "list.json"
+    )
+
+
+def test_sizes_are_those_in_the_network(datalist):
+    sizes = read_box_sizes(datalist, image_size=200)  # twice as large
+    assert len(sizes) == 18
+    assert {tuple(size) for size in sizes.tolist()} == {(20, 40), (80, 40)}
+
+
+def test_finds_what_the_boxes_are_made_of():
+    rng = np.random.default_rng(0)
+    side, ratio = rng.choice([8, 32, 128], 600), rng.choice([0.5, 2], 600)
+    sizes = np.stack((side / np.sqrt(ratio), side * np.sqrt(ratio)), axis=1)
+    anchors = fit_anchors(sizes, levels=3, per_level=1, ratios=2)
+    assert anchors.sizes == [[8], [32], [128]]
+    assert anchors.ratios == [0.5, 2]
+    assert anchors.overlap == pytest.approx(1)
+    assert fit_anchors(sizes, levels=3, per_level=1, ratios=1).overlap < 0.8
+
+
+def test_command_prints_options(datalist, capsys):
+    arguments = ["--image-size", "100", "--levels", "2", "--per-level", "1", "--ratios", "2"]
+    assert main([str(datalist), *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("18 boxes of the training images")
+    sizes, ratios = re.search(r'--anchor_sizes "(.+)" --anchor_ratios "(.+)"', printed).groups()
+    assert ast.literal_eval(sizes) == [[14.1], [28.3]]
+    assert ast.literal_eval(ratios) == [0.5, 2]
+
+
+def test_bad_input(datalist, tmp_path, capsys):
+    with pytest.raises(DataError, match="2 boxes are too few to fit 6 sizes"):
+        fit_anchors(np.ones((2, 2)))
+    with pytest.raises(DataError, match="no area"):
+        fit_anchors(np.zeros((9, 2)))
+    assert main([str(tmp_path / "none.json"), "--image-size", "64"]) == 2
+    assert "none.json" in capsys.readouterr().err
