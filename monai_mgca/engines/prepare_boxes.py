@@ -34,8 +34,9 @@ class PrepareBatchBoxes(PrepareBatch):
 
     Example::
 
-        prepare = PrepareBatchBoxes()
-        trainer = SupervisedTrainer(..., prepare_batch=prepare, loss_function=DetectionLoss(), decollate=False)
+        # SupervisedTrainer(..., prepare_batch=PrepareBatchBoxes(), loss_function=DetectionLoss(), decollate=False)
+        item = {"image": torch.rand(1, 64, 64), "boxes": [[8, 8, 30, 40]], "box_labels": [0]}
+        images, targets, args, kwargs = PrepareBatchBoxes()([item])
     """
 
     def __init__(self, box_key: str = "boxes", label_key: str = "box_labels") -> None:
@@ -85,7 +86,9 @@ class PerImage:
 
     Example::
 
-        evaluator = SupervisedEvaluator(..., postprocessing=PerImage(RestoreBoxesd("boxes", "image")), decollate=False)
+        # SupervisedEvaluator(..., postprocessing=PerImage(RestoreBoxesd("boxes")), decollate=False)
+        output = {"image": [torch.rand(1, 64, 64)], "pred": [{"boxes": torch.zeros(0, 4)}]}
+        print(PerImage(lambda item: item)(output)[0].keys())
     """
 
     def __init__(self, transform: Any) -> None:

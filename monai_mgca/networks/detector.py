@@ -116,7 +116,7 @@ def create_detector(
         image_size: height and width of the images in pixels, a multiple of the largest stride.
         in_channels: 1 for radiographs.
         anchor_sizes: for each stride the sides of its anchors in pixels, as many at each. Defaults to parts of the
-            image, from a sixteenth to three fifths; ``python -m monai_mgca.data anchors`` finds those of a data set.
+            image, from a sixteenth to three fifths; ``python -m monai_mgca.data.anchors`` finds those of a data set.
         anchor_ratios: height / width of the anchors.
         strides: pixels between neighbors of each level of the pyramid; start with 4 for the smallest findings.
         channels: of the pyramid and the heads, a multiple of 8. Defaults to 256, and 64 for the compact encoders.

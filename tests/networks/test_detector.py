@@ -15,7 +15,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_mgca.networks import create_image_encoder, load_encoder
+from monai_mgca.networks import create_image_encoder, load_encoder, start_encoder
 from monai_mgca.networks.detector import FocalLossPerBox, create_detector
 from monai_mgca.networks.transfer import find_backbone
 
@@ -85,6 +85,31 @@ def test_the_network_traces(encoder):
         traced = torch.jit.trace(network, images[:1])
         for ours, theirs in zip(network(images), traced(images), strict=True):
             torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_the_network_exports_to_onnx(encoder, tmp_path):
+    pytest.importorskip("onnxscript", reason="onnx and onnxscript are not installed")
+    network = create_detector(encoder, 1, SIZE).network.eval()
+    torch.onnx.export(network, (torch.rand(1, 1, SIZE, SIZE),), tmp_path / "detector.onnx", dynamo=False)
+    assert (tmp_path / "detector.onnx").stat().st_size > 10**6
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("freeze", [True, False])
+def test_a_frozen_encoder_stays_as_it_is(encoder, freeze):
+    detector, source = create_detector(encoder, 1, SIZE), create_image_encoder(encoder, SIZE)
+    start_encoder(detector, source.state_dict(), freeze=freeze)
+    optimizer = torch.optim.SGD([p for p in detector.parameters() if p.requires_grad], 0.1)
+    detector.train()
+    for _ in range(2):
+        optimizer.zero_grad()
+        sum(detector(torch.rand(2, 1, SIZE, SIZE), [target([5.0, 6.0, 40.0, 30.0]), target()]).values()).backward()
+        optimizer.step()
+    after = find_backbone(detector).state_dict()
+    same = [torch.equal(after[key], value) for key, value in source.backbone.state_dict().items()]
+    assert all(same) if freeze else not any(same[:5])
 
 
 def test_focal_loss_is_per_box():

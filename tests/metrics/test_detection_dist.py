@@ -1,0 +1,71 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Two gloo processes with halves of a set have the figures of the whole set; the file is its own worker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from monai_mgca.metrics import DetectionMetric
+
+WORLD = 2
+
+
+def make_set():
+    """Five images with 0 to 4 boxes, which are found somewhat displaced."""
+    generator = torch.Generator().manual_seed(0)
+    images = []
+    for count in (2, 0, 3, 1, 4):
+        corner = torch.rand(count, 2, generator=generator) * 60
+        boxes = torch.cat((corner, corner + 10), dim=1)
+        labels = torch.arange(count) % 2
+        moved = boxes + torch.randn(count, 4, generator=generator)
+        scores = torch.rand(count, generator=generator)
+        found = {"boxes": moved, "labels": labels, "labels_scores": scores}
+        images.append((found, {"boxes": boxes, "labels": labels}))
+    return images
+
+
+def figures(images):
+    metric = DetectionMetric(["a", "b"])
+    for found, true in images:
+        metric([found], [true])
+    return metric.aggregate()
+
+
+def work(number: int, folder: Path) -> None:
+    dist.init_process_group("gloo", init_method=(folder / "init").as_uri(), rank=number, world_size=WORLD)
+    torch.save(figures(make_set()[number::WORLD]), folder / f"{number}.pt")
+    dist.destroy_process_group()
+
+
+def test_both_processes_have_the_figures_of_all(tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__]
+    workers = [subprocess.Popen([*command, str(i), str(tmp_path)], env=environment) for i in range(WORLD)]
+    assert [worker.wait(120) for worker in workers] == [0] * WORLD
+    expected = figures(make_set())
+    assert 0 < expected["map_50_95"] < 1
+    for number in range(WORLD):
+        assert torch.load(tmp_path / f"{number}.pt", weights_only=True) == pytest.approx(expected)
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), Path(sys.argv[2]))
