@@ -135,9 +135,7 @@ def create_detector(
     if image_size % max(strides):
         raise ValueError(f"image_size must be a multiple of the largest stride, {max(strides)}, got {image_size}.")
     sizes = [[side * image_size for side in level] for level in _ANCHORS] if anchor_sizes is None else anchor_sizes
-    if len(sizes) != len(strides) or len({len(level) for level in sizes}) != 1:
-        raise ValueError(f"anchor_sizes must have as many sizes for each of the strides {tuple(strides)}, got {sizes}.")
-    anchors = AnchorGenerator(sizes, [anchor_ratios] * len(sizes), indexing="xy")
+    anchors = _anchors(sizes, anchor_ratios, strides)
     width = channels or (64 if encoder.endswith("compact") else 256)
     features = create_pyramid(create_image_encoder(encoder, image_size, in_channels=in_channels), strides, width)
     num_anchors, divisible = anchors.num_anchors_per_location()[0], max(strides)
@@ -147,10 +145,11 @@ def create_detector(
     detector = RadiographDetector(network, anchors, spatial_dims=2, num_classes=num_classes, size_divisible=divisible)
     detector.set_atss_matcher(num_candidates=4, center_in_gt=False)
     detector.set_cls_loss(FocalLossPerBox())
-    detector.set_box_selector_parameters(
-        score_thresh=score_threshold,
-        topk_candidates_per_level=1000,
-        nms_thresh=nms_threshold,
-        detections_per_img=detections_per_image,
-    )
+    detector.set_box_selector_parameters(score_threshold, 1000, nms_threshold, detections_per_image)
     return detector
+
+
+def _anchors(sizes: Sequence[Sequence[float]], ratios: Sequence[float], strides: Sequence[int]) -> AnchorGenerator:
+    if len(sizes) != len(strides) or len({len(level) for level in sizes}) != 1:
+        raise ValueError(f"anchor_sizes must have as many sizes for each of the strides {tuple(strides)}, got {sizes}.")
+    return AnchorGenerator(sizes, [ratios] * len(sizes), indexing="xy")
