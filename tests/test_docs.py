@@ -92,7 +92,7 @@ class TestKeys:
     def test_overlays(self):
         text = (ROOT / "docs" / "config.md").read_text()
         train = json.loads((CONFIGS / "train.json").read_text())
-        for name in ("evaluate", "multi_gpu_train", "official"):
+        for name in ("evaluate", "multi_gpu_train", "multi_gpu_evaluate", "official"):
             config = json.loads((CONFIGS / f"{name}.json").read_text())
             new = [k for k, v in config.items() if k not in train and "#" not in k and k != "_desc_"]
             assert re.findall(rf"^\| `{name}.json` \| `(\w+)` \|", text, flags=re.MULTILINE) == new

@@ -73,7 +73,9 @@ class Bundle:
         files = [str(self.root / "configs" / f"{name}.json") for name in names]
         overrides = {"bundle_root": str(self.root), **overrides}
         if kind == "train":
-            overrides = {**TINY, "dataset_dir": str(self.data), "use_sample": True, **overrides}
+            keys = json.loads(Path(files[0]).read_text()).keys()
+            tiny = {key: value for key, value in TINY.items() if key in keys}
+            overrides = {**tiny, "dataset_dir": str(self.data), "use_sample": True, **overrides}
         return ConfigWorkflow(
             files[0] if len(files) == 1 else files, workflow_type=kind, logging_file=False, **overrides
         )
