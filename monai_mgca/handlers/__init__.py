@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from .alignment_loss import AlignmentLossHandler, loss_terms
 from .checkpoint import TrainingCheckpoint
+from .classification import ClassificationHandler
 from .detection import DetectionHandler
 from .detection_saver import DetectionSaver
 from .early_stop import EarlyStopOnKeyMetric
@@ -21,10 +22,12 @@ from .progress import TrainingProgress
 from .prototypes import FreezePrototypes
 from .retrieval import RetrievalHandler
 from .summary import RunSummary
+from .table import TableSaver
 from .whole_batch import WholeBatchOutput
 
 __all__ = [
     "AlignmentLossHandler",
+    "ClassificationHandler",
     "DetectionHandler",
     "DetectionSaver",
     "EarlyStopOnKeyMetric",
@@ -32,6 +35,7 @@ __all__ = [
     "OverlaySaver",
     "RetrievalHandler",
     "RunSummary",
+    "TableSaver",
     "TrainingCheckpoint",
     "TrainingProgress",
     "WholeBatchOutput",

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from .classification import MaskedBCEWithLogitsLoss
 from .detection import DetectionLoss
 from .instance import InstanceAlignmentLoss
 from .mgca import MGCALoss
@@ -23,6 +24,7 @@ __all__ = [
     "InstanceAlignmentLoss",
     "LogDiceFocalLoss",
     "MGCALoss",
+    "MaskedBCEWithLogitsLoss",
     "PrototypeAlignmentLoss",
     "TokenAlignmentLoss",
     "sinkhorn",

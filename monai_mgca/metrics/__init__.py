@@ -11,7 +11,15 @@
 
 from __future__ import annotations
 
+from .classification import ClassificationMetric, compute_classification
 from .detection import DetectionMetric, compute_detection
 from .retrieval import RetrievalMetric, compute_retrieval
 
-__all__ = ["DetectionMetric", "RetrievalMetric", "compute_detection", "compute_retrieval"]
+__all__ = [
+    "ClassificationMetric",
+    "DetectionMetric",
+    "RetrievalMetric",
+    "compute_classification",
+    "compute_detection",
+    "compute_retrieval",
+]

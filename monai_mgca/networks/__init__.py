@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from .classifier import RadiographClassifier, create_classifier
 from .detector import RadiographDetector, create_detector
 from .finetune import find_pretrained, freeze_encoder, start_encoder
 from .image_encoder import ImageFeatures, ResNetImageEncoder, ViTImageEncoder, create_image_encoder
@@ -32,6 +33,7 @@ __all__ = [
     "ImageFeatures",
     "PUPSegmenter",
     "ProjectionHead",
+    "RadiographClassifier",
     "RadiographDetector",
     "ReportEncoder",
     "ResNetImageEncoder",
@@ -40,6 +42,7 @@ __all__ = [
     "aggregate_words",
     "attention_to_weights",
     "convert_official_checkpoint",
+    "create_classifier",
     "create_detector",
     "create_image_encoder",
     "create_pyramid",

@@ -25,6 +25,12 @@ from .box import (
     restore_boxes,
 )
 from .encode import EncodeReportd
+from .labels import (
+    ResolveUncertainLabels,
+    ResolveUncertainLabelsD,
+    ResolveUncertainLabelsd,
+    ResolveUncertainLabelsDict,
+)
 from .radiograph import LoadRadiograph, LoadRadiographD, LoadRadiographd, LoadRadiographDict
 from .readers import RadiographDicomReader, RadiographNiftiReader
 from .report import CleanReport, CleanReportD, CleanReportd, CleanReportDict
@@ -52,6 +58,10 @@ __all__ = [
     "RememberAffineD",
     "RememberAffineDict",
     "RememberAffined",
+    "ResolveUncertainLabels",
+    "ResolveUncertainLabelsD",
+    "ResolveUncertainLabelsDict",
+    "ResolveUncertainLabelsd",
     "RestoreBoxesD",
     "RestoreBoxesDict",
     "RestoreBoxesd",

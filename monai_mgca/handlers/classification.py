@@ -1,0 +1,70 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from monai.handlers import IgniteMetricHandler, from_engine
+from monai.utils import CommonKeys, look_up_option
+
+from monai_mgca.metrics.classification import ClassificationMetric
+
+__all__ = ["ClassificationHandler"]
+
+
+class ClassificationHandler(IgniteMetricHandler):
+    """AUROC and average precision of a classifier's validation set.
+
+    All figures of :class:`monai_mgca.metrics.ClassificationMetric` stand beside the metric's own value in
+    ``engine.state.metrics``.
+
+    Args:
+        classes: names of the classes.
+        mode: "multilabel" or "multiclass".
+        bootstrap: replicates of the confidence intervals; 0 gives none.
+        key: the figure that is the metric's own value: "mean_auroc", "mean_ap" or, for multiclass, "accuracy".
+        prefix: put before the names of the other figures.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: for an unknown key.
+
+    Example::
+
+        key_metric = {"val_mean_auroc": ClassificationHandler(["edema", "effusion"])}
+        evaluator = SupervisedEvaluator(..., key_val_metric=key_metric)
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        mode: str = "multilabel",
+        bootstrap: int = 0,
+        key: str = "mean_auroc",
+        prefix: str = "val_",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            metric_fn=ClassificationMetric(classes, mode, bootstrap, seed),
+            output_transform=from_engine([CommonKeys.PRED, CommonKeys.LABEL]),
+            save_details=False,
+        )
+        self.key: str = look_up_option(key, ("mean_auroc", "mean_ap", *(("accuracy",) if mode == "multiclass" else ())))
+        self.prefix = prefix
+
+    def compute(self) -> Any:
+        figures: dict[str, float] = self.metric_fn.aggregate()
+        key = figures.pop(self.key)
+        if self._engine is not None:
+            self._engine.state.metrics.update({self.prefix + name: value for name, value in figures.items()})
+        return key

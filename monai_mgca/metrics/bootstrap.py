@@ -1,0 +1,78 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+__all__ = ["resample_counts", "weighted_auroc_and_ap"]
+
+# numbers in one array at a time: replicates times images
+_CHUNK = 4_000_000
+
+
+def resample_counts(num_images: int, replicates: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each image is drawn in each bootstrap replicate: as many draws as images, with replacement.
+
+    Args:
+        num_images: N.
+        replicates: R.
+        seed: of the draws.
+
+    Yields:
+        (r, N) counts of a few replicates at a time, R rows in all.
+
+    Example::
+
+        print(sum(len(counts) for counts in resample_counts(num_images=10, replicates=100)))  # 100
+    """
+    generator = np.random.default_rng(seed)
+    step = max(1, _CHUNK // num_images)
+    for start in range(0, replicates, step):
+        rows = min(step, replicates - start)
+        drawn = generator.integers(num_images, size=(rows, num_images)) + num_images * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * num_images).reshape(rows, num_images)
+
+
+def weighted_auroc_and_ap(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Area under the ROC curve and average precision for many weightings of the same images, sorted once.
+
+    Args:
+        scores: (N,), higher where the class is more likely.
+        labels: (N,) of 0 and 1.
+        weights: (R, N), not negative; all ones give the plain values, counts of a resampling those of a replicate.
+
+    Returns:
+        Two arrays (R,), nan where a weighting has no positive or no negative. Equal scores are one threshold, as in
+        scikit-learn.
+
+    Example::
+
+        print(weighted_auroc_and_ap(np.array([0.1, 0.9]), np.array([0, 1]), np.ones((1, 2)))[0])  # [1.]
+    """
+    if not len(scores):
+        nothing = np.full(len(weights), np.nan)
+        return nothing, nothing
+    order = np.argsort(-scores, kind="stable")
+    first = np.flatnonzero(np.diff(scores[order], prepend=np.inf))  # of equal scores
+    weights = weights[:, order].astype(np.float64)
+    positive = np.add.reduceat(weights * labels[order], first, axis=1)
+    negative = np.add.reduceat(weights, first, axis=1) - positive
+    true, false = positive.cumsum(1), negative.cumsum(1)
+    all_true, all_false = true[:, -1], false[:, -1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # of all pairs, those where the positive scores higher, and half of the ties
+        auroc = (negative * (true - positive / 2)).sum(1) / (all_true * all_false)
+        precision = np.where(positive > 0, true / (true + false), 0)
+        ap = np.where(all_false > 0, (positive * precision).sum(1) / all_true, np.nan)
+    return auroc, ap

@@ -1,0 +1,68 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from monai_mgca.networks.image_encoder import create_image_encoder
+
+__all__ = ["RadiographClassifier", "create_classifier"]
+
+
+class RadiographClassifier(nn.Module):
+    """One linear layer on the pooled features of an image encoder: linear probing, or finetuning, as by the authors.
+
+    The features are those before the projection of the pretraining: [CLS] of a ViT, the mean of a ResNet's last stage.
+
+    Args:
+        image_encoder: :class:`ViTImageEncoder` or :class:`ResNetImageEncoder`.
+        num_classes: C, the labels.
+
+    Example::
+
+        encoder = create_image_encoder("resnet_compact")
+        print(RadiographClassifier(encoder, num_classes=3)(torch.rand(2, 1, 64, 64)).shape)
+    """
+
+    def __init__(self, image_encoder: nn.Module, num_classes: int) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.head = nn.Linear(image_encoder.out_channels, num_classes)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, in_channels, H, W) images -> (B, C) logits."""
+        logits: torch.Tensor = self.head(self.image_encoder(image).pooled)
+        return logits
+
+
+def create_classifier(
+    encoder: str, num_classes: int, image_size: int = 224, in_channels: int = 1
+) -> RadiographClassifier:
+    """A classifier on an encoder of the pretraining, by name.
+
+    Args:
+        encoder: a name of :func:`create_image_encoder`.
+        num_classes: C, the labels.
+        image_size: height and width in pixels; a ViT works at this size alone.
+        in_channels: 1 for radiographs.
+
+    Raises:
+        ValueError: for an unknown name, or fewer than one class.
+
+    Example::
+
+        print(create_classifier("vit_compact", num_classes=5, image_size=64)(torch.rand(2, 1, 64, 64)).shape)
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}: name the labels in classes.")
+    return RadiographClassifier(create_image_encoder(encoder, image_size, in_channels=in_channels), num_classes)

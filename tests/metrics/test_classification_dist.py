@@ -1,0 +1,68 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Two gloo processes with halves of a set have the figures of the whole set; the file is its own worker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from monai_mgca.metrics import ClassificationMetric
+
+WORLD = 2
+
+
+def make_set():
+    """Scores and labels of 31 images, which two processes cannot halve; some labels are unknown."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (31, 2), generator=generator).float()
+    scores = labels + torch.randn(31, 2, generator=generator)
+    labels[::5, 0] = float("nan")
+    return list(zip(scores, labels, strict=True))
+
+
+def figures(images):
+    metric = ClassificationMetric(["a", "b"], bootstrap=20)
+    for scores, labels in images:
+        metric([scores], [labels])
+    return metric.aggregate()
+
+
+def work(number: int, folder: Path) -> None:
+    dist.init_process_group("gloo", init_method=(folder / "init").as_uri(), rank=number, world_size=WORLD)
+    torch.save(figures(make_set()[number::WORLD]), folder / f"{number}.pt")
+    dist.destroy_process_group()
+
+
+def test_both_processes_have_the_figures_of_all(tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__]
+    workers = [subprocess.Popen([*command, str(i), str(tmp_path)], env=environment) for i in range(WORLD)]
+    assert [worker.wait(120) for worker in workers] == [0] * WORLD
+    expected = figures(make_set())
+    assert 0.5 < expected["mean_auroc"] < 1
+    both = [torch.load(tmp_path / f"{number}.pt", weights_only=True) for number in range(WORLD)]
+    assert both[0] == both[1]
+    # gathering changes the order of the images, which another resampling follows
+    exact = [name for name in expected if not name.endswith(("_low", "_high"))]
+    assert [both[0][name] for name in exact] == pytest.approx([expected[name] for name in exact])
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,70 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.networks import convert_to_onnx
+
+from monai_mgca.networks import create_classifier, create_image_encoder, freeze_encoder, load_encoder
+from monai_mgca.networks.transfer import find_backbone
+
+BACKBONES = ["resnet_compact", "vit_compact"]
+
+
+@pytest.mark.parametrize("encoder", BACKBONES)
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_one_linear_layer_on_the_pooled_features(encoder, in_channels):
+    network = create_classifier(encoder, num_classes=3, image_size=64, in_channels=in_channels).eval()
+    image = torch.rand(2, in_channels, 64, 64)
+    pooled = network.image_encoder(image).pooled
+    torch.testing.assert_close(network(image), pooled @ network.head.weight.T + network.head.bias)
+    assert sum(p.numel() for p in network.parameters()) - sum(
+        p.numel() for p in network.image_encoder.parameters()
+    ) == 3 * (pooled.shape[1] + 1)
+
+
+@pytest.mark.parametrize("encoder", BACKBONES)
+def test_takes_the_encoder_of_a_pretraining(encoder):
+    source = create_image_encoder(encoder, 64)
+    network = create_classifier(encoder, 2, 64)
+    assert load_encoder(network, source.state_dict()) == len(source.state_dict())
+    moved = find_backbone(network).state_dict()
+    assert all(torch.equal(moved[key], value) for key, value in find_backbone(source).state_dict().items())
+
+
+@pytest.mark.parametrize("encoder", BACKBONES)
+def test_a_linear_probe_learns_two_numbers_and_a_bias(encoder):
+    network = create_classifier(encoder, 2, 64)
+    freeze_encoder(network)
+    assert {name for name, p in network.named_parameters() if p.requires_grad} == {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize("encoder", BACKBONES)
+def test_traces_and_runs_in_onnx(encoder, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    network = create_classifier(encoder, 2, 64).eval()
+    image = torch.rand(2, 1, 64, 64)
+    expected = network(image).detach()
+    torch.testing.assert_close(torch.jit.trace(network, image)(image), expected)
+    convert_to_onnx(network, [image], filename=str(tmp_path / "c.onnx"), use_trace=True, input_names=["image"])
+    session = onnxruntime.InferenceSession(str(tmp_path / "c.onnx"), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="num_classes"):
+        create_classifier("resnet_compact", 0)
+    with pytest.raises(ValueError, match="resnet_compact"):
+        create_classifier("resnet_compct", 1)
