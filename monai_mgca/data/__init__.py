@@ -11,8 +11,11 @@
 
 from __future__ import annotations
 
+from .annotations import annotation_problems, image_size
 from .datalist import load_datalist, read_datalist, write_datalist
 from .dataset import CachedOnDiskDataset, check_batch_size, make_dataset
+from .fraction import take_fraction
+from .labeled import class_names, load_labeled
 from .resolve import find_images, resolve_dataset
 from .sample import make_sample
 from .sections import join_report, report_from_text, split_sections
@@ -20,10 +23,14 @@ from .split import split_by_patient
 
 __all__ = [
     "CachedOnDiskDataset",
+    "annotation_problems",
     "check_batch_size",
+    "class_names",
     "find_images",
+    "image_size",
     "join_report",
     "load_datalist",
+    "load_labeled",
     "make_dataset",
     "make_sample",
     "read_datalist",
@@ -31,5 +38,6 @@ __all__ = [
     "resolve_dataset",
     "split_by_patient",
     "split_sections",
+    "take_fraction",
     "write_datalist",
 ]

@@ -25,15 +25,19 @@ from .box import (
     restore_boxes,
 )
 from .encode import EncodeReportd
+from .invert import InvertProbabilitiesd
 from .labels import (
     ResolveUncertainLabels,
     ResolveUncertainLabelsD,
     ResolveUncertainLabelsd,
     ResolveUncertainLabelsDict,
 )
+from .mask import LoadMask, LoadMaskD, LoadMaskd, LoadMaskDict
 from .radiograph import LoadRadiograph, LoadRadiographD, LoadRadiographd, LoadRadiographDict
 from .readers import RadiographDicomReader, RadiographNiftiReader
 from .report import CleanReport, CleanReportD, CleanReportd, CleanReportDict
+from .rle import decode_rle, decode_siim, encode_rle
+from .save_mask import SaveMaskD, SaveMaskd, SaveMaskDict
 from .sentences import RandSelectSentencesD, RandSelectSentencesd, RandSelectSentencesDict
 from .tokenize import TokenizeReport, TokenizeReportD, TokenizeReportd, TokenizeReportDict
 
@@ -43,6 +47,11 @@ __all__ = [
     "CleanReportDict",
     "CleanReportd",
     "EncodeReportd",
+    "InvertProbabilitiesd",
+    "LoadMask",
+    "LoadMaskD",
+    "LoadMaskDict",
+    "LoadMaskd",
     "LoadRadiograph",
     "LoadRadiographD",
     "LoadRadiographDict",
@@ -65,10 +74,16 @@ __all__ = [
     "RestoreBoxesD",
     "RestoreBoxesDict",
     "RestoreBoxesd",
+    "SaveMaskD",
+    "SaveMaskDict",
+    "SaveMaskd",
     "TokenizeReport",
     "TokenizeReportD",
     "TokenizeReportDict",
     "TokenizeReportd",
+    "decode_rle",
+    "decode_siim",
+    "encode_rle",
     "map_boxes",
     "restore_boxes",
 ]

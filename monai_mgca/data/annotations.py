@@ -1,0 +1,155 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.utils import optional_import
+from PIL import Image
+
+from monai_mgca.data.datalist import file_problem
+from monai_mgca.transforms.mask import LoadMask
+from monai_mgca.transforms.radiograph import LoadRadiograph
+from monai_mgca.utils import DataError
+
+pydicom, _ = optional_import("pydicom")
+
+__all__ = ["annotation_problems", "image_size"]
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """The height and width of a radiograph, from the file's header where it can be told from there.
+
+    Args:
+        path: a file that :class:`monai_mgca.transforms.LoadRadiograph` reads.
+
+    Raises:
+        DataError: when the file cannot be read.
+
+    Example::
+
+        from PIL import Image
+
+        Image.new("L", (60, 40)).save("radiograph.png")
+        print(image_size("radiograph.png"))  # (40, 60)
+    """
+    name = Path(path).name.lower()
+    try:
+        if name.endswith((".png", ".jpg", ".jpeg", ".bmp")):
+            with Image.open(path) as image:
+                return image.height, image.width
+        if name.endswith(".dcm"):
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+            return int(header.Rows), int(header.Columns)
+    except Exception:  # the reader below tells what is wrong
+        pass
+    height, width = LoadRadiograph()(path).shape[1:]
+    return height, width
+
+
+def annotation_problems(
+    entry: Mapping[str, Any],
+    base: str,
+    classes: Sequence[str] | None = None,
+    box_classes: Sequence[str] | None = None,
+    mask_keys: Sequence[str] = (),
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with the annotations that an entry of a datalist has.
+
+    Args:
+        entry: with "image", and perhaps "labels", "boxes" and "box_labels", and masks.
+        base: the dataset folder, a real path.
+        classes: names of the labels; None leaves their number open.
+        box_classes: names of the boxes' classes; None leaves their number open.
+        mask_keys: the keys of masks.
+
+    Returns:
+        (file, reason) of each problem.
+
+    Example::
+
+        entry = {"image": "1.png", "labels": [1, 0]}
+        print(list(annotation_problems(entry, ".", classes=["edema"])))  # 1.png: 2 labels for 1 class
+    """
+    name = str(entry.get("image"))
+    if entry.get("labels") is not None:
+        yield from ((name, reason) for reason in _label_problems(entry["labels"], classes))
+    masks = [(key, entry[key]) for key in mask_keys if entry.get(key) is not None]
+    if not masks and entry.get("boxes") is None:
+        return
+    try:
+        size = image_size(os.path.join(base, name))
+    except DataError as error:
+        yield name, str(error)
+        return
+    if entry.get("boxes") is not None:
+        yield from (
+            (name, reason) for reason in _box_problems(entry["boxes"], entry.get("box_labels"), size, box_classes)
+        )
+    for _, mask in masks:
+        yield from _mask_problems(mask, name, base, size)
+
+
+def _label_problems(labels: Any, classes: Sequence[str] | None) -> Iterator[str]:
+    if not isinstance(labels, list):
+        yield f"labels are no list: {labels!r}"
+        return
+    if classes is not None and len(labels) != len(classes):
+        yield f"{len(labels)} labels for {len(classes)} classes"
+    for value in labels:
+        if value not in (1, 0, -1, None):
+            yield f"the label {value!r} is none of 1 (present), 0 (absent), -1 (uncertain), null (unknown)"
+
+
+def _box_problems(boxes: Any, labels: Any, size: tuple[int, int], classes: Sequence[str] | None) -> Iterator[str]:
+    height, width = size
+    try:
+        values = np.asarray(boxes, dtype=float).reshape(len(boxes), 4)
+    except (TypeError, ValueError):
+        yield "boxes are no list of [x0, y0, x1, y1]"
+        return
+    if not isinstance(labels, list) or len(labels) != len(values):
+        yield f"{len(values)} boxes, but 'box_labels' are {len(labels) if isinstance(labels, list) else 'missing'}"
+        return
+    for box, label in zip(values, labels, strict=True):
+        told = "[" + ", ".join(f"{edge:g}" for edge in box) + "]"
+        x0, y0, x1, y1 = box
+        if not np.isfinite(box).all():
+            yield f"the box {told} is not finite"
+        elif x1 <= x0 or y1 <= y0:
+            yield f"the box {told} has no area (boxes are [x0, y0, x1, y1])"
+        elif x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+            yield f"the box {told} leaves the image of {width} x {height} pixels"
+        if classes is not None and (not isinstance(label, int) or not 0 <= label < len(classes)):
+            yield f"the box label {label!r} is no index of the {len(classes)} classes"
+
+
+def _mask_problems(mask: Any, name: str, base: str, size: tuple[int, int]) -> Iterator[tuple[str, str]]:
+    for one in mask if isinstance(mask, list) else [mask]:
+        file, path = (one, None) if isinstance(one, str) else (name, one)
+        if path is None:
+            reason = file_problem(base, one)
+            if reason:
+                yield file, f"mask: {reason}"
+                continue
+            path = os.path.join(base, one)
+        try:
+            found = tuple(LoadMask()(path).shape[1:])
+        except DataError as error:
+            yield file, f"mask: {error}"
+            continue
+        if found != size:
+            yield file, f"mask of {found[1]} x {found[0]} pixels on the image {name} of {size[1]} x {size[0]}"
