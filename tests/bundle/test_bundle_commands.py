@@ -16,8 +16,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -93,19 +91,13 @@ class TestCommandLine:
                 assert parser.get_parsed_content("output_dir") == f"{root}/eval"
 
 
-def torchrun(*arguments, processes, cwd, path):
-    env = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    return subprocess.run([*start, *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=280)
-
-
 class TestTorchrun:
-    def test_two_processes(self, new_bundle, request, tmp_path):
+    def test_two_processes(self, new_bundle, torchrun, tmp_path):
         bundle = new_bundle()
         configs = [str(bundle.path("configs", f"{name}.json")) for name in ("train", "multi_gpu_train")]
         options = tiny(str(bundle.data), bundle_root=str(bundle.root), dist_backend="gloo", epochs=2)
         arguments = ["-m", "monai.bundle", "run", "--config_file", str(configs), *options]
-        done = torchrun(*arguments, processes=2, cwd=tmp_path, path=str(request.config.rootpath))
+        done = torchrun(*arguments, processes=2, cwd=tmp_path)
         assert done.returncode == 0, done.stderr[-3000:]
         assert written(bundle.path("models")) == sorted([*FILES, "checkpoint_epoch=2.pt"])
         assert written(bundle.path("eval")) == ["events"]
@@ -122,11 +114,11 @@ class TestTorchrun:
         recall = events.Scalars("val_image_to_report_recall_at_1")[0].value * 6
         assert recall == pytest.approx(round(recall), abs=1e-4)
 
-    def test_properties(self, new_bundle, request, tmp_path):
+    def test_properties(self, new_bundle, torchrun, tmp_path):
         bundle = new_bundle()
         (tmp_path / "properties.py").write_text(PROPERTIES)
         arguments = [str(tmp_path / "properties.py"), str(bundle.root), str(bundle.data)]
-        done = torchrun(*arguments, processes=1, cwd=tmp_path, path=str(request.config.rootpath))
+        done = torchrun(*arguments, processes=1, cwd=tmp_path)
         assert "missing properties: []" in done.stdout, done.stdout[-500:] + done.stderr[-3000:]
 
 
