@@ -49,5 +49,7 @@ class LogDiceFocalLoss(_Loss):
             target: (B, C, H, W) masks of 0 and 1.
         """
         with full_precision(input, target) as (logits, masks):
-            loss: torch.Tensor = self.lambda_focal * self.focal(logits, masks) - torch.log1p(-self.dice(logits, masks))
+            # of many pixels and no overlap 1 - Dice rounds to 1
+            overlap = torch.log1p(-self.dice(logits, masks).clamp(max=1 - 1e-6))
+            loss: torch.Tensor = self.lambda_focal * self.focal(logits, masks) - overlap
         return loss

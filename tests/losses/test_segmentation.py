@@ -61,6 +61,14 @@ def test_empty_and_full_masks_are_finite(filled):
     assert torch.isfinite(logits.grad).all()
 
 
+def test_no_overlap_on_many_pixels_is_finite():
+    """A small ``smooth`` stands in for many pixels: the Dice is less than what 1 - Dice can hold."""
+    logits = torch.full((1, 1, 64, 64), 9.0, requires_grad=True)
+    loss = LogDiceFocalLoss(smooth=1e-6)(logits, torch.zeros_like(logits))
+    loss.backward()
+    assert torch.isfinite(loss) and (logits.grad > 0).all()
+
+
 def test_half_precision_is_computed_in_full():
     logits, masks = torch.randn(2, 1, 8, 8).bfloat16(), torch.ones(2, 1, 8, 8)
     value = LogDiceFocalLoss()(logits, masks)

@@ -54,6 +54,29 @@ def test_unet_sees_what_the_pretraining_saw():
     assert torch.equal(network.encoder(image)[-1].flatten(2).mean(2), source(image).pooled)
 
 
+def test_pup_decodes_the_tokens_of_the_pretraining():
+    """Each patch's token at its place; then four steps, each of twice the resolution."""
+    network = create_segmenter("vit_compact", num_classes=3, image_size=64).eval()
+    source = create_image_encoder("vit_compact", image_size=64).eval()
+    load_encoder(network, source.state_dict())
+    shapes, seen, image = [], [], torch.randn(2, 1, 64, 64)
+    network.decoder[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    for layer in network.decoder:
+        layer.register_forward_hook(lambda module, args, output: shapes.append(tuple(output.shape[1:])))
+    assert network(image).shape == (2, 3, 64, 64)
+    tokens = source(image).tokens
+    assert torch.equal(seen[0][:, :, 1, 3], tokens[:, 1 * 4 + 3])
+    assert shapes[3::4] == [(128, 8, 8), (64, 16, 16), (32, 32, 32), (16, 64, 64)]
+
+
+def test_pup_of_vit_base_is_that_of_the_authors():
+    with torch.device("meta"):
+        network = create_segmenter("vit_base", num_classes=1)
+    convolutions = [layer for layer in network.decoder if isinstance(layer, torch.nn.Conv2d)]
+    assert [layer.in_channels for layer in convolutions] == [768, 512, 256, 128, 64]
+    assert [layer.kernel_size for layer in convolutions] == [(3, 3)] * 4 + [(1, 1)]
+
+
 def test_unetr_blocks_are_those_of_the_pretraining():
     """With the token [CLS] put in by hand, UNETR's transformer gives the pretraining's tokens."""
     network = create_segmenter("vit_tiny", num_classes=1, image_size=32, decoder="unetr").eval()

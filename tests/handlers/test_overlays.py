@@ -1,0 +1,79 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from monai.transforms import AsDiscreted, Compose, Resized, SpatialPadd
+from PIL import Image
+
+from monai_mgca.handlers import OverlaySaver
+from monai_mgca.handlers.overlays import _COLORS, draw_overlay
+from monai_mgca.transforms import InvertProbabilitiesd, LoadRadiographd
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Dark radiographs, not square, with a bright box of columns 10 to 29 and rows 8 to 15."""
+    pixels = np.zeros((40, 60), dtype=np.uint8)
+    pixels[8:16, 10:30] = 200
+    folder = tmp_path / "images"
+    (folder / "ward").mkdir(parents=True)
+    Image.fromarray(pixels).save(folder / "a.png")
+    nibabel.save(nibabel.Nifti1Image(pixels.T[..., None], np.eye(4)), folder / "ward" / "b.nii.gz")
+    return folder
+
+
+def test_masks_of_an_evaluator(images, tmp_path):
+    """What is bright is predicted and drawn where it is, at the size of the file."""
+    transform = Compose(
+        [
+            LoadRadiographd("image"),
+            Resized("image", 60, size_mode="longest", mode="area"),
+            SpatialPadd("image", (60, 60)),
+        ]
+    )
+    files = [{"image": str(images / "a.png")}, {"image": str(images / "ward" / "b.nii.gz")}]
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(files, transform), batch_size=2),
+        network=torch.nn.Identity(),
+        postprocessing=Compose([InvertProbabilitiesd("pred", transform), AsDiscreted("pred", threshold=100)]),
+        val_handlers=[OverlaySaver(tmp_path / "out", images, ["lung"], mask_key="pred")],
+    )
+    evaluator.run()
+    written = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
+    assert written == ["a_overlay.png", "ward/b_overlay.png"]
+    for name, gray in (("a_overlay.png", 200), ("ward/b_overlay.png", 255)):  # a NIfTI's range is scaled
+        with Image.open(tmp_path / "out" / name) as picture:
+            assert picture.size == (60, 40)
+            pixels = np.asarray(picture)
+        colored = (pixels != pixels[..., :1]).any(axis=2)
+        assert (np.argwhere(colored).min(0) == (8, 10)).all() and (np.argwhere(colored).max(0) == (15, 29)).all()
+        assert (pixels[8, 10] == _COLORS[0]).all()
+        assert (pixels[12, 20] == (0.75 * gray + 0.25 * np.array(_COLORS[0])).astype(int)).all()
+
+
+def test_each_class_has_its_color():
+    masks = torch.zeros(2, 20, 30)
+    masks[0, 2:8, 2:8] = masks[1, 10:18, 10:28] = 1
+    pixels = np.asarray(draw_overlay(torch.zeros(20, 30), masks))
+    assert (pixels[2, 2] == _COLORS[0]).all() and (pixels[10, 10] == _COLORS[1]).all()
+
+
+def test_an_empty_mask_draws_nothing():
+    pixels = np.asarray(draw_overlay(torch.full((20, 30), 90.0), torch.zeros(1, 20, 30)))
+    assert (pixels == 90).all()
