@@ -1,0 +1,57 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The figures of evaluate_segmentation.json, as MONAI computes them, where a mask or a prediction is empty."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Engine
+from monai.bundle import ConfigParser
+
+CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs"
+NOTHING = torch.zeros(1, 20, 30)
+BOX = NOTHING.clone()
+BOX[0, 5:15, 4:12] = 1
+MOVED = BOX.roll(2, dims=2)  # six of its eight columns overlap
+
+
+def figures(*pairs):
+    """Dice, IoU and Hausdorff distance of pairs of a prediction and a mask."""
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / f"{name}_segmentation.json") for name in ("train", "evaluate")])
+    engine = Engine(lambda engine, pair: [{"pred": pair[0], "label": pair[1]}])
+    for key in ("key_metric", "additional_metrics"):
+        for name, metric in parser.get_parsed_content(f"validate#{key}").items():
+            metric.attach(engine, name)
+    engine.run(pairs)
+    names = ("val_mean_dice", "val_mean_iou", "val_hausdorff_95")
+    return [float(engine.state.metrics[name]) for name in names]
+
+
+WHOLE = [12 / 16, 6 / 10, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        ([(BOX, BOX)], [1, 1, 0]),
+        ([(MOVED, BOX)], WHOLE),
+        ([(MOVED, BOX), (BOX, NOTHING)], WHOLE),  # what is found where nothing is does not count
+        ([(MOVED, BOX), (NOTHING, NOTHING)], WHOLE),
+        ([(MOVED, BOX), (NOTHING, BOX)], [WHOLE[0] / 2, WHOLE[1] / 2, WHOLE[2]]),  # missed: 0, and no distance
+    ],
+)
+def test_empty_masks_and_predictions(pairs, expected):
+    assert figures(*pairs) == pytest.approx(expected)
