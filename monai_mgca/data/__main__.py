@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from monai_mgca.data.folder import collect_folder
 from monai_mgca.data.mimic_cxr import CHEXPERT_CLASSES, collect_mimic_cxr
 from monai_mgca.data.open_i import collect_open_i
 from monai_mgca.data.table import collect_table
+from monai_mgca.data.table_labels import LabelColumns
 from monai_mgca.utils import DataError
 
 
@@ -63,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_csv(commands) -> None:
-    table = _source_parser(commands, "csv", "any CSV or TSV table with a column of images and one of reports")
+    table = _source_parser(commands, "csv", "any CSV or TSV table of images with reports, masks, boxes or labels")
     table.add_argument("table", metavar="TABLE", help="comma, semicolon or tab; UTF-8; may be .gz")
     table.add_argument("--image", required=True, metavar="COL", help="column of image paths")
     table.add_argument("--report", metavar="COL", help="column of whole reports; section headings are understood")
@@ -76,6 +78,28 @@ def _add_csv(commands) -> None:
         "--where", action="append", default=[], metavar="COL=VALUE", help="only these rows; may be repeated"
     )
     table.add_argument("--dataset-dir", metavar="DIR", help="folder of the images (default: the table's folder)")
+    _add_annotations(table.add_argument_group("annotations", "with or without reports"))
+
+
+def _add_annotations(group) -> None:
+    mask = "column of masks: paths, or COCO's run lengths as JSON; CLASS=COL for each of several classes"
+    group.add_argument("--mask", action="append", default=[], metavar="[CLASS=]COL", dest="masks", help=mask)
+    boxes = 'column of JSON lists of [x0, y0, x1, y1] or of {"label": ..., "box": [...]}'
+    group.add_argument("--boxes", metavar="COL", help=boxes)
+    four = "four columns in place of it, one row a box"
+    group.add_argument("--box-columns", nargs=4, default=(), metavar=("X0", "Y0", "X1", "Y1"), help=four)
+    group.add_argument("--box-label", metavar="COL", help="column of the class of a row's boxes")
+    group.add_argument(
+        "--box-format", choices=("xyxy", "xywh"), default="xyxy", help="two corners, or width and height"
+    )
+    no_box = "an empty cell of boxes: not annotated (default), or no finding"
+    group.add_argument("--no-box", choices=("unknown", "none"), default="unknown", help=no_box)
+    labels = "columns of labels, one a class: 1, 0, -1 for uncertain, empty for unknown"
+    group.add_argument("--labels", nargs="+", default=(), metavar="COL", help=labels)
+    group.add_argument("--label", metavar="COL", help="in their place one column of the names of classes")
+    group.add_argument("--separator", default="|", help="between the names of --label (default: |)")
+    classes = "names to take from --label or --boxes, in this order (default: all)"
+    group.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=classes)
 
 
 def _add_named_sources(commands) -> None:
@@ -100,6 +124,9 @@ def _add_named_sources(commands) -> None:
 def _collect(args: argparse.Namespace) -> str:
     """Collect a source, write its datalist, and return the summary."""
     options = {k: v for k, v in vars(args).items() if k not in ("command", "output", "name", "fractions", "seed")}
+    if args.command == "csv":
+        annotations = {field.name: options.pop(field.name) for field in dataclasses.fields(LabelColumns)}
+        options["annotations"] = LabelColumns(**annotations)
     sources = {
         "csv": collect_table,
         "folder": collect_folder,

@@ -23,7 +23,9 @@ from monai_mgca.data.split import count_shared_patients, split_by_patient
 from monai_mgca.transforms import CleanReport
 from monai_mgca.utils import DataError
 
-__all__ = ["Collection"]
+__all__ = ["ANNOTATIONS", "Collection"]
+
+ANNOTATIONS = ("labels", "boxes", "mask")
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Collection:
     Args:
         source: what the entries are made from, e.g. "csv reports.csv".
         dataset_dir: the folder that the entries' paths are relative to.
+        needs_report: leave out what has no report that is long enough to train on; else what has no annotation.
+        header: top-level fields of the datalist, such as the names of the classes.
 
     Example::
 
@@ -46,6 +50,8 @@ class Collection:
     entries: list[tuple[str | None, dict[str, Any]]] = field(default_factory=list)  # split or None, entry
     dropped: Counter = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    needs_report: bool = True
+    header: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._clean = CleanReport()
@@ -57,8 +63,17 @@ class Collection:
         self.dropped[reason] += number
 
     def add(self, id: str, image: str, report: str, patient: str, split: str | None = None, **extra: Any) -> None:
-        """Add an entry, unless its report is empty or too short to train on (`CleanReport` decides)."""
-        if not report.strip():
+        """Add an entry, unless its report is empty or too short to train on (`CleanReport` decides).
+
+        Without ``needs_report`` the report may be empty, but not all of "labels", "boxes" and "mask" may be missing.
+        """
+        if not self.needs_report:
+            if all(extra.get(key) is None for key in ANNOTATIONS):
+                self.drop("no annotation")
+                return
+            text = {"report": report} if report.strip() else {}
+            self.entries.append((split, {"id": id, "image": image, **text, "patient": patient, **extra}))
+        elif not report.strip():
             self.drop("empty report")
         elif not self._clean(report):
             self.drop("report too short")
@@ -95,7 +110,8 @@ class Collection:
         if not self.entries:
             raise DataError(f"nothing is left of {self.source}.\n" + "\n".join([*self.notes, *self._drop_lines()]))
         splits = self._split(fractions, seed)
-        document = write_datalist(output, splits, name or Path(base).name, self.source, dict(self.dropped), **extra)
+        name = name or Path(base).name
+        document = write_datalist(output, splits, name, self.source, dict(self.dropped), **{**self.header, **extra})
         folder = os.path.realpath(Path(output).parent)
         patients = {split: len({e["patient"] for e in entries}) for split, entries in splits.items()}
         hint = [] if folder == base else [f"its paths are relative to another folder: load it with dataset_dir={base}"]
@@ -131,7 +147,7 @@ class Collection:
 
     def _keep_one_per_id(self) -> None:
         """Sort, so that the order of a table's rows has no say, and keep the first entry of each id."""
-        self.entries.sort(key=lambda item: (item[1]["id"], item[1]["image"], item[1]["report"], item[0] or ""))
+        self.entries.sort(key=lambda item: (item[1]["id"], item[1]["image"], item[1].get("report", ""), item[0] or ""))
         unique: dict[str, tuple] = {}
         for item in self.entries:
             unique.setdefault(item[1]["id"], item)

@@ -23,6 +23,7 @@ from monai_mgca.data.datalist import progress_bar
 from monai_mgca.data.sections import join_report, report_from_text
 from monai_mgca.data.source import Collection
 from monai_mgca.data.split import split_name
+from monai_mgca.data.table_labels import LabelColumns
 from monai_mgca.utils import DataError
 
 __all__ = ["collect_table", "read_rows"]
@@ -89,14 +90,15 @@ def collect_table(
     id: str | None = None,
     where: Sequence[str] = (),
     dataset_dir: str | os.PathLike | None = None,
+    annotations: LabelColumns | None = None,
 ) -> Collection:
-    """Collect the rows of any table that has a column of images and one or two of report text.
+    """Collect the rows of any table that has a column of images, and columns of report text or of annotations.
 
     Args:
         table: the CSV or TSV table.
         image: the column of image paths.
         report: the column of whole reports; section headings are understood. Either this, or `findings` and/or
-            `impression`.
+            `impression`; none of them where there are annotations.
         findings: the column of findings.
         impression: the column of impressions.
         patient: the column of patients. Without it every image counts as its own patient.
@@ -104,6 +106,7 @@ def collect_table(
         id: the column of ids. Defaults to the image path without its suffix.
         where: "column=value" filters. Those of one column widen the choice, those of several columns narrow it.
         dataset_dir: the folder that image paths are relative to. Defaults to the table's folder.
+        annotations: the columns of masks, boxes and labels.
 
     Raises:
         DataError: when a column is not there, the report columns do not fit together, or a split has another name.
@@ -113,12 +116,15 @@ def collect_table(
         collection = collect_table("reports.csv", image="path", report="text", patient="patient_id")
         print(collection.write("dataset.json"))
     """
-    if bool(report) == bool(findings or impression):
-        raise DataError("name either the report column, or the findings and/or impression columns.")
+    annotations = annotations or LabelColumns()
+    texts = [column for column in (report, findings, impression) if column]
+    if (report and len(texts) > 1) or not (texts or annotations):
+        raise DataError("name either the report column, or the findings and/or impression columns, or annotations.")
     wanted = _parse_where(where)
-    columns = [c for c in (image, report, findings, impression, patient, split, id, *wanted) if c]
+    columns = [c for c in (image, *texts, patient, split, id, *wanted, *annotations.columns) if c]
     base = os.path.realpath(dataset_dir or Path(table).parent)
-    collection = Collection(f"csv {Path(table).name}", base)
+    collection = Collection(f"csv {Path(table).name}", base, needs_report=bool(texts))
+    boxes_of: dict[str, list] = {}
     skipped, unknown_splits = 0, Counter()
     for row in progress_bar(read_rows(table, columns), "reading the table"):
         if any(row[column] not in values for column, values in wanted.items()):
@@ -132,7 +138,14 @@ def collect_table(
         if not path or not who:
             collection.drop("no image path" if not path else "no patient")
             continue
-        collection.add((id and row[id].strip()) or os.path.splitext(path)[0], path, text, who, section)
+        found = annotations.read(row, path)
+        if annotations.box_columns and path in boxes_of:
+            boxes_of[path] += found.get("boxes", [])
+            continue
+        boxes_of[path] = found.get("boxes", [])
+        name = (id and row[id].strip()) or os.path.splitext(path)[0]
+        collection.add(name, path, text, who, section, **found)
+    collection.header = annotations.number(entry for _, entry in collection.entries)
     if unknown_splits:
         raise DataError(f"{table}: column '{split}' {_describe(unknown_splits)}")
     collection.notes += [f"{skipped} rows not chosen by --where {' '.join(where)}"] if where else []
@@ -143,7 +156,7 @@ def collect_table(
 def _report(row: dict[str, str], report: str | None, findings: str | None, impression: str | None) -> str:
     if report:
         return report_or_text(row[report])
-    return join_report(*(row[column] if column else "" for column in (findings, impression)))
+    return join_report(*(row[column] if column else "" for column in (findings, impression)))  # "" without columns
 
 
 def report_or_text(text: str) -> str:

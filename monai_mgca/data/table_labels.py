@@ -1,0 +1,172 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from monai_mgca.utils import DataError
+
+__all__ = ["LabelColumns"]
+
+
+@dataclass(frozen=True)
+class LabelColumns:
+    """The columns of a table that hold masks, boxes and labels, and how they are written there.
+
+    Args:
+        masks: of each class the column of its masks, "class=column", or one column without a class: paths, or COCO's
+            run lengths as JSON.
+        boxes: the column of JSON lists of [x0, y0, x1, y1], or of {"label": name, "box": [x0, y0, x1, y1]}.
+        box_columns: four columns in place of it, one row a box; rows of the same image are put together.
+        box_label: the column of the class of a row's boxes. Without it and without labels in ``boxes``, there is one
+            class, "finding".
+        box_format: "xyxy" for two corners, "xywh" for a corner, width and height.
+        no_box: what an empty cell of boxes means: "unknown", the image is not annotated, or "none", it has no finding.
+        labels: the columns of labels, one a class: 1, 0, -1 for uncertain, empty for unknown.
+        label: in their place one column of the names of the classes that are there.
+        separator: between the names.
+        classes: the names to take and their order; boxes and names of others are left out. Defaults to all, sorted.
+
+    Raises:
+        DataError: when two options exclude each other.
+
+    Example::
+
+        print(LabelColumns(label="finding").read({"finding": "edema|effusion"}, "1.png"))
+    """
+
+    masks: Sequence[str] = ()
+    boxes: str | None = None
+    box_columns: Sequence[str] = ()
+    box_label: str | None = None
+    box_format: str = "xyxy"
+    no_box: str = "unknown"
+    labels: Sequence[str] = ()
+    label: str | None = None
+    separator: str = "|"
+    classes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.boxes and self.box_columns:
+            raise DataError("name either one column of boxes, or four columns of numbers.")
+        if self.labels and self.label:
+            raise DataError("name either columns of labels, one a class, or one column of names.")
+        if len(self.masks) > 1 and not all("=" in mask for mask in self.masks):
+            raise DataError("of several masks each needs its class: --mask CLASS=COL.")
+
+    def __bool__(self) -> bool:
+        return bool(self.columns)
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns that must be there."""
+        masks = [mask.partition("=")[2] or mask for mask in self.masks]
+        others = [self.boxes, *self.box_columns, self.box_label, *self.labels, self.label]
+        return [*masks, *filter(None, others)]
+
+    def read(self, row: Mapping[str, str], image: str) -> dict[str, Any]:
+        """The annotations of a row: "mask", "boxes" as (class, box) pairs, "labels" as a list or a set of names.
+
+        Args:
+            row: cells by column.
+            image: named in errors.
+
+        Raises:
+            DataError: when a cell cannot be understood.
+        """
+        found: dict[str, Any] = {}
+        masks = [_mask(row[mask.partition("=")[2] or mask].strip(), image) for mask in self.masks]
+        if masks and all(masks):
+            found["mask"] = masks if len(masks) > 1 else masks[0]
+        if self.boxes or self.box_columns:
+            boxes = self._boxes(row, image)
+            if boxes or self.no_box == "none":
+                found["boxes"] = boxes
+        if self.labels:
+            found["labels"] = [_label(row[column].strip(), column, image) for column in self.labels]
+        if self.label and row[self.label].strip():
+            found["labels"] = {name.strip() for name in row[self.label].split(self.separator) if name.strip()}
+        return found
+
+    def _boxes(self, row: Mapping[str, str], image: str) -> list[tuple[str, list[float]]]:
+        name = row[self.box_label].strip() if self.box_label else "finding"
+        try:
+            if self.boxes:
+                items = json.loads(row[self.boxes].strip() or "[]")
+            else:
+                cells = [row[column].strip() for column in self.box_columns]
+                items = [[float(cell) for cell in cells]] if any(cells) else []
+            pairs = [(item["label"], item["box"]) if isinstance(item, dict) else (name, item) for item in items]
+            boxes = [(str(label), [float(edge) for edge in box]) for label, box in pairs]
+            if not all(len(box) == 4 and all(map(math.isfinite, box)) for _, box in boxes):
+                raise ValueError("a box has four numbers")
+        except (ValueError, TypeError, KeyError) as error:
+            told = f"{type(error).__name__}: {error}"
+            raise DataError(f"the boxes of {image} cannot be understood ({told}).") from None
+        if self.box_format == "xywh":
+            boxes = [(label, [x, y, x + width, y + height]) for label, (x, y, width, height) in boxes]
+        return boxes
+
+    def number(self, entries: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
+        """Turn names into indices of classes, in all entries; the lists of classes for the datalist.
+
+        Args:
+            entries: with what :meth:`read` gave; changed in place.
+        """
+        entries, header = list(entries), {}
+        if len(self.masks) > 1:
+            header["mask_classes"] = [mask.partition("=")[0] for mask in self.masks]
+        elif self.masks and "=" in self.masks[0]:
+            header["mask_classes"] = [self.masks[0].partition("=")[0]]
+        if self.boxes or self.box_columns:
+            seen = {name for entry in entries for name, _ in entry.get("boxes") or ()}
+            header["box_classes"] = names = list(self.classes or sorted(seen))
+            for entry in entries:
+                if "boxes" in entry:
+                    kept = [(name, box) for name, box in entry["boxes"] if name in names]
+                    entry["boxes"] = [box for _, box in kept]
+                    entry["box_labels"] = [names.index(name) for name, _ in kept]
+        if self.labels:
+            header["classes"] = list(self.labels)
+        elif self.label:
+            seen = {name for entry in entries for name in entry.get("labels") or ()}
+            header["classes"] = names = list(self.classes or sorted(seen))
+            for entry in entries:
+                if "labels" in entry:
+                    entry["labels"] = [int(name in entry["labels"]) for name in names]
+        return header
+
+
+def _mask(cell: str, image: str) -> Any:
+    if not cell.startswith("{"):
+        return cell
+    try:
+        return json.loads(cell)
+    except ValueError as error:
+        raise DataError(f"the mask of {image} is no JSON ({error}).") from None
+
+
+def _label(cell: str, column: str, image: str) -> int | None:
+    if not cell:
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if value not in (1, 0, -1):
+        raise DataError(f"the label of {image} in column '{column}' is none of 1, 0, -1 (uncertain), empty (unknown).")
+    return int(value)
