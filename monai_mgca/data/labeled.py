@@ -78,7 +78,8 @@ def load_labeled(
         section: "training", "validation" or "test". Of "training" every class must have a positive.
         task: "segmentation", "detection" or "classification".
         dataset_dir: the folder that paths are relative to and may not leave. Defaults to the datalist's own folder.
-        classes: choose some of the datalist's classes, in this order; boxes of others are left out. Defaults to all.
+        classes: choose some of the datalist's classes, in this order; boxes of others are left out. Of masks this needs
+            one for each class. Defaults to all.
         label_key: key of the masks.
         fraction: the part of the patients to train on, chosen by :func:`take_fraction` so that classes keep their part.
         seed: of the choice.
@@ -88,8 +89,8 @@ def load_labeled(
         "boxes" (list of [x0, y0, x1, y1] in pixels) and "box_labels" (list of indices into ``classes``).
 
     Raises:
-        DataError: listing all files with a bad annotation; when entries have none; when a class does not exist, or has
-            no positive to train with.
+        DataError: listing all files with a bad annotation; when entries have none; when a class does not exist, has no
+            positive to train with, or cannot be chosen from a mask of several.
 
     Example::
 
@@ -148,7 +149,19 @@ def _item(
         return {**item, "boxes": [box for box, _ in kept], "box_labels": [label for _, label in kept]}
     if task == "classification":
         return {**item, "label": [entry["labels"][known.index(name)] for name in chosen]}
-    return {**item, "label": _absolute(entry[label_key], base)}
+    return {**item, "label": _absolute(_chosen_masks(entry, known, chosen, label_key), base)}
+
+
+def _chosen_masks(entry: Mapping[str, Any], known: Sequence[str], chosen: Sequence[str], label_key: str) -> Any:
+    mask = entry[label_key]
+    if list(chosen) == list(known):
+        return mask
+    if not isinstance(mask, list) or len(mask) != len(known):
+        raise DataError(
+            f"classes can be chosen where there is a mask for each, but {entry['image']} has one '{label_key}' for "
+            f"{', '.join(known)}: leave classes as they are, or make a mask for each."
+        )
+    return [mask[known.index(name)] for name in chosen]
 
 
 def _absolute(mask: Any, base: str) -> Any:
