@@ -29,13 +29,13 @@ LABEL = [
     "dcmqi>=1.5.7; python_version < '3.12'",
 ]
 EXPORT = ["onnx>=1.19", "onnxruntime>=1.22", "onnxscript>=0.5"]
+PROBE = ["scikit-learn>=1.5"]
 TEST = [
     "hypothesis>=6.100",
     "jsonschema>=3.2",
     "mlflow>=3.1",
     "pycocotools>=2.0.8",
     "pytest>=8",
-    "scikit-learn>=1.5",
     "setuptools>=70.1",
     "timm>=1.0.15",
 ]
@@ -76,8 +76,9 @@ setup(
     extras_require={
         "label": LABEL,
         "export": EXPORT,
-        "test": [*LABEL, *EXPORT, *TEST],
-        "dev": [*LABEL, *EXPORT, *TEST, "ruff>=0.8", "build>=1.2"],
+        "probe": PROBE,
+        "test": [*LABEL, *EXPORT, *PROBE, *TEST],
+        "dev": [*LABEL, *EXPORT, *PROBE, *TEST, "ruff>=0.8", "build>=1.2"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -1,0 +1,246 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Linear probes of encoders, quickly: features are computed once, then fitted for every fraction, seed and class."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from monai.transforms import Compose, RepeatChanneld, Resized, ScaleIntensityRanged, SpatialPadd
+
+from monai_mgca.data import class_names, load_labeled, read_datalist, resolve_dataset
+from monai_mgca.data.fraction import take_fraction
+from monai_mgca.inferers import compute_features, fit_linear_probe
+from monai_mgca.metrics import compute_classification
+from monai_mgca.networks import create_image_encoder, load_encoder
+from monai_mgca.transforms import LoadRadiographd, ResolveUncertainLabels
+from monai_mgca.utils import CheckpointError, DataError, read_settings
+from monai_mgca.utils.errors import first_cause
+from monai_mgca.utils.files import replacing
+
+__all__ = ["main"]
+
+RANDOM = "random"
+MEAN = "mean"
+COLUMNS = ("encoder", "fraction", "seed", "images", "class", "auroc", "ap", "accuracy", "note")
+
+
+class _Set(NamedTuple):
+    items: list[dict[str, Any]]  # with "image", "label" as in the datalist, "patient" and "row"
+    labels: np.ndarray  # (N, C), nan where unknown
+
+
+def _load(args: argparse.Namespace, section: str) -> _Set:
+    items = load_labeled(args.datalist, section, "classification", args.dataset_dir, args.classes)
+    resolve = ResolveUncertainLabels(args.uncertain, args.classes, exclusive=args.label_mode == "multiclass")
+    labels = []
+    for row, (item, entry) in enumerate(zip(items, read_datalist(args.datalist)[section], strict=True)):
+        item |= {"patient": entry.get("patient", item["image"]), "row": row}
+        try:
+            labels.append(resolve(item["label"]).numpy())
+        except DataError as error:
+            raise DataError(f"{item['image']}: {error}") from None
+    return _Set(items, np.array(labels, dtype=float))
+
+
+def _settings(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What each encoder was made with, from the file beside it; random ones are as the first that has a file."""
+    given = {"image_encoder": args.encoder, "image_size": args.image_size, "in_channels": args.in_channels}
+    given = {key: value for key, value in given.items() if value is not None}
+    settings = {}
+    for checkpoint in sorted(args.checkpoint, key=lambda name: name == RANDOM):
+        path = Path(checkpoint)
+        beside = [place for place in (path.with_suffix(".json"), path.parent / "model.json") if place.is_file()]
+        found = read_settings(beside[0]) if beside and checkpoint != RANDOM else next(iter(settings.values()), {})
+        settings[checkpoint] = {"image_size": 224, "in_channels": 1, **found, **given}
+        if "image_encoder" not in settings[checkpoint]:
+            raise CheckpointError(f"No model.json is beside '{checkpoint}': name the encoder, as --encoder resnet50.")
+    return settings
+
+
+class _Batches(Sequence):
+    """Batches that threads load: an error keeps its cause, which names the file; a worker process would lose it."""
+
+    def __init__(self, items: Sequence[dict[str, Any]], transform: Compose, pool: ThreadPool, size: int = 32) -> None:
+        self.chunks = [items[start : start + size] for start in range(0, len(items), size)]
+        self.transform, self.pool = transform, pool
+
+    def __getitem__(self, index: Any) -> dict[str, torch.Tensor]:
+        return {"image": torch.stack([d["image"] for d in self.pool.map(self.transform, self.chunks[index])])}
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+
+def _features(checkpoint: str, settings: dict[str, Any], seed: int, items: Sequence[dict[str, Any]]) -> np.ndarray:
+    size, channels = settings["image_size"], settings["in_channels"]
+    torch.manual_seed(seed)
+    encoder = create_image_encoder(settings["image_encoder"], size, in_channels=channels)
+    if checkpoint != RANDOM:
+        load_encoder(encoder, checkpoint)
+    # as in the classification configs
+    steps = [
+        LoadRadiographd("image"),
+        Resized("image", size, size_mode="longest", mode="area"),
+        SpatialPadd("image", (size, size)),
+        ScaleIntensityRanged("image", 0, 255, -1, 1),
+        RepeatChanneld("image", channels),
+    ]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with ThreadPool(min(16, os.cpu_count() or 1)) as pool:
+        batches = _Batches([{"image": item["image"]} for item in items], Compose(steps), pool)
+        return compute_features(encoder, batches, device, f"features of {checkpoint}").numpy()
+
+
+def _probe(train: _Set, test: _Set, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The rows of the table."""
+    settings = _settings(args)
+    images = train.items + test.items
+    for checkpoint in args.checkpoint:
+        for seed in range(args.seeds):
+            if seed == 0 or checkpoint == RANDOM:  # other random weights for each seed
+                features = _features(checkpoint, settings[checkpoint], seed, images)
+            for fraction in args.fractions:
+                chosen = take_fraction(train.items, fraction, seed, _positives)
+                for row in _measure(features, train, test, chosen, seed, args):
+                    yield {"encoder": checkpoint, "fraction": fraction, "seed": seed, "images": len(chosen), **row}
+
+
+def _positives(item: dict[str, Any]) -> tuple[int, ...]:
+    # as load_labeled chooses by them, so that the same fraction and seed give the same images
+    return tuple(index for index, value in enumerate(item["label"]) if value == 1)
+
+
+def _measure(
+    features: np.ndarray, train: _Set, test: _Set, chosen: list[dict], seed: int, args: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """A row for each class and the mean, of a fit to the chosen training images."""
+    rows, exclusive = [item["row"] for item in chosen], args.label_mode == "multiclass"
+    labels = train.labels[rows]
+    fitted = fit_linear_probe(features[rows], labels, [item["patient"] for item in chosen], args.label_mode, seed)
+    notes = _lacking(labels, args.classes, "training")
+    if exclusive and notes:
+        notes = dict.fromkeys(args.classes, "; ".join(f"{name}: {note}" for name, note in notes.items()))
+    # a class that could not be fitted has no figure, and then there is no mean: it would be of other classes
+    known = np.where([name in notes for name in args.classes], np.nan, test.labels)
+    scores = np.nan_to_num(np.broadcast_to(fitted(features[len(train.items) :]), known.shape))
+    figures = compute_classification(scores, known, args.classes, args.label_mode)
+    whole = not notes
+    notes = {**_lacking(test.labels, args.classes, args.section), **notes}
+    for name in args.classes:
+        values = {kind: figures[f"{kind}_{name.replace(' ', '_')}"] for kind in ("auroc", "ap")}
+        yield {"class": name, **values, "note": notes.get(name, "")}
+    names = {"auroc": "mean_auroc", "ap": "mean_ap", **({"accuracy": "accuracy"} if exclusive else {})}
+    values = {kind: figures[name] if whole else np.nan for kind, name in names.items()}
+    yield {"class": MEAN, **values, "note": "" if whole else "skipped: not every class could be fitted"}
+
+
+def _lacking(labels: np.ndarray, classes: Sequence[str], place: str) -> dict[str, str]:
+    """Classes without both values among the known labels, and why."""
+    reasons = {}
+    for name, column in zip(classes, labels.T, strict=True):
+        words = [word for word, value in (("positive", 1), ("negative", 0)) if not (column == value).any()]
+        if words:
+            reasons[name] = f"skipped: no {' and no '.join(words)} in {place}"
+    return reasons
+
+
+def _table(rows: list[dict[str, Any]], classes: Sequence[str]) -> str:
+    """AUROC, mean and standard deviation over the seeds that have one."""
+    names = [MEAN, *classes]
+    lines = [f"{'encoder':28s} {'labels':>7s} {'images':>7s}  " + "  ".join(f"{name[:13]:>13s}" for name in names)]
+    for encoder, fraction in dict.fromkeys((row["encoder"], row["fraction"]) for row in rows):
+        cell = [row for row in rows if (row["encoder"], row["fraction"]) == (encoder, fraction)]
+        texts = []
+        for name in names:
+            values = np.array([row["auroc"] for row in cell if row["class"] == name])
+            values = values[~np.isnan(values)]
+            texts.append(f"{values.mean():.3f} ± {values.std():.3f}" if len(values) else "skipped")
+        images = round(np.mean([row["images"] for row in cell]))
+        lines.append(f"{encoder[-28:]:28s} {fraction:7g} {images:7d}  " + "  ".join(f"{text:>13s}" for text in texts))
+    notes = {(r["encoder"], r["fraction"], r["seed"], r["class"]): r["note"] for r in rows if r["note"]}
+    lines += [f"{e}, labels {f:g}, seed {s}, {name}: {note}" for (e, f, s, name), note in notes.items()]
+    return "\n".join(lines)
+
+
+def _write(path: str | os.PathLike, rows: list[dict[str, Any]]) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for row in rows:
+            figures = {key: row.get(key, np.nan) for key in ("auroc", "ap", "accuracy")}
+            writer.writerow(row | {key: "" if np.isnan(v) else f"{v:.6f}" for key, v in figures.items()})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m monai_mgca.probe", description=__doc__)
+    add = parser.add_argument
+    add("--dataset-dir", metavar="DIR", help="folder of the images (default: the built-in sample)")
+    add("--datalist", metavar="FILE", help="the datalist JSON (default: datalist.json in DIR)")
+    add("--checkpoint", nargs="+", metavar="FILE", help="encoders, or random (default: the bundle's model.pt, random)")
+    add("--fractions", nargs="+", type=float, default=[1, 0.1, 0.01], metavar="PART", help="parts of the patients")
+    add("--seeds", type=int, default=3, metavar="N", help="choices of the parts, and random encoders (default: 3)")
+    add("--label-mode", choices=("multilabel", "multiclass"), default="multilabel")
+    add("--uncertain", choices=("ignore", "zeros", "ones"), default="ignore", help="what uncertain labels are")
+    add("--classes", nargs="+", metavar="NAME", help="some of the datalist's classes (default: all)")
+    add("--section", choices=("validation", "test"), default="validation", help="section to measure on")
+    add("--encoder", metavar="NAME", help="image encoder, where no model.json is beside the checkpoint")
+    add("--image-size", type=int, metavar="N", help="pixels (default: of the model.json, or 224)")
+    add("--in-channels", type=int, metavar="N", help="channels (default: of the model.json, or 1)")
+    add("--sample-size", type=int, default=640, metavar="N", help="studies of the built-in sample (default: 640)")
+    add("--output", default="probe.csv", metavar="FILE", help="the CSV table (default: probe.csv)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fit linear probes, print their table and write it as CSV.
+
+    Returns:
+        0; 2 when the input is wrong.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args = _parser().parse_args(argv)
+    root = next((d for d in (".", "bundles/mgca") if os.path.isfile(f"{d}/configs/metadata.json")), ".")
+    args.checkpoint = args.checkpoint or [f"{root}/models/model.pt", RANDOM]
+    try:
+        pixels = max(64, round((args.image_size or 128) * 8 / 7))
+        args.dataset_dir = resolve_dataset(args.dataset_dir, f"{root}/data/sample", args.sample_size, pixels)
+        args.datalist = args.datalist or os.path.join(args.dataset_dir, "datalist.json")
+        args.classes = args.classes or class_names(args.datalist, "classification")
+        train, test = (_load(args, section) for section in ("training", args.section))
+        rows = list(_probe(train, test, args))
+        _write(args.output, rows)
+    except (DataError, CheckpointError, RuntimeError) as error:
+        cause = first_cause(error)
+        if not isinstance(cause, (DataError, CheckpointError)):
+            raise
+        print(f"error: {cause}", file=sys.stderr)
+        return 2
+    print(f"AUROC on {len(test.items)} images ({args.section}), mean and deviation over {args.seeds} seeds:")
+    print(_table(rows, args.classes))
+    print(f"Written: {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
