@@ -9,11 +9,18 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Draws docs/images/overview.png (needs matplotlib): `python docs/make_figures.py`."""
+"""Draws docs/images/overview.png (needs matplotlib) and a sheet of each task's overlays: `python docs/make_figures.py`.
+
+The sheets show what `inference_<task>.json --overlays true` wrote for the sample, classification.png what its
+evaluation
+and its probe (`--output bundles/mgca/eval/classification/probe.csv`) measured; without it they stay as they are.
+"""
 
 from __future__ import annotations
 
+import csv
 import json
+import statistics
 import tempfile
 import textwrap
 from pathlib import Path
@@ -26,6 +33,7 @@ from PIL import Image
 from monai_mgca.data import make_sample
 
 IMAGES = Path(__file__).parent / "images"
+EVAL = Path(__file__).parents[1] / "bundles" / "mgca" / "eval"
 BLUE, GREEN, GRAY = "#2b6cb0", "#2f855a", "#4a5568"
 
 
@@ -68,8 +76,52 @@ def draw_overview(image: Image.Image, report: str, path: Path) -> None:
     plt.close(figure)
 
 
+def draw_overlays(folder: Path, path: Path, columns: int = 6, rows: int = 2, size: int = 146) -> None:
+    """A sheet of the first overlays of a folder."""
+    sheet = Image.new("RGB", (columns * size, rows * size))
+    for index, file in enumerate(sorted(folder.rglob("*_overlay.png"))[: columns * rows]):
+        with Image.open(file) as image:
+            sheet.paste(image.resize((size, size)), (index % columns * size, index // columns * size))
+    sheet.quantize(256).save(path, optimize=True)
+
+
+def draw_classification(figures: Path, probe: Path, path: Path) -> None:
+    """AUROC of each class with its interval from metrics.csv; AUROC by the part of the labels from probe.csv."""
+    values = {name: float(value) for name, value in csv.reader(figures.open())}
+    names = [name for name in values if name.startswith("val_auroc_") and not name.endswith(("_low", "_high"))]
+    names = [*sorted(names, key=lambda name: values[name]), "val_mean_auroc"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.2), dpi=110)
+    for y, name in enumerate(names):
+        color = GREEN if name == "val_mean_auroc" else BLUE
+        left.plot([values[f"{name}_low"], values[f"{name}_high"]], [y, y], color=color, lw=3, alpha=0.4)
+        left.plot(values[name], y, "o", color=color)
+    left.set(yticks=range(len(names)), xlim=(0.4, 1.02), xlabel="AUROC, 95 % interval", title="finetuned, all labels")
+    left.set_yticklabels([name.removeprefix("val_auroc_").replace("val_mean_auroc", "mean") for name in names])
+    rows = [row for row in csv.DictReader(probe.open()) if row["class"] == "mean" and row["auroc"]]
+    for color, encoder in zip((BLUE, GRAY), dict.fromkeys(row["encoder"] for row in rows), strict=False):
+        own = [row for row in rows if row["encoder"] == encoder]
+        parts = sorted({float(row["fraction"]) for row in own})
+        cells = [[float(row["auroc"]) for row in own if float(row["fraction"]) == part] for part in parts]
+        mean, spread = [statistics.mean(cell) for cell in cells], [statistics.pstdev(cell) for cell in cells]
+        label = "random" if encoder == "random" else "pretrained"
+        right.errorbar(parts, mean, spread, color=color, marker="o", capsize=3, label=label)
+    right.set(xscale="log", xlabel="part of the labels", ylabel="mean AUROC", title="linear probe, three seeds")
+    right.legend(frameon=False)
+    for ax in (left, right):
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
 def main() -> None:
     """Draw all figures from the built-in sample."""
+    for folder in EVAL.glob("*/overlays"):
+        draw_overlays(folder, IMAGES / f"{folder.parent.name}.png")
+    figures, probe = (EVAL / "classification" / name for name in ("metrics.csv", "probe.csv"))
+    if figures.is_file() and probe.is_file():
+        draw_classification(figures, probe, IMAGES / "classification.png")
     with tempfile.TemporaryDirectory() as folder:
         datalist = Path(make_sample(folder, size=24, image_size=256, progress=False))
         entries = json.loads(datalist.read_text())["training"]
