@@ -148,6 +148,7 @@ TRAIN = f"{RUN} bundles/mgca/configs/train.json"
 
 # every command of the pages that test_data_command_runs does not run, and where it is run or why not
 BUNDLE_TESTS = "tests/bundle/test_bundle_commands.py"
+FINETUNING = "tests/bundle/test_finetuning.py"
 ELSEWHERE = {
     f"{DATA} csv $CXR/manifest.csv --image image_path --report text --patient patient_id --split split --where source=iu_xray --output iu_xray.json": "tests/data/test_sources.py",
     f"{TRAIN} --dataset_dir $CXR --data_list_file_path iu_xray.json --image_encoder resnet_compact --report_encoder $MINILM --freeze_report_encoder true --pool_report mean --cache memory --cache_report_states true --image_size 128 --max_length 96 --hidden_dim 512 --augment true --select_sentences 0.7 --batch_size 64 --learning_rate 1e-3 --warmup 0.2 --epochs 20 --early_stopping_patience 0 --channels_last true --seed 0 --ckpt_dir runs/seed0 --output_dir runs/seed0/eval": "not run: needs the real data and half an hour",
@@ -179,6 +180,12 @@ ELSEWHERE = {
     "torchrun --standalone --nproc_per_node=2 -m monai.bundle run --config_file \"['configs/train.json','configs/multi_gpu_train.json']\"": BUNDLE_TESTS,
     f"{RUN} \"['configs/train.json','configs/evaluate.json']\"": "tests/bundle/test_bundle_outputs.py",
     f"{RUN} configs/inference.json --dataset_dir <folder of images>": "tests/bundle/test_bundle_outputs.py",
+    f"{RUN} bundles/mgca/configs/train_segmentation.json": FINETUNING,
+    f"{RUN} \"['bundles/mgca/configs/train_segmentation.json','bundles/mgca/configs/evaluate_segmentation.json']\"": FINETUNING,
+    f"{RUN} bundles/mgca/configs/inference_segmentation.json --overlays true": FINETUNING,
+    f"{RUN} bundles/mgca/configs/train_segmentation.json --dataset_dir dicom --label_fraction 0.1 --freeze_encoder false": FINETUNING,
+    f"{RUN} bundles/mgca/configs/inference_segmentation.json --dataset_dir dicom --overlays true": FINETUNING,
+    'python -m monai.bundle ckpt_export network_def --config_file bundles/mgca/configs/inference_segmentation.json --meta_file bundles/mgca/configs/metadata.json --ckpt_file bundles/mgca/models/model_segmentation.pt --filepath segmentation.ts --use_trace true --input_shape "[1, 1, 128, 128]"': FINETUNING,
 }
 # the two lists together are all commands of all pages
 ALL = dict.fromkeys(command for page in PAGES for command in read_commands(page))
