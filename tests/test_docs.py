@@ -185,6 +185,14 @@ ELSEWHERE = {
     f"{RUN} bundles/mgca/configs/inference_segmentation.json --overlays true": FINETUNING,
     f"{RUN} bundles/mgca/configs/train_segmentation.json --dataset_dir dicom --label_fraction 0.1 --freeze_encoder false": FINETUNING,
     f"{RUN} bundles/mgca/configs/inference_segmentation.json --dataset_dir dicom --overlays true": FINETUNING,
+    f"{RUN} bundles/mgca/configs/train_classification.json": FINETUNING,
+    f"{RUN} \"['bundles/mgca/configs/train_classification.json','bundles/mgca/configs/evaluate_classification.json']\"": FINETUNING,
+    f"{RUN} bundles/mgca/configs/inference_classification.json": FINETUNING,
+    f"{RUN} bundles/mgca/configs/train_classification.json --dataset_dir dicom --label_fraction 0.1": FINETUNING,
+    f"{RUN} bundles/mgca/configs/train_classification.json --dataset_dir dicom --freeze_encoder false --learning_rate 1e-4": FINETUNING,
+    f"{RUN} bundles/mgca/configs/inference_classification.json --dataset_dir dicom": FINETUNING,
+    "python -m monai_mgca.probe --fractions 1 0.1 0.01 --seeds 3 --output bundles/mgca/eval/classification/probe.csv": "tests/test_probe.py",
+    "python -m monai_mgca.probe --dataset-dir dicom --checkpoint models/model.pt random --encoder resnet50 --output probe.csv": "tests/test_probe.py",
     'python -m monai.bundle ckpt_export network_def --config_file bundles/mgca/configs/inference_segmentation.json --meta_file bundles/mgca/configs/metadata.json --ckpt_file bundles/mgca/models/model_segmentation.pt --filepath segmentation.ts --use_trace true --input_shape "[1, 1, 128, 128]"': FINETUNING,
 }
 # the two lists together are all commands of all pages
