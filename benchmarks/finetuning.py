@@ -39,7 +39,7 @@ from monai_mgca.utils.errors import first_cause
 
 CONFIGS = Path(__file__).parents[1] / "bundles" / "mgca" / "configs"
 # optimization steps for all, a tenth and a hundredth of the labels; the same for every start
-STEPS = {1: 270, 0.1: 225, 0.01: 100}
+STEPS = {1: 176, 0.1: 225, 0.01: 100}
 TASKS: dict[str, dict[str, Any]] = {
     "segmentation": {"metrics": ["val_mean_dice", "val_mean_iou", "val_hausdorff_95"], "learning_rate": 2e-3},
     "detection": {"metrics": ["val_map_50", "val_map_40_75", "val_map_50_95"], "learning_rate": 1e-3},
