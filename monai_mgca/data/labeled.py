@@ -47,7 +47,8 @@ def class_names(path: str | os.PathLike, task: str, label_key: str | None = None
 
     Example::
 
-        print(class_names("labeled.json", "classification"))
+        datalist = make_sample("sample", size=16, image_size=64)
+        print(class_names(datalist, "classification"))
     """
     key = _CLASSES[look_up_option(task, TASKS)]
     names = read_datalist(path).get(key)
@@ -94,7 +95,8 @@ def load_labeled(
 
     Example::
 
-        data = load_labeled("labeled.json", "training", "classification", fraction=0.5)
+        datalist = make_sample("sample", size=16, image_size=64)
+        data = load_labeled(datalist, "training", "segmentation", label_key="lung_mask", fraction=0.5)
     """
     known = class_names(path, task, label_key)
     chosen = list(known if classes is None else classes)
