@@ -70,6 +70,7 @@ setup(
         "numpy>=1.26",
         "pillow>=10.4",
         "pydicom>=2.4",
+        "scipy>=1.13",
         "tensorboard>=2.18",
         "tqdm>=4.66",
     ],

@@ -24,6 +24,16 @@ from .box import (
     map_boxes,
     restore_boxes,
 )
+from .box_mask import (
+    BoxesToMask,
+    BoxesToMaskD,
+    BoxesToMaskd,
+    BoxesToMaskDict,
+    MaskToBoxes,
+    MaskToBoxesD,
+    MaskToBoxesd,
+    MaskToBoxesDict,
+)
 from .encode import EncodeReportd
 from .invert import InvertProbabilitiesd
 from .labels import (
@@ -42,6 +52,10 @@ from .sentences import RandSelectSentencesD, RandSelectSentencesd, RandSelectSen
 from .tokenize import TokenizeReport, TokenizeReportD, TokenizeReportd, TokenizeReportDict
 
 __all__ = [
+    "BoxesToMask",
+    "BoxesToMaskD",
+    "BoxesToMaskDict",
+    "BoxesToMaskd",
     "CleanReport",
     "CleanReportD",
     "CleanReportDict",
@@ -59,6 +73,10 @@ __all__ = [
     "MapBoxesD",
     "MapBoxesDict",
     "MapBoxesd",
+    "MaskToBoxes",
+    "MaskToBoxesD",
+    "MaskToBoxesDict",
+    "MaskToBoxesd",
     "RadiographDicomReader",
     "RadiographNiftiReader",
     "RandSelectSentencesD",
