@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from monai_mgca.data.annotations import annotation_problems
 from monai_mgca.data.datalist import SECTIONS, file_problem, find_dataset_dir, map_in_threads, read_datalist
 from monai_mgca.data.split import count_shared_patients
 from monai_mgca.transforms import CleanReport, LoadRadiograph
@@ -38,7 +39,7 @@ class Problem(NamedTuple):
 def check_datalist(
     datalist: str | os.PathLike, dataset_dir: str | os.PathLike | None = None, num_workers: int | None = None
 ) -> list[Problem]:
-    """Open every image of a datalist and read every report.
+    """Open every image and mask of a datalist, and read every report, box and label.
 
     Args:
         datalist: the datalist JSON.
@@ -47,8 +48,8 @@ def check_datalist(
 
     Returns:
         All that is broken: images that are missing, of zero bytes, no image, unreadable, constant, with values that
-        are not finite, or outside the dataset folder; masks that are missing, empty or outside; reports that are
-        empty or too short; ids that are there twice; patients in two splits.
+        are not finite, or outside the dataset folder; what :func:`annotation_problems` tells; reports that are too
+        short, or empty where there is no annotation; ids that are there twice; patients in two splits.
 
     Raises:
         DataError: when the datalist or the dataset folder is not there, or it has no entries.
@@ -65,7 +66,7 @@ def check_datalist(
         raise DataError(f"{datalist} has no entries; make it anew with `python -m monai_mgca.data`.")
     base, clean = find_dataset_dir(datalist, dataset_dir), CleanReport()
     found = map_in_threads(
-        lambda entry: list(_check_entry(entry, base, clean)),
+        lambda entry: list(_check_entry(entry, base, clean, document)),
         entries,
         "opening the images",
         num_workers or os.cpu_count(),
@@ -94,19 +95,23 @@ def _name(entry: Mapping[str, Any]) -> str:
     return str(entry.get("image") or "(an entry without an image)")
 
 
-def _check_entry(entry: Mapping[str, Any], base: str, clean: CleanReport) -> Iterator[Problem]:
+def _check_entry(
+    entry: Mapping[str, Any], base: str, clean: CleanReport, document: Mapping[str, Any]
+) -> Iterator[Problem]:
+    masks = [key for key in entry if key == "mask" or key.endswith("_mask")]
+    annotated = any(entry.get(key) is not None for key in ("labels", "boxes", *masks))
     report = entry.get("report")
     if not isinstance(report, str) or not report.strip():
-        yield Problem("empty report", _name(entry))
+        if report is not None or not annotated:
+            yield Problem("empty report", _name(entry))
     elif not clean(report):
         yield Problem("report too short", _name(entry))
-    for key, path in entry.items():
-        reason = file_problem(base, path) if key.endswith("_mask") and path is not None else None
-        if reason:
-            yield Problem(f"mask: {reason}", str(path))
     reason = file_problem(base, entry.get("image")) or _image_problem(os.path.join(base, entry["image"]))
     if reason:
         yield Problem(reason, _name(entry))
+    if reason in (None, "constant"):  # else its size is not known
+        classes = (document.get("classes"), document.get("box_classes"))
+        yield from (Problem(told, file) for file, told in annotation_problems(entry, base, *classes, masks))
 
 
 def _image_problem(path: str) -> str | None:

@@ -81,6 +81,34 @@ def test_every_kind_of_damage(tmp_path, capsys):
     assert "secret" not in printed
 
 
+def test_annotations(tmp_path, capsys):
+    entries = make_datalist(tmp_path, [f"{i}.png" for i in range(8)])
+    classes = {"classes": ["edema"], "box_classes": ["mass"]}
+    for entry in entries[:-1]:
+        del entry["report"]
+    entries[0].update(labels=[1], boxes=[[0, 0, 32, 32]], box_labels=[0], mask={"size": [32, 32], "counts": [1024]})
+    entries[1].update(labels=[2])
+    entries[2].update(boxes=[[4, 4, 4, 8]], box_labels=[0])
+    entries[3].update(boxes=[[0, 0, 33, 8]], box_labels=[0])
+    entries[4].update(boxes=[[0, 0, 8, 8]], box_labels=[1])
+    entries[5].update(lung_mask={"size": [16, 64], "counts": [1024]})
+    entries[7].update(boxes=[[0, 0, 0, 0]], box_labels=[0])
+    (tmp_path / "7.png").unlink()
+    write_datalist(tmp_path / "list.json", {"training": entries}, "n", "s", {}, **classes)
+    found = {(file, reason) for reason, file in check_datalist(tmp_path / "list.json")}
+    assert found == {
+        ("1.png", "the label 2 is none of 1 (present), 0 (absent), -1 (uncertain), null (unknown)"),
+        ("2.png", "the box [4, 4, 4, 8] has no area (boxes are [x0, y0, x1, y1])"),
+        ("3.png", "the box [0, 0, 33, 8] leaves the image of 32 x 32 pixels"),
+        ("4.png", "the box label 1 is no index of the 1 classes"),
+        ("5.png", "mask of 64 x 16 pixels on the image 5.png of 32 x 32"),
+        ("6.png", "empty report"),
+        ("7.png", "missing"),
+    }
+    assert main(["check", str(tmp_path / "list.json")]) == 1
+    assert "5.png" in capsys.readouterr().out
+
+
 def test_wrong_input(tmp_path, capsys):
     make_datalist(tmp_path, ["a.png", "b.png"])
     assert main(["check", str(tmp_path / "lst.json")]) == 2
