@@ -79,7 +79,7 @@ class PerImage:
 
     MONAI's own decollation would take lists of boxes apart. The transform sees "image", what was found ("boxes",
     "labels", "labels_scores"), and the targets under "label" where there are any; the engine's output becomes the list
-    of its results.
+    of its results, where metrics find what was found under "pred", too.
 
     Args:
         transform: a dictionary transform, such as ``Compose``.
@@ -105,4 +105,7 @@ class PerImage:
         ]
         for item, target in zip(items, output.get(CommonKeys.LABEL) or (), strict=False):
             item[CommonKeys.LABEL] = target
-        return [self.transform(item) for item in items]
+        results = [self.transform(item) for item in items]
+        for result, found in zip(results, output[CommonKeys.PRED], strict=True):
+            result[CommonKeys.PRED] = {key: result[key] for key in found}
+        return results

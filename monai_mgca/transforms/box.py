@@ -114,7 +114,8 @@ class RememberAffined(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = image = d[key].clone()
+            # a cache on disk gives plain tensors
+            d[key] = image = d[key].clone() if isinstance(d[key], MetaTensor) else MetaTensor(d[key])
             image.meta[LOADED_AFFINE] = image.affine.clone()
         return d
 

@@ -371,7 +371,7 @@ for names, more in (
     workflow.initialize()
     assert workflow.check_properties() == [], workflow.check_properties()
     workflow.run()
-    workflow.finalize()
+workflow.finalize()  # once: a process group that is made anew would find the addresses of the first
 """
 
 
