@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from .classifier import RadiographClassifier, create_classifier
-from .detector import RadiographDetector, create_detector
+from .detector import DetectorMaps, RadiographDetector, create_detector
 from .finetune import find_pretrained, freeze_encoder, start_encoder
 from .image_encoder import ImageFeatures, ResNetImageEncoder, ViTImageEncoder, create_image_encoder
 from .matching import AttentionMatcher, attention_to_weights, soft_match
@@ -29,6 +29,7 @@ from .words import aggregate_words
 __all__ = [
     "MGCA",
     "AttentionMatcher",
+    "DetectorMaps",
     "ImageEmbedder",
     "ImageFeatures",
     "PUPSegmenter",

@@ -23,7 +23,7 @@ from torch import nn
 from monai_mgca.networks.image_encoder import create_image_encoder
 from monai_mgca.networks.pyramid import create_pyramid
 
-__all__ = ["RadiographDetector", "create_detector"]
+__all__ = ["DetectorMaps", "RadiographDetector", "create_detector"]
 
 # of the image's side; two at each of three levels
 _ANCHORS = ((1 / 16, 1 / 10), (1 / 6, 1 / 4), (2 / 5, 3 / 5))
@@ -89,6 +89,37 @@ class RadiographDetector(RetinaNetDetector):
             return 0 * box_regression.sum()
         loss: torch.Tensor = super().compute_box_loss(box_regression, targets, anchors, matched_idxs)
         return loss
+
+
+class DetectorMaps(nn.Module):
+    """The part of a detector that can be exported: all its convolutions, without the choice of boxes behind them.
+
+    The choice depends on what is found, which a traced network cannot follow. Its weights have the detector's names.
+
+    Args:
+        detector: what :func:`create_detector` gives.
+
+    Example::
+
+        maps = DetectorMaps(create_detector("resnet_compact", num_classes=2, image_size=64)).eval()
+        print([tuple(level.shape) for level in maps(torch.rand(1, 1, 64, 64))])
+    """
+
+    def __init__(self, detector: RetinaNetDetector) -> None:
+        super().__init__()
+        self.network = detector.network
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """
+        Args:
+            images: (B, in_channels, H, W).
+
+        Returns:
+            For each level of the pyramid the logits (B, anchors * classes, h, w), then for each level the shifts of the
+            edges (B, anchors * 4, h, w).
+        """
+        maps: list[torch.Tensor] = self.network(images)
+        return maps
 
 
 def create_detector(

@@ -17,13 +17,14 @@ from typing import Any
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import MapTransform, RandomizableTrait
 from monai.utils import MetaKeys, TransformBackends
 
 __all__ = [
     "MapBoxesD",
     "MapBoxesDict",
     "MapBoxesd",
+    "RememberAffineAgaind",
     "RememberAffineD",
     "RememberAffineDict",
     "RememberAffined",
@@ -118,6 +119,17 @@ class RememberAffined(MapTransform):
             d[key] = image = d[key].clone() if isinstance(d[key], MetaTensor) else MetaTensor(d[key])
             image.meta[LOADED_AFFINE] = image.affine.clone()
         return d
+
+
+class RememberAffineAgaind(RememberAffined, RandomizableTrait):
+    """As :class:`RememberAffined`, before random transforms, when the boxes have followed the image up to here.
+
+    Datasets take it for random and run it every time: what they keep on disk has no affine.
+
+    Args:
+        keys: keys of the images.
+        allow_missing_keys: do not raise where a key is missing.
+    """
 
 
 class MapBoxesd(MapTransform):
