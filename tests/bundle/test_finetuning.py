@@ -47,8 +47,8 @@ FIGURES = {
 }
 # where inference writes, below eval/<task>
 RESULTS = {
-    "segmentation": ["masks/a/wide_mask.png", "masks/tall_mask.png"],
-    "detection": ["detections.json"],
+    "segmentation": ["masks/a/wide_mask.png", "masks/tall_mask.png", "overlays/a/wide_overlay.png"],
+    "detection": ["detections.json", "overlays/a/wide_overlay.png", "overlays/tall_overlay.png"],
     "classification": ["probabilities.csv"],
 }
 # of a detector the convolutions alone can be exported
@@ -158,7 +158,8 @@ class TestFrozen:
 
     def test_inference(self, finetuned, images):
         task, _, bundle, _ = finetuned
-        bundle.run(f"inference_{task}", kind="infer", dataset_dir=str(images), num_workers=0)
+        options = {} if task == "classification" else {"overlays": "true"}
+        bundle.run(f"inference_{task}", kind="infer", dataset_dir=str(images), num_workers=0, **options)
         for name in RESULTS[task]:
             assert bundle.path("eval", task, name).is_file(), name
         if task == "segmentation":
