@@ -89,11 +89,22 @@ class TestKeys:
         scalars = list(config)[: list(config).index("device") + 1]
         assert self.keys_of(heading) == [key for key in scalars if key not in ("_desc_", "imports")]
 
+    @pytest.mark.parametrize("task", ["segmentation", "detection", "classification"])
+    @pytest.mark.parametrize(("heading", "verb"), [("Finetuning", "train"), ("Inference of the tasks", "inference")])
+    def test_scalars_of_a_task(self, heading, verb, task):
+        section = (ROOT / "docs" / "config.md").read_text().split(f"\n## {heading}")[1].split("\n## ")[0]
+        rows = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \|", section, flags=re.MULTILINE)
+        config = json.loads((CONFIGS / f"{verb}_{task}.json").read_text())
+        scalars = list(config)[: list(config).index("device") + 1]
+        told = [key for key, tasks in rows if tasks == "all" or task in tasks.split(", ")]
+        assert told == [key for key in scalars if key not in ("_desc_", "imports")]
+
     def test_overlays(self):
         text = (ROOT / "docs" / "config.md").read_text()
-        train = json.loads((CONFIGS / "train.json").read_text())
-        for name in ("evaluate", "multi_gpu_train", "multi_gpu_evaluate", "official"):
-            config = json.loads((CONFIGS / f"{name}.json").read_text())
+        tasks = {f"evaluate_{task}": f"train_{task}" for task in ("segmentation", "detection", "classification")}
+        over = dict.fromkeys(("evaluate", "multi_gpu_train", "multi_gpu_evaluate", "official"), "train")
+        for name, base in (over | tasks).items():
+            train, config = (json.loads((CONFIGS / f"{file}.json").read_text()) for file in (base, name))
             new = [k for k, v in config.items() if k not in train and "#" not in k and k != "_desc_"]
             assert re.findall(rf"^\| `{name}.json` \| `(\w+)` \|", text, flags=re.MULTILINE) == new
 
@@ -185,6 +196,13 @@ ELSEWHERE = {
     f"{RUN} bundles/mgca/configs/inference_segmentation.json --overlays true": FINETUNING,
     f"{RUN} bundles/mgca/configs/train_segmentation.json --dataset_dir dicom --label_fraction 0.1 --freeze_encoder false": FINETUNING,
     f"{RUN} bundles/mgca/configs/inference_segmentation.json --dataset_dir dicom --overlays true": FINETUNING,
+    f"{RUN} bundles/mgca/configs/train_detection.json": FINETUNING,
+    f"{RUN} \"['bundles/mgca/configs/train_detection.json','bundles/mgca/configs/evaluate_detection.json']\"": FINETUNING,
+    f"{RUN} bundles/mgca/configs/inference_detection.json --overlays true": FINETUNING,
+    f"{RUN} bundles/mgca/configs/train_detection.json --dataset_dir dicom --label_fraction 0.1": FINETUNING,
+    f"{RUN} bundles/mgca/configs/inference_detection.json --dataset_dir dicom --overlays true": FINETUNING,
+    'python -m monai.bundle onnx_export export_def --config_file bundles/mgca/configs/inference_detection.json --meta_file bundles/mgca/configs/metadata.json --ckpt_file bundles/mgca/models/model_detection.pt --filepath detection.onnx --use_trace true --input_shape "[1, 1, 128, 128]"': FINETUNING,
+    "python -m monai_mgca.data.anchors dataset.json --image-size 224": "tests/data/test_anchors.py",
     f"{RUN} bundles/mgca/configs/train_classification.json": FINETUNING,
     f"{RUN} \"['bundles/mgca/configs/train_classification.json','bundles/mgca/configs/evaluate_classification.json']\"": FINETUNING,
     f"{RUN} bundles/mgca/configs/inference_classification.json": FINETUNING,
