@@ -117,6 +117,9 @@ def compute_classification(
     """
     if np.isnan(scores).any():
         raise ValueError("There are scores that are not numbers: the network has diverged, try a lower learning rate.")
+    # an order of their own, so that the draws are the same however many processes saw the images
+    order = np.lexsort(np.concatenate((labels, scores), axis=1).T)
+    scores, labels = scores[order], labels[order]
     plain = _figures(scores, labels, np.ones((1, len(scores))), classes, mode)
     result = {name: float(values[0]) for name, values in plain.items()}
     if bootstrap:

@@ -67,6 +67,13 @@ def test_batches_are_joined():
     assert metric.aggregate() == compute_classification(scores[:50].numpy(), labels[:50].numpy(), CLASSES)
 
 
+def test_intervals_do_not_depend_on_the_order_of_the_images():
+    scores, labels = make_set(count=50)
+    order = np.random.default_rng(0).permutation(50)
+    found = compute_classification(scores, labels, CLASSES, bootstrap=30)
+    assert compute_classification(scores[order], labels[order], CLASSES, bootstrap=30) == pytest.approx(found)
+
+
 def test_a_class_of_one_value_leaves_the_means():
     scores, labels = make_set(unknown=0)
     labels[:, 1] = 0
@@ -95,6 +102,8 @@ def test_bootstrap_equals_a_loop_over_the_same_resamples(monkeypatch):
     positive = np.flatnonzero(labels[:, 2] == 1)
     labels[positive[2:], 2] = 0
     found = compute_classification(scores, labels, CLASSES, bootstrap=100, seed=3)
+    order = np.lexsort(np.concatenate((labels, scores), axis=1).T)
+    scores, labels = scores[order], labels[order]
     replicates = []
     for counts in np.concatenate(list(resample_counts(60, 100, seed=3))):
         drawn = np.repeat(np.arange(60), counts)
