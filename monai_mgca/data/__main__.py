@@ -21,22 +21,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_mgca.data.check import check_datalist, format_problems
+from monai_mgca.data.chexpert import collect_chexpert
+from monai_mgca.data.covidx import collect_covidx
 from monai_mgca.data.folder import collect_folder
-from monai_mgca.data.mimic_cxr import CHEXPERT_CLASSES, collect_mimic_cxr
+from monai_mgca.data.mimic_cxr import collect_mimic_cxr
+from monai_mgca.data.object_cxr import collect_object_cxr
 from monai_mgca.data.open_i import collect_open_i
+from monai_mgca.data.rsna_pneumonia import collect_rsna_pneumonia
+from monai_mgca.data.siim_acr import ENCODINGS, collect_siim_acr
 from monai_mgca.data.table import collect_table
 from monai_mgca.data.table_labels import LabelColumns
 from monai_mgca.utils import DataError
 
 
-def _source_parser(commands, name: str, help: str, splits: bool = True) -> argparse.ArgumentParser:
+def _source_parser(
+    commands, name: str, help: str, splits: bool = True, fractions: Sequence[float] = (0.8, 0.1, 0.1)
+) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=help, description=help)
     parser.add_argument("--output", required=True, metavar="FILE", help="the datalist JSON to write")
     parser.add_argument("--name", help="the data set's name (default: the name of its folder)")
     if splits:
-        help = "parts of the patients, where the source gives no splits (default: 0.8 0.1 0.1)"
+        default = " ".join(f"{part:g}" for part in fractions)
+        help = f"parts of the patients to whom the source gives no split (default: {default})"
         parts = ("TRAIN", "VAL", "TEST")
-        parser.add_argument("--fractions", nargs=3, type=float, default=(0.8, 0.1, 0.1), metavar=parts, help=help)
+        parser.add_argument("--fractions", nargs=3, type=float, default=tuple(fractions), metavar=parts, help=help)
         parser.add_argument("--seed", type=int, default=0, help="another seed gives another split (default: 0)")
     return parser
 
@@ -49,6 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="SOURCE")
     _add_csv(commands)
     _add_named_sources(commands)
+    _add_labeled_sources(commands)
 
     sample = commands.add_parser("sample", help="the built-in sample: procedural radiographs and reports")
     sample.add_argument("--output", required=True, metavar="DIR", help="the folder to make it in")
@@ -121,6 +130,33 @@ def _add_named_sources(commands) -> None:
     mimic.add_argument("--labels", action="store_true", help="add the CheXpert labels")
 
 
+def _add_labeled_sources(commands) -> None:
+    place = {"required": True, "metavar": "DIR"}
+    help = "RSNA Pneumonia Detection Challenge: boxes, masks, labels"
+    rsna = _source_parser(commands, "rsna_pneumonia", help, fractions=(0.7, 0.15, 0.15))
+    rsna.add_argument("--dataset-dir", help="Kaggle's folder, unpacked", **place)
+
+    siim = _source_parser(commands, "siim_acr", "SIIM-ACR pneumothorax: masks, labels", fractions=(0.7, 0.15, 0.15))
+    siim.add_argument("--dataset-dir", help="the folder of images, sub-folders included", **place)
+    siim.add_argument("--table", metavar="CSV", help="ImageId, EncodedPixels (default: train-rle.csv in the folder)")
+    starts = "what a run's start counts from: the end of the run before, or the first pixel (default: found out)"
+    siim.add_argument("--encoding", choices=ENCODINGS, default="auto", help=starts)
+
+    objects = _source_parser(commands, "object_cxr", "Object-CXR: boxes of foreign objects", fractions=(0.8, 0.2, 0))
+    objects.add_argument("--dataset-dir", help="the folder of train/, dev/, train.csv and dev.csv", **place)
+
+    chexpert = _source_parser(commands, "chexpert", "CheXpert: labels", fractions=(0.974, 0.026, 0))
+    chexpert.add_argument("--dataset-dir", help="the folder CheXpert-v1.0-small", **place)
+    chexpert.add_argument("--all-classes", action="store_true", help="14 findings (default: the competition's five)")
+    empty = "a finding that the report does not mention (default: unknown)"
+    chexpert.add_argument("--unmentioned", choices=("unknown", "absent"), default="unknown", help=empty)
+
+    covidx = _source_parser(commands, "covidx", "COVIDx CXR: labels", fractions=(0.9, 0.1, 0))
+    covidx.add_argument("--dataset-dir", help="the folder of train/ and test/", **place)
+    covidx.add_argument("--train", metavar="TXT", help="the list of training images (default: train.txt in the folder)")
+    covidx.add_argument("--test", metavar="TXT", help="the list of test images (default: test.txt in the folder)")
+
+
 def _collect(args: argparse.Namespace) -> str:
     """Collect a source, write its datalist, and return the summary."""
     options = {k: v for k, v in vars(args).items() if k not in ("command", "output", "name", "fractions", "seed")}
@@ -132,11 +168,15 @@ def _collect(args: argparse.Namespace) -> str:
         "folder": collect_folder,
         "open_i": collect_open_i,
         "mimic_cxr": collect_mimic_cxr,
+        "rsna_pneumonia": collect_rsna_pneumonia,
+        "siim_acr": collect_siim_acr,
+        "object_cxr": collect_object_cxr,
+        "chexpert": collect_chexpert,
+        "covidx": collect_covidx,
     }
     collection = sources[args.command](**options)
-    classes = {"classes": list(CHEXPERT_CLASSES)} if getattr(args, "labels", False) else {}
     splitting = {"fractions": args.fractions, "seed": args.seed} if hasattr(args, "fractions") else {}
-    return collection.write(args.output, name=args.name, **splitting, **classes)
+    return collection.write(args.output, name=args.name, **splitting)
 
 
 def _sample(args: argparse.Namespace) -> None:

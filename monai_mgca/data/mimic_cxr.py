@@ -80,6 +80,7 @@ def collect_mimic_cxr(dataset_dir: str | os.PathLike, reports: str | os.PathLike
         image = f"files/{study}/{row['dicom_id']}.jpg"
         collection.add(row["dicom_id"], image, text, row["subject_id"], split, **extra)
     if labels:
+        collection.header["classes"] = list(CHEXPERT_CLASSES)
         collection.notes.append("labels: uncertain findings and those not mentioned count as 0")
     return collection
 

@@ -88,12 +88,12 @@ class Collection:
         seed: int = 0,
         **extra: Any,
     ) -> str:
-        """Leave out what has no image, split by patient where no split is given, and write the datalist.
+        """Leave out what has no image, split by patient what has no split, and write the datalist.
 
         Args:
             output: the JSON file to write.
             name: the data set's name. Defaults to the name of the dataset folder.
-            fractions: see :func:`split_by_patient`; not used where the source gives the splits.
+            fractions: see :func:`split_by_patient`; of the patients to whom the source gives no split.
             seed: see :func:`split_by_patient`.
             extra: further top-level fields of the datalist.
 
@@ -160,6 +160,13 @@ class Collection:
             self.notes.append(f"no splits given: patients split {' / '.join(map(str, fractions))} with seed {seed}")
             return split_by_patient([entry for _, entry in self.entries], fractions, seed)
         splits = {s: [entry for split, entry in self.entries if split == s] for s in SECTIONS}
+        rest = [entry for split, entry in self.entries if split is None]
+        if rest:  # a source with a test part, say, and no validation part
+            parts = " / ".join(f"{part:g}" for part in fractions)
+            given = ", ".join(split for split, entries in splits.items() if entries)
+            self.notes.append(f"given: {given}; the other patients split {parts} with seed {seed}")
+            for split, entries in split_by_patient(rest, fractions, seed).items():
+                splits[split] = splits[split] + entries
         shared = count_shared_patients(splits)
         if shared:
             raise DataError(
