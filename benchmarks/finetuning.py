@@ -41,8 +41,19 @@ CONFIGS = Path(__file__).parents[1] / "bundles" / "mgca" / "configs"
 # optimization steps for all, a tenth and a hundredth of the labels; the same for every start
 STEPS = {1: 176, 0.1: 225, 0.01: 100}
 TASKS: dict[str, dict[str, Any]] = {
-    "segmentation": {"metrics": ["val_mean_dice", "val_mean_iou", "val_hausdorff_95"], "learning_rate": 2e-3},
-    "detection": {"metrics": ["val_map_50", "val_map_40_75", "val_map_50_95"], "learning_rate": 1e-3},
+    "segmentation": {
+        "metrics": ["val_mean_dice", "val_mean_iou", "val_hausdorff_95"],
+        "settings": {"learning_rate": 2e-3},
+    },
+    "detection": {
+        "metrics": ["val_map_50", "val_map_40_75", "val_map_50_95"],
+        # the anchors are what python -m monai_mgca.data.anchors prints for the training boxes at 128 pixels
+        "settings": {
+            "learning_rate": 2e-3,
+            "anchor_sizes": [[47.7, 55.1], [61.4, 67.2], [73.2, 80.7]],
+            "anchor_ratios": [1.36, 1.68, 2.08],
+        },
+    },
 }
 COLUMNS = ["start", "encoder", "label_fraction", "seed", "images", "minutes"]
 
@@ -85,7 +96,7 @@ def cell(args: argparse.Namespace, run_dir: Path, start: str, frozen: bool, frac
             "freeze_encoder": frozen,
             "label_fraction": fraction,
             "seed": seed,
-            "learning_rate": TASKS[args.task]["learning_rate"],
+            **TASKS[args.task]["settings"],
             "early_stopping_patience": 0,
             "cache": "memory",
             "channels_last": True,

@@ -116,6 +116,18 @@ def write_table(path: str, delimiter: str, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
+def write_label_tables(count: int) -> None:
+    """Tables of masks, boxes and labels of the images."""
+    names = [{"path": f"{i}.png", "patient_id": i} for i in range(count)]
+    masks = {"lung_mask": "0.png", "heart_mask": "1.png"}
+    write_table("masks.csv", ",", [name | masks for name in names])
+    write_table(
+        "boxes.csv", ",", [name | {"boxes": "[[1, 2, 30, 40]]" if name["patient_id"] else ""} for name in names]
+    )
+    write_table("rows.csv", ",", [name | {"x": 1, "y": 2, "w": 30, "h": 40, "kind": "nodule"} for name in names])
+    write_table("labels.csv", ",", [name | {"edema": 1, "effusion": "", "finding": "edema|mass"} for name in names])
+
+
 @pytest.fixture
 def own_data(folder, sample):
     """What commands and examples name: radiographs and texts of ten patients in folders, in tables, in datalists."""
@@ -138,6 +150,7 @@ def own_data(folder, sample):
     texts = [{"path": f"{i}.png", "findings": e["report"], "impression": "", "mrn": e["patient"]} for i, e in numbered]
     splits = [{"split": ("train", "val", "test")[i % 3], "modality": "CR"} for i, _ in numbered]
     write_table("all.tsv", "\t", [text | split for text, split in zip(texts, splits, strict=True)])
+    write_label_tables(len(entries))
     table = ["csv", "reports.csv", "--image", "path", "--report", "text", "--output"]
     assert data_main([*table, "dataset.json"]) == 0
     assert data_main(["folder", "--images", "dicom", "--reports", "text", "--output", "dicom/datalist.json"]) == 0
@@ -170,6 +183,11 @@ ELSEWHERE = {
     "ruff check . && ruff format --check .": "not run: needs the dev extra",
     "python -m pytest": ".ci/run",
     "tensorboard --logdir bundles/mgca/eval": "not run: a server",
+    f"{DATA} rsna_pneumonia --dataset-dir rsna-pneumonia-detection-challenge --output rsna.json": "tests/data/test_labeled_sources.py",
+    f"{DATA} siim_acr --dataset-dir siim-acr-pneumothorax --output siim.json": "tests/data/test_labeled_sources.py",
+    f"{DATA} object_cxr --dataset-dir object-cxr --output objects.json": "tests/data/test_labeled_sources.py",
+    f"{DATA} chexpert --dataset-dir CheXpert-v1.0-small --output chexpert.json": "tests/data/test_labeled_sources.py",
+    f"{DATA} covidx --dataset-dir covidx-cxr2 --output covidx.json": "tests/data/test_labeled_sources.py",
     f"{DATA} open_i --reports ecgen-radiology --images NLMCXR_png --output NLMCXR_png/datalist.json": "tests/data/test_sources.py",
     f"{DATA} mimic_cxr --dataset-dir mimic-cxr-jpg --reports mimic-cxr-reports --output mimic-cxr-jpg/datalist.json": "tests/data/test_sources.py",
     "python -m monai_mgca.networks.weights convert vit_base.ckpt models/model_pretrain.pt": "tests/networks/test_conversion.py",
@@ -260,6 +278,11 @@ NEEDS = {
     "engines.prepare_batch": "an engine of the user's; tests/engines has some",
     "data.mimic_cxr": "a download of MIMIC-CXR; tests/data/test_sources.py makes a small one",
     "data.open_i": "a download of Open-i; tests/data/test_sources.py makes a small one",
+    "data.chexpert": "a download of CheXpert; tests/data/test_labeled_sources.py makes a small one",
+    "data.covidx": "a download of COVIDx; tests/data/test_labeled_sources.py makes a small one",
+    "data.object_cxr": "a download of Object-CXR; tests/data/test_labeled_sources.py makes a small one",
+    "data.rsna_pneumonia": "a download of RSNA's data; tests/data/test_labeled_sources.py makes a small one",
+    "data.siim_acr": "a download of SIIM-ACR's data; tests/data/test_labeled_sources.py makes a small one",
     "data.resolve.resolve_dataset": "640 studies take long to draw; tests/bundle draws some",
     "data.sample_sheet": "640 studies take long to draw; the page's command draws a sheet of some",
     "networks.pretrained": "downloaded weights; tests/networks/test_weights.py makes small ones",
