@@ -117,23 +117,13 @@ def collect_table(
         print(collection.write("dataset.json"))
     """
     annotations = annotations or LabelColumns()
-    texts = [column for column in (report, findings, impression) if column]
-    if (report and len(texts) > 1) or not (texts or annotations):
-        raise DataError("name either the report column, or the findings and/or impression columns, or annotations.")
-    wanted = _parse_where(where)
+    texts, wanted = _text_columns(report, findings, impression, annotations), _parse_where(where)
     columns = [c for c in (image, *texts, patient, split, id, *wanted, *annotations.columns) if c]
     base = os.path.realpath(dataset_dir or Path(table).parent)
     collection = Collection(f"csv {Path(table).name}", base, needs_report=bool(texts))
     boxes_of: dict[str, list] = {}
-    skipped, unknown_splits = 0, Counter()
-    for row in progress_bar(read_rows(table, columns), "reading the table"):
-        if any(row[column] not in values for column, values in wanted.items()):
-            skipped += 1
-            continue
-        section = split_name(row[split]) if split else None
-        unknown_splits.update([row[split]] if split and section is None else [])
+    for row in _choose(table, columns, wanted, collection):
         path = _relative(row[image].strip(), base)
-        text = _report(row, report, findings, impression)
         who = row[patient].strip() if patient else path
         if not path or not who:
             collection.drop("no image path" if not path else "no patient")
@@ -143,14 +133,45 @@ def collect_table(
             boxes_of[path] += found.get("boxes", [])
             continue
         boxes_of[path] = found.get("boxes", [])
-        name = (id and row[id].strip()) or os.path.splitext(path)[0]
-        collection.add(name, path, text, who, section, **found)
+        name, text = (id and row[id].strip()) or os.path.splitext(path)[0], _report(row, report, findings, impression)
+        collection.add(name, path, text, who, row[split] if split else None, **found)
+    if split:
+        _name_splits(collection, f"{table}: column '{split}'")
     collection.header = annotations.number(entry for _, entry in collection.entries)
-    if unknown_splits:
-        raise DataError(f"{table}: column '{split}' {_describe(unknown_splits)}")
-    collection.notes += [f"{skipped} rows not chosen by --where {' '.join(where)}"] if where else []
     collection.notes += [] if patient else ["no patient column given: every image counts as its own patient"]
     return collection
+
+
+def _text_columns(
+    report: str | None, findings: str | None, impression: str | None, annotations: LabelColumns
+) -> list[str]:
+    texts = [column for column in (report, findings, impression) if column]
+    if (report and len(texts) > 1) or not (texts or annotations):
+        raise DataError("name either the report column, or the findings and/or impression columns, or annotations.")
+    return texts
+
+
+def _choose(
+    table: str | os.PathLike, columns: Sequence[str], wanted: dict[str, set[str]], collection: Collection
+) -> Iterator[dict[str, str]]:
+    """The rows that all filters let pass; the collection notes how many they do not."""
+    skipped = 0
+    for row in progress_bar(read_rows(table, columns), "reading the table"):
+        if all(row[column] in values for column, values in wanted.items()):
+            yield row
+        else:
+            skipped += 1
+    if wanted:
+        filters = " ".join(f"{column}={value}" for column, values in wanted.items() for value in sorted(values))
+        collection.notes.append(f"{skipped} rows not chosen by --where {filters}")
+
+
+def _name_splits(collection: Collection, place: str) -> None:
+    """Replace the values of a split column by the datalist's names."""
+    unknown = Counter(value for value, _ in collection.entries if split_name(value) is None)
+    if unknown:
+        raise DataError(f"{place} {_describe(unknown)}")
+    collection.entries = [(split_name(value), entry) for value, entry in collection.entries]
 
 
 def _report(row: dict[str, str], report: str | None, findings: str | None, impression: str | None) -> str:
