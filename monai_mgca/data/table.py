@@ -129,14 +129,13 @@ def collect_table(
             collection.drop("no image path" if not path else "no patient")
             continue
         found = annotations.read(row, path)
-        if annotations.box_columns and path in boxes_of:
+        if annotations.box_columns and path in boxes_of:  # a row a box
             boxes_of[path] += found.get("boxes", [])
             continue
         boxes_of[path] = found.get("boxes", [])
         name, text = (id and row[id].strip()) or os.path.splitext(path)[0], _report(row, report, findings, impression)
         collection.add(name, path, text, who, row[split] if split else None, **found)
-    if split:
-        _name_splits(collection, f"{table}: column '{split}'")
+    _name_splits(collection, split, table)
     collection.header = annotations.number(entry for _, entry in collection.entries)
     collection.notes += [] if patient else ["no patient column given: every image counts as its own patient"]
     return collection
@@ -166,11 +165,13 @@ def _choose(
         collection.notes.append(f"{skipped} rows not chosen by --where {filters}")
 
 
-def _name_splits(collection: Collection, place: str) -> None:
+def _name_splits(collection: Collection, split: str | None, table: str | os.PathLike) -> None:
     """Replace the values of a split column by the datalist's names."""
+    if not split:
+        return
     unknown = Counter(value for value, _ in collection.entries if split_name(value) is None)
     if unknown:
-        raise DataError(f"{place} {_describe(unknown)}")
+        raise DataError(f"{table}: column '{split}' {_describe(unknown)}")
     collection.entries = [(split_name(value), entry) for value, entry in collection.entries]
 
 
