@@ -24,6 +24,7 @@ from monai_mgca.data.__main__ import main
 from monai_mgca.data.check import check_datalist
 from monai_mgca.data.chexpert import COMPETITION_CLASSES
 from monai_mgca.data.mimic_cxr import CHEXPERT_CLASSES
+from monai_mgca.data.rsna_pneumonia import collect_rsna_pneumonia
 from monai_mgca.transforms import decode_rle
 
 HEIGHT, WIDTH = 20, 30
@@ -138,6 +139,25 @@ class TestRsna:
         (problem,) = check_datalist(output, folder)
         assert "p0.dcm" in problem.file and "30 x 20" in problem.reason
 
+    def test_a_box_outside_fills_what_is_inside(self, folder, tmp_path):
+        write_table(folder / "stage_2_train_labels.csv", self.HEADER, [("p0", -2, 2, 6, 600, 1)])
+        collection = collect_rsna_pneumonia(folder)
+        mask = decode_rle(collection.entries[0][1]["mask"])
+        assert mask[2:, :4].all() and mask.sum() == 18 * 4
+
+    def test_two_targets_of_one_patient(self, folder, collect):
+        write_table(
+            folder / "stage_2_train_labels.csv", self.HEADER, [("p0", 1, 2, 5, 6, 1), ("p0", "", "", "", "", 0)]
+        )
+        assert "line 3: Target is 0 or 1, and the same" in collect("rsna_pneumonia", folder, fails=True)
+
+    def test_images_that_cannot_be_used(self, folder, collect):
+        (folder / "stage_2_train_images" / "p3.dcm").unlink()
+        (folder / "stage_2_train_images" / "p4.dcm").write_text("nothing")
+        document, told = collect("rsna_pneumonia", folder)
+        assert document["dropped"] == {"image: missing": 1, "image: unreadable": 1}
+        assert "p3.dcm: missing" in told and "p4.dcm: unreadable" in told
+
 
 class TestSiim:
     # the same mask, pixels 25 to 27 and 45 to 46 down the columns, with starts that count from the run before ...
@@ -199,6 +219,27 @@ class TestSiim:
         document, _ = collect("siim_acr", make(["-1"] * 19 + ["25 3"]))
         assert document["counts"] == {"training": 14, "validation": 3, "test": 3}
 
+    @pytest.mark.parametrize(("run", "counts"), [("300 9 10 2", [3, 2, 6, 2]), ("300 9 400 2", [3, 2, 1, 2])])
+    def test_one_row_that_fits_only_one_decides_for_all(self, make, collect, run, counts):
+        document, _ = collect("siim_acr", make(["3 2 6 2", run]), "--fractions", "1", "0", "0")
+        assert everything(document)["1.2.0"]["mask"]["counts"] == [*counts, HEIGHT * WIDTH - sum(counts)]
+
+    def test_an_image_without_a_file_or_a_readable_one(self, make, collect):
+        folder = make(["-1"] * 6)
+        next(folder.rglob("1.2.3.dcm")).unlink()
+        next(folder.rglob("1.2.4.dcm")).write_text("nothing")
+        assert collect("siim_acr", folder)[0]["dropped"] == {"no image file": 1, "image: unreadable": 1}
+
+    def test_images_in_one_folder(self, make, collect):
+        folder = make(["-1", "25 3"])
+        for i in range(2):
+            next(folder.rglob(f"1.2.{i}.dcm")).unlink()
+            save_png(folder / f"1.2.{i}.png")
+        (folder / "train-rle.csv").rename(folder / "masks.csv")
+        document, _ = collect("siim_acr", folder, "--table", folder / "masks.csv", "--fractions", "1", "0", "0")
+        assert [entry["image"] for entry in document["training"]] == ["1.2.0.png", "1.2.1.png"]
+        assert "no such table" in collect("siim_acr", folder, fails=True)
+
 
 class TestObjectCxr:
     @pytest.fixture
@@ -227,6 +268,27 @@ class TestObjectCxr:
         write_table(folder / "train.csv", ("image_name", "annotation"), [("00000.jpg", annotation)])
         error = collect("object_cxr", folder, fails=True)
         assert "train.csv line 2: object 1 is no shape" in error
+
+    def test_a_seed_gives_another_split_of_the_training_table(self, folder, collect):
+        one, told = collect("object_cxr", folder)
+        two, _ = collect("object_cxr", folder, "--seed", 1)
+        assert "given: test; the other patients split 0.8 / 0.2 / 0 with seed 0" in told
+        assert one["validation"] != two["validation"] and one["test"] == two["test"]
+
+    def test_box_outside_is_told_by_the_check(self, folder, tmp_path):
+        write_table(folder / "dev.csv", ("image_name", "annotation"), [("1.jpg", "0 1 2 31 6")])
+        output = tmp_path / "datalist.json"
+        main(["object_cxr", "--dataset-dir", str(folder), "--output", str(output)])
+        (problem,) = check_datalist(output, folder)
+        assert problem.file == "dev/1.jpg" and "[1, 2, 31, 6] leaves the image of 30 x 20" in problem.reason
+
+    def test_missing_parts(self, folder, collect):
+        write_table(folder / "dev.csv", ("image_name", "boxes"), [("1.jpg", "")])
+        assert "dev.csv has no column 'annotation'" in collect("object_cxr", folder, fails=True)
+        (folder / "dev.csv").unlink()
+        assert "no such table" in collect("object_cxr", folder, fails=True)
+        (folder / "train").rename(folder / "images")
+        assert "no folder train" in collect("object_cxr", folder, fails=True)
 
 
 class TestCheXpert:
@@ -279,6 +341,12 @@ class TestCheXpert:
         (folder / "train.csv").write_text(table)
         assert "valid.csv" in collect("chexpert", folder, fails=True)
 
+    def test_another_path(self, folder, collect):
+        table = (folder / "valid.csv").read_text()
+        (folder / "valid.csv").write_text(table.replace("valid/patient64001/study1", "valid/64001", 1))
+        error = collect("chexpert", folder, fails=True)
+        assert "valid.csv line 2: Path is no" in error and "64001" not in error
+
 
 class TestCovidx:
     @pytest.fixture
@@ -318,3 +386,28 @@ class TestCovidx:
         assert "train.txt line 2" in collect("covidx", folder, fails=True)
         (folder / "train.txt").unlink()
         assert "no such list" in collect("covidx", folder, fails=True)
+
+    def test_header_and_names_with_spaces(self, make, collect):
+        folder = make([f"{i} a{i}.png normal" for i in range(4)], ["9 t.png COVID-19"])
+        save_png(folder / "train" / "COVID-19 (1).png")
+        lines = (folder / "train.txt").read_text()
+        (folder / "train.txt").write_text(f"patientid filename class source\n5 COVID-19 (1).png COVID-19 sirm\n{lines}")
+        entries = everything(collect("covidx", folder)[0])
+        assert len(entries) == 6
+        assert entries["train/COVID-19 (1)"]["image"] == "train/COVID-19 (1).png"
+        assert entries["train/COVID-19 (1)"]["labels"] == [0, 0, 1]
+
+    def test_patients_of_two_sources_with_one_number(self, make, collect):
+        train = [*(f"{i} a{i}.png normal rsna" for i in range(4)), "4 b.png pneumonia cohen"]
+        document, _ = collect("covidx", make(train, ["3 t.png normal cohen", "4 u.png normal cohen"]))
+        assert document["dropped"] == {"training image of a test patient": 1}
+        assert "train/a3" in everything(document)
+
+    def test_lists_of_other_names(self, make, collect):
+        folder = make([f"{i} a{i}.png normal" for i in range(4)], ["9 t.png COVID-19"])
+        for part in ("train", "test"):
+            (folder / f"{part}.txt").rename(folder / f"{part}_COVIDx9A.txt")
+        options = ("--train", folder / "train_COVIDx9A.txt", "--test", folder / "test_COVIDx9A.txt")
+        assert collect("covidx", folder, *options)[0]["counts"] == {"training": 3, "validation": 1, "test": 1}
+        (folder / "test").rename(folder / "images")
+        assert "no folder test" in collect("covidx", folder, *options, fails=True)
