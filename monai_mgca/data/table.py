@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from monai_mgca.data.datalist import progress_bar
 from monai_mgca.data.sections import join_report, report_from_text
@@ -116,12 +117,11 @@ def collect_table(
         collection = collect_table("reports.csv", image="path", report="text", patient="patient_id")
         print(collection.write("dataset.json"))
     """
-    annotations = annotations or LabelColumns()
+    annotations, rows, found_of = annotations or LabelColumns(), [], {}
     texts, wanted = _text_columns(report, findings, impression, annotations), _parse_where(where)
     columns = [c for c in (image, *texts, patient, split, id, *wanted, *annotations.columns) if c]
     base = os.path.realpath(dataset_dir or Path(table).parent)
     collection = Collection(f"csv {Path(table).name}", base, needs_report=bool(texts))
-    boxes_of: dict[str, list] = {}
     for row in _choose(table, columns, wanted, collection):
         path = _relative(row[image].strip(), base)
         who = row[patient].strip() if patient else path
@@ -129,14 +129,14 @@ def collect_table(
             collection.drop("no image path" if not path else "no patient")
             continue
         found = annotations.read(row, path)
-        if annotations.box_columns and path in boxes_of:  # a row a box
-            boxes_of[path] += found.get("boxes", [])
+        if annotations.box_columns and _join_boxes(found_of, path, found):
             continue
-        boxes_of[path] = found.get("boxes", [])
         name, text = (id and row[id].strip()) or os.path.splitext(path)[0], _report(row, report, findings, impression)
-        collection.add(name, path, text, who, row[split] if split else None, **found)
+        rows.append(((name, path, text, who, row[split] if split else None), found))
+    for place, found in rows:
+        collection.add(*place, **found)
     _name_splits(collection, split, table)
-    collection.header = annotations.number(entry for _, entry in collection.entries)
+    _name_classes(collection, annotations)
     collection.notes += [] if patient else ["no patient column given: every image counts as its own patient"]
     return collection
 
@@ -173,6 +173,26 @@ def _name_splits(collection: Collection, split: str | None, table: str | os.Path
     if unknown:
         raise DataError(f"{table}: column '{split}' {_describe(unknown)}")
     collection.entries = [(split_name(value), entry) for value, entry in collection.entries]
+
+
+def _name_classes(collection: Collection, annotations: LabelColumns) -> None:
+    """Replace names of classes by indices, and note the classes that no entry has."""
+    entries = [entry for _, entry in collection.entries]
+    collection.header = annotations.number(entries)
+    boxes = {index for entry in entries for index in entry.get("box_labels") or ()}
+    labels = {i for entry in entries for i, value in enumerate(entry.get("labels") or ()) if value == 1}
+    for key, seen in (("box_classes", boxes), ("classes", labels)):
+        missing = [name for index, name in enumerate(collection.header.get(key, ())) if index not in seen]
+        if missing:
+            collection.notes.append(f"no entry has the class {', '.join(missing)}: is it written as in the table?")
+
+
+def _join_boxes(found_of: dict[str, dict[str, Any]], image: str, found: dict[str, Any]) -> bool:
+    """Whether an earlier row has the image; it gets the boxes of this one."""
+    first = found_of.setdefault(image, found)
+    if first is not found and "boxes" in found:
+        first.setdefault("boxes", []).extend(found["boxes"])
+    return first is not found
 
 
 def _report(row: dict[str, str], report: str | None, findings: str | None, impression: str | None) -> str:

@@ -167,6 +167,15 @@ class TestBoxes:
         }
         assert entries(document)["p.png"]["box_labels"] == [0, 1]
 
+    @pytest.mark.parametrize("no_box", ["unknown", "none"])
+    def test_rows_without_a_box_among_those_with_one(self, collect, no_box):
+        edges = {column: ["", edge, "", edge, "", ""] for column, edge in zip("xyzw", "1234", strict=True)}
+        names = ["p.png"] * 3 + ["q.png"] + ["r.png"] * 2
+        document, _ = collect(edges, "--box-columns", *"xyzw", "--no-box", no_box, names=names)
+        found = {name: entry["boxes"] for name, entry in entries(document).items()}
+        expected = {"p.png": [[1, 2, 3, 4]], "q.png": [[1, 2, 3, 4]]}
+        assert found == (expected if no_box == "unknown" else {**expected, "r.png": []})
+
     @pytest.mark.parametrize(
         "cell", ["[[1, 2, 3]]", "[1, 2, 3, 4]", '[{"box": [1, 2, 3, 4]}]', "[[1, 2, 3, NaN]]", "x"]
     )
@@ -194,6 +203,12 @@ class TestLabels:
         document, _ = collect({"f": ["a;b", "c"]}, "--label", "f", "--separator", ";", "--classes", "b", "a")
         assert document["classes"] == ["b", "a"]
         assert [entry["labels"] for entry in document["training"]] == [[1, 1], [0, 0]]
+
+    def test_classes_that_no_entry_has_are_told(self, collect):
+        _, told = collect({"f": ["edema", "mass"]}, "--label", "f", "--classes", "edema", "oedema", "Mass")
+        assert "no entry has the class oedema, Mass: is it written as in the table?" in told
+        _, told = collect({"f": ["edema", "mass"]}, "--label", "f", "--classes", "mass")
+        assert "no entry has" not in told
 
     def test_errors(self, collect):
         told = collect({"edema": ["2"]}, "--labels", "edema", fails=True)
