@@ -67,9 +67,9 @@ def encode_rle(mask: Any) -> dict[str, list[int]]:
     if values.ndim != 2:
         raise DataError(f"a mask to encode has rows and columns, got the shape {values.shape}.")
     flat = values.T.reshape(-1)
-    # where a run begins; the first is one of 0, perhaps of no length
-    starts = np.flatnonzero(np.diff(flat.astype(np.int8), prepend=0))
-    counts = np.diff(np.concatenate(([0], starts, [flat.size])))
+    starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    none = [0] if flat[:1].any() else []  # the first run is one of 0, perhaps of no length
+    counts = np.diff(np.concatenate(([0], none, starts, [flat.size])).astype(np.int64))
     return {"size": [int(side) for side in values.shape], "counts": counts.tolist()}
 
 
