@@ -17,6 +17,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from monai_mgca.data.datalist import progress_bar
 from monai_mgca.data.sizes import read_sizes
 from monai_mgca.data.source import Collection
 from monai_mgca.data.table import read_rows
@@ -57,7 +58,7 @@ def collect_rsna_pneumonia(dataset_dir: str | os.PathLike) -> Collection:
         details = {row["patientId"]: row["class"] for row in rows}
     image_of = {patient: f"{_IMAGES}/{patient}.dcm" for patient in boxes_of}
     sizes, fill = read_sizes(collection, image_of.values()), BoxesToMask()
-    for patient, boxes in boxes_of.items():
+    for patient, boxes in progress_bar(boxes_of.items(), "drawing the masks", len(boxes_of)):
         image = image_of[patient]
         if image not in sizes:
             continue

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from monai.utils import look_up_option
 
+from monai_mgca.data.datalist import progress_bar
 from monai_mgca.data.sizes import read_sizes
 from monai_mgca.data.source import Collection
 from monai_mgca.data.table import read_rows
@@ -53,8 +54,8 @@ def collect_siim_acr(
             from the first pixel ("absolute", the second's). "auto" takes the one in which every row makes sense.
 
     Raises:
-        DataError: when the table or its column is not there, run lengths do not fit their image (by line), or "auto"
-            finds that both encodings, or neither, fit all rows.
+        DataError: when the table or its column is not there, an image is there twice (as masks may bear its name), run
+            lengths do not fit their image (by line), or "auto" finds that both encodings, or neither, fit all rows.
         ValueError: when `encoding` is another word.
 
     Example::
@@ -80,7 +81,7 @@ def collect_siim_acr(
     rows_of: dict[str, list[_Row]] = {}
     for row in rows:
         rows_of.setdefault(row.image, []).append(row)
-    for image, group in rows_of.items():
+    for image, group in progress_bar(rows_of.items(), "drawing the masks", len(rows_of)):
         mask = np.zeros(size_of[image], dtype=np.uint8)
         for row in group:
             mask |= _decode(table, row, size_of[image], relative)
@@ -110,7 +111,9 @@ def _find_images(folder: Path, wanted: set[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in _SUFFIXES and path.stem in wanted:
-            found.setdefault(path.stem, path.relative_to(folder).as_posix())
+            name = path.relative_to(folder).as_posix()
+            if found.setdefault(path.stem, name) != name:  # which of them is the image, and which a mask?
+                raise DataError(f"{folder} has {found[path.stem]} and {name}; give a folder with one file an image.")
     return found
 
 

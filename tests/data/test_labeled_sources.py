@@ -219,6 +219,15 @@ class TestSiim:
         document, _ = collect("siim_acr", make(["-1"] * 19 + ["25 3"]))
         assert document["counts"] == {"training": 14, "validation": 3, "test": 3}
 
+    def test_a_mask_is_not_taken_for_its_image(self, make, collect):
+        folder = make(["25 3", "-1"])
+        save_png(folder / "masks" / "1.2.0.png")
+        error = collect("siim_acr", folder, fails=True)
+        assert "masks/1.2.0.png" in error and "one file an image" in error
+        options = ("--table", folder / "train-rle.csv", "--fractions", "1", "0", "0")
+        document, _ = collect("siim_acr", folder / "dicom-images-train", *options)
+        assert [entry["image"][-4:] for entry in document["training"]] == [".dcm", ".dcm"]
+
     @pytest.mark.parametrize(("run", "counts"), [("300 9 10 2", [3, 2, 6, 2]), ("300 9 400 2", [3, 2, 1, 2])])
     def test_one_row_that_fits_only_one_decides_for_all(self, make, collect, run, counts):
         document, _ = collect("siim_acr", make(["3 2 6 2", run]), "--fractions", "1", "0", "0")
