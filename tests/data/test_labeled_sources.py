@@ -26,6 +26,7 @@ from monai_mgca.data.chexpert import COMPETITION_CLASSES
 from monai_mgca.data.mimic_cxr import CHEXPERT_CLASSES
 from monai_mgca.data.rsna_pneumonia import collect_rsna_pneumonia
 from monai_mgca.transforms import decode_rle
+from monai_mgca.utils import DataError
 
 HEIGHT, WIDTH = 20, 30
 
@@ -219,6 +220,16 @@ class TestSiim:
         document, _ = collect("siim_acr", make(["-1"] * 19 + ["25 3"]))
         assert document["counts"] == {"training": 14, "validation": 3, "test": 3}
 
+    def test_serves_two_tasks(self, make, collect, tmp_path):
+        folder = make(["-1", "25 3", "-1"])
+        collect("siim_acr", folder, "--fractions", "1", "0", "0")
+        masks, labels = (
+            load_labeled(tmp_path / "datalist.json", "training", task, folder)
+            for task in ("segmentation", "classification")
+        )
+        assert [decode_rle(item["label"]).sum() for item in masks] == [0, 3, 0]
+        assert [item["label"] for item in labels] == [[0], [1], [0]]
+
     def test_a_mask_is_not_taken_for_its_image(self, make, collect):
         folder = make(["25 3", "-1"])
         save_png(folder / "masks" / "1.2.0.png")
@@ -277,6 +288,13 @@ class TestObjectCxr:
         write_table(folder / "train.csv", ("image_name", "annotation"), [("00000.jpg", annotation)])
         error = collect("object_cxr", folder, fails=True)
         assert "train.csv line 2: object 1 is no shape" in error
+
+    def test_serves_two_tasks(self, folder, collect, tmp_path):
+        collect("object_cxr", folder, "--fractions", "1", "0", "0")
+        for section, count in (("training", 10), ("test", 1)):
+            for task in ("detection", "classification"):
+                items = load_labeled(tmp_path / "datalist.json", section, task, folder)
+                assert len(items) == count and items[0]["image"].startswith(str(folder))
 
     def test_a_seed_gives_another_split_of_the_training_table(self, folder, collect):
         one, told = collect("object_cxr", folder)
@@ -349,6 +367,14 @@ class TestCheXpert:
         (folder / "valid.csv").unlink()
         (folder / "train.csv").write_text(table)
         assert "valid.csv" in collect("chexpert", folder, fails=True)
+
+    def test_serves_classification(self, folder, collect, tmp_path):
+        collect("chexpert", folder)
+        output, classes = tmp_path / "datalist.json", ["Cardiomegaly", "Edema"]
+        assert load_labeled(output, "test", "classification", folder, classes)[0]["label"] == [1, -1]
+        assert len(load_labeled(output, "training", "classification", folder, classes[:1])) == 39
+        with pytest.raises(DataError, match="no positive example of Edema"):
+            load_labeled(output, "training", "classification", folder, classes)
 
     def test_another_path(self, folder, collect):
         table = (folder / "valid.csv").read_text()
