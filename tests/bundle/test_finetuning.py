@@ -305,6 +305,22 @@ def test_unetr(start, new_bundle):
     assert json.loads(bundle.path("models", "model_segmentation.json").read_text())["decoder"] == "unetr"
 
 
+def test_classes_that_exclude_each_other(new_bundle, sample, tmp_path):
+    """The datalist tells that they do, and then the accuracy is told, too."""
+    data = tmp_path / "data"
+    shutil.copytree(sample, data)
+    document = json.loads((data / "datalist.json").read_text())
+    document |= {"label_mode": "multiclass", "classes": ["abnormal", "normal"]}
+    for section in ("training", "validation"):
+        for entry in document[section]:
+            entry["labels"] = [int(any(entry["labels"])), int(not any(entry["labels"]))]
+    (data / "datalist.json").write_text(json.dumps(document))
+    bundle = new_bundle()
+    workflow = bundle.run("train_classification", dataset_dir=str(data), **SMALL)
+    assert isinstance(workflow.parser.get_parsed_content("loss"), torch.nn.CrossEntropyLoss)
+    assert 0 <= workflow.parser.get_parsed_content("validate#evaluator").state.metrics["val_accuracy"] <= 1
+
+
 def break_mask(entry, data):
     Image.new("L", (9, 9), 255).save(data / entry["lung_mask"])
 
