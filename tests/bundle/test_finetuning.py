@@ -136,8 +136,8 @@ class TestFrozen:
     """Training, evaluation, inference and export of what the default settings train."""
 
     def test_training(self, finetuned):
-        task, _, bundle, log = finetuned
-        assert f"model.pt: {len(pretrained_state(bundle))} tensors moved, frozen" in log
+        task, backbone, bundle, log = finetuned
+        assert f"model.pt: {len(encoder_of(bundle, task, backbone))} tensors moved, frozen" in log
         assert "label_fraction 1)" in log and "Finished epoch 1" in log
         assert bundle.path("models", f"model_{task}.json").is_file()
         assert bundle.path("models", task, "checkpoint_epoch=1.pt").is_file()
@@ -146,8 +146,13 @@ class TestFrozen:
     def test_the_encoder_is_the_pretrained_one_bit_for_bit(self, finetuned):
         task, backbone, bundle, _ = finetuned
         before, after = pretrained_state(bundle), encoder_of(bundle, task, backbone)
-        assert before.keys() == after.keys() and len(before) > 20
-        assert all(torch.equal(after[key], value) for key, value in before.items())
+        missing = before.keys() - after.keys()
+        if (task, backbone) == ("detection", "resnet_compact"):
+            # a pyramid whose coarsest stride is 16 has no use for the last stage
+            assert missing and all(key.startswith("layer4.") for key in missing)
+        else:
+            assert not missing
+        assert all(torch.equal(value, before[key]) for key, value in after.items())
 
     def test_evaluation(self, finetuned):
         task, _, bundle, _ = finetuned
@@ -383,6 +388,8 @@ class TestBadData:
 
 PROCESSES = """
 import sys
+
+import torch
 from monai.bundle import ConfigWorkflow
 
 task, root, data = sys.argv[1:]
@@ -397,6 +404,7 @@ for names, more in (
     workflow.initialize()
     assert workflow.check_properties() == [], workflow.check_properties()
     workflow.run()
+    torch.distributed.barrier()  # the first process writes the network that all evaluate
 workflow.finalize()  # once: a process group that is made anew would find the addresses of the first
 """
 
