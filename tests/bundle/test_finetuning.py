@@ -26,8 +26,6 @@ from PIL import Image
 
 from monai_mgca.networks import load_network
 from monai_mgca.networks.transfer import find_backbone
-from monai_mgca.utils import DataError
-from monai_mgca.utils.errors import first_cause
 from monai_mgca.utils.files import write_settings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs"
@@ -324,66 +322,6 @@ def test_classes_that_exclude_each_other(new_bundle, sample, tmp_path):
     workflow = bundle.run("train_classification", dataset_dir=str(data), **SMALL)
     assert isinstance(workflow.parser.get_parsed_content("loss"), torch.nn.CrossEntropyLoss)
     assert 0 <= workflow.parser.get_parsed_content("validate#evaluator").state.metrics["val_accuracy"] <= 1
-
-
-def break_mask(entry, data):
-    Image.new("L", (9, 9), 255).save(data / entry["lung_mask"])
-
-
-def break_box(entry, data):
-    entry["boxes"], entry["box_labels"] = [[10, 10, 9999, 20]], [0]
-
-
-def break_label(entry, data):
-    entry["labels"] = [0, 0, 0, 0, 0, 7]
-
-
-def remove(*keys):
-    def change(entry, data):
-        for key in keys:
-            del entry[key]
-
-    return change
-
-
-class TestBadData:
-    """What is wrong with the annotations is told by file before the training starts."""
-
-    @pytest.fixture
-    def fail(self, new_bundle, sample, tmp_path):
-        def run(task, change):
-            data = tmp_path / "data"
-            shutil.copytree(sample, data)
-            document = json.loads((data / "datalist.json").read_text())
-            for entry in document["training"][3:5]:
-                change(entry, data)
-            (data / "datalist.json").write_text(json.dumps(document))
-            bundle = new_bundle()
-            with pytest.raises(Exception) as caught:  # noqa: B017  MONAI wraps ours in a RuntimeError
-                bundle.run(f"train_{task}", dataset_dir=str(data), image_size=SIZE)
-            error = first_cause(caught.value)
-            assert isinstance(error, DataError), repr(error)
-            assert not bundle.path("models").exists()  # nothing was begun
-            return str(error), [entry["image"] for entry in document["training"][3:5]]
-
-        return run
-
-    @pytest.mark.parametrize(
-        ("task", "change", "told"),
-        [
-            ("segmentation", break_mask, "9 x 9"),
-            ("segmentation", remove("lung_mask"), "lung_mask"),
-            ("detection", break_box, "9999"),
-            ("detection", remove("boxes", "box_labels"), "boxes"),
-            ("classification", break_label, "7"),
-            ("classification", remove("labels"), "labels"),
-        ],
-    )
-    def test_listed_by_file(self, fail, task, change, told):
-        message, files = fail(task, change)
-        assert told in message
-        assert all(file in message for file in files)
-        assert "2 problems" in message
 
 
 PROCESSES = """
