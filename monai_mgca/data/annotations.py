@@ -87,7 +87,7 @@ def annotation_problems(
     name = str(entry.get("image"))
     if entry.get("labels") is not None:
         yield from ((name, reason) for reason in _label_problems(entry["labels"], classes))
-    masks = [(key, entry[key]) for key in mask_keys if entry.get(key) is not None]
+    masks = [entry[key] for key in mask_keys if entry.get(key) is not None]
     if not masks and entry.get("boxes") is None:
         return
     try:
@@ -99,7 +99,7 @@ def annotation_problems(
         yield from (
             (name, reason) for reason in _box_problems(entry["boxes"], entry.get("box_labels"), size, box_classes)
         )
-    for _, mask in masks:
+    for mask in masks:
         yield from _mask_problems(mask, name, base, size)
 
 
@@ -139,15 +139,14 @@ def _box_problems(boxes: Any, labels: Any, size: tuple[int, int], classes: Seque
 
 def _mask_problems(mask: Any, name: str, base: str, size: tuple[int, int]) -> Iterator[tuple[str, str]]:
     for one in mask if isinstance(mask, list) else [mask]:
-        file, path = (one, None) if isinstance(one, str) else (name, one)
-        if path is None:
-            reason = file_problem(base, one)
-            if reason:
-                yield file, f"mask: {reason}"
-                continue
-            path = os.path.join(base, one)
+        in_file = isinstance(one, str)
+        file = one if in_file else name  # run lengths are told by their image
+        reason = file_problem(base, one) if in_file else None
+        if reason:
+            yield file, f"mask: {reason}"
+            continue
         try:
-            found = tuple(LoadMask()(path).shape[1:])
+            found = tuple(LoadMask()(os.path.join(base, one) if in_file else one).shape[1:])
         except DataError as error:
             yield file, f"mask: {error}"
             continue
