@@ -17,6 +17,7 @@ from typing import Any
 from monai.handlers import IgniteMetricHandler, from_engine
 from monai.utils import CommonKeys, look_up_option
 
+from monai_mgca.handlers.figures import publish_figures
 from monai_mgca.metrics.detection import DetectionMetric
 
 __all__ = ["DetectionHandler"]
@@ -52,8 +53,4 @@ class DetectionHandler(IgniteMetricHandler):
         self.prefix = prefix
 
     def compute(self) -> Any:
-        figures: dict[str, float] = self.metric_fn.aggregate()
-        key = figures.pop(self.key)
-        if self._engine is not None:
-            self._engine.state.metrics.update({self.prefix + name: value for name, value in figures.items()})
-        return key
+        return publish_figures(self._engine, self.metric_fn.aggregate(), self.key, self.prefix)

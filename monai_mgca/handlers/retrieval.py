@@ -19,6 +19,7 @@ from monai.handlers import IgniteMetricHandler
 from monai.metrics import EmbeddingCollapseMetric
 from monai.utils import CommonKeys
 
+from monai_mgca.handlers.figures import publish_figures
 from monai_mgca.metrics.retrieval import RetrievalMetric
 from monai_mgca.utils.enums import MGCAKeys
 
@@ -68,7 +69,4 @@ class RetrievalHandler(IgniteMetricHandler):
             if len(embeddings) > 1:
                 score = self.collapse(embeddings)["effective_rank_score"]
                 figures[f"{name}_collapse"] = float(torch.as_tensor(score))
-        key = figures.pop("mean_recall")
-        if self._engine is not None:
-            self._engine.state.metrics.update({self.prefix + name: value for name, value in figures.items()})
-        return key
+        return publish_figures(self._engine, figures, "mean_recall", self.prefix)
