@@ -11,11 +11,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.data import CacheDataset, Dataset, PersistentDataset
 from monai.data.utils import pickle_hashing
 from monai.utils import convert_to_tensor, look_up_option
@@ -31,6 +35,23 @@ def hash_item(item: Any) -> bytes:
     paths = [v for v in item.values() if isinstance(v, str) and os.path.isabs(v)] if isinstance(item, dict) else []
     stats = [(s.st_size, s.st_mtime_ns) for s in map(os.stat, filter(os.path.isfile, sorted(paths)))]
     return pickle_hashing({"item": sorted(item.items()) if isinstance(item, dict) else item, "files": stats})
+
+
+class _ContentPickler(pickle.Pickler):
+    """Pickles a tensor as its numbers alone: torch's own way has something new in it in every process."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, torch.Tensor):
+            numbers = obj.detach().cpu().flatten().view(torch.uint8).numpy().tobytes()
+            return tuple, ((str(obj.dtype), *obj.shape, numbers),)
+        return NotImplemented
+
+
+def hash_transform(item: Any) -> bytes:
+    """Hash transforms with all their arguments, the weights of a network among them."""
+    stream = io.BytesIO()
+    _ContentPickler(stream).dump(item)
+    return hashlib.sha256(stream.getvalue()).hexdigest().encode()
 
 
 class CachedOnDiskDataset(PersistentDataset):
@@ -80,7 +101,7 @@ def make_dataset(
         if cache_dir is None:
             raise DataError("cache='disk' needs cache_dir: the folder in which to keep the transformed items.")
         return CachedOnDiskDataset(
-            data, transform, cache_dir=Path(cache_dir), hash_func=hash_item, hash_transform=pickle_hashing
+            data, transform, cache_dir=Path(cache_dir), hash_func=hash_item, hash_transform=hash_transform
         )
     return Dataset(data, transform)
 

@@ -13,5 +13,6 @@ from __future__ import annotations
 
 from .embedding import compute_features
 from .linear_probe import LinearProbe, fit_linear_probe
+from .pretrained import PretrainedModel, load_pretrained
 
-__all__ = ["LinearProbe", "compute_features", "fit_linear_probe"]
+__all__ = ["LinearProbe", "PretrainedModel", "compute_features", "fit_linear_probe", "load_pretrained"]

@@ -49,6 +49,7 @@ class CleanReport(Transform):
         official: clean exactly as the official MGCA code does, for its published weights. It cuts at every full stop
             and takes "2." for the number of a list ("2.5 cm" becomes "5 cm"), drops sentences of one word, keeps
             "___" and "XXXX" as words, and drops accented letters.
+        min_words: texts with fewer give no sentence; 1 suits phrases and queries.
 
     Raises:
         TypeError: when called with anything but a ``str``; the message names the type only.
@@ -61,8 +62,9 @@ class CleanReport(Transform):
         # ['a 2.5 cm nodule previously', 'no pleural effusion']
     """
 
-    def __init__(self, official: bool = False) -> None:
+    def __init__(self, official: bool = False, min_words: int = MIN_WORDS) -> None:
         self.official = official
+        self.min_words = min_words
 
     def __call__(self, text: str) -> list[str]:
         """
@@ -75,7 +77,7 @@ class CleanReport(Transform):
         if not isinstance(text, str):
             raise TypeError(f"a report must be a str, got {type(text).__name__}.")
         sentences = _official_sentences(text) if self.official else _sentences(text)
-        if sum(len(words) for words in sentences) < MIN_WORDS:
+        if sum(len(words) for words in sentences) < self.min_words:
             return []
         return [" ".join(words) for words in sentences]
 

@@ -1,0 +1,229 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.transforms import (
+    CastToTyped,
+    CenterSpatialCropd,
+    Compose,
+    RepeatChanneld,
+    Resized,
+    ScaleIntensityRanged,
+    SpatialPadd,
+)
+from monai.utils import CommonKeys
+
+from monai_mgca.data.datalist import progress_bar
+from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder, load_network
+from monai_mgca.transforms import CleanReport, LoadRadiographd, TokenizeReport
+from monai_mgca.utils import DataError, MGCAKeys, read_settings
+
+__all__ = ["PretrainedModel", "load_pretrained"]
+
+logger = logging.getLogger(__name__)
+
+TOKENS = ("input_ids", "attention_mask", "word_ids")
+
+
+class PretrainedModel:
+    """Both encoders of a pretraining, with what turns files and texts into their input as the training did.
+
+    Args:
+        network: in evaluation mode; its device is where all is computed.
+        image_transform: makes "image" of {"image": path}.
+        tokenize: of the reports.
+
+    Example::
+
+        model = load_pretrained("bundles/mgca/models/model_pretrain.pt")
+        similarity = model.embed_images(["1.png"]) @ model.embed_texts(["small left pleural effusion"]).T
+    """
+
+    def __init__(self, network: MGCA, image_transform: Compose, tokenize: TokenizeReport) -> None:
+        self.network = network.eval()
+        self.image_transform = image_transform
+        self.tokenize = tokenize
+        self.clean = CleanReport(min_words=1)
+        self.device = next(network.parameters()).device
+
+    def read_text(self, text: str) -> dict[str, torch.Tensor]:
+        """A phrase or prompt as the network reads it, after the cleaning of reports.
+
+        Args:
+            text: of one word or more.
+
+        Returns:
+            what :class:`monai_mgca.transforms.TokenizeReport` gives.
+
+        Raises:
+            DataError: when no word is left, no word is known to the tokenizer, or there are more than it may read.
+        """
+        sentences = self.clean(text)
+        if not sentences:
+            raise DataError(f"The text {text!r} has no word: write a finding as reports do, 'left pleural effusion'.")
+        unknown, length = self._look_up(" ".join(sentences))
+        if unknown is None:
+            raise DataError(f"The report encoder knows no word of {text!r}: use words of the reports it learned from.")
+        if unknown:
+            logger.warning(f"Of {text!r} the report encoder does not know: {', '.join(unknown)}.")
+        # each sentence has a full stop besides, and the report its two marks
+        length, limit = length + len(sentences) + 2, self.tokenize.max_length
+        if length > limit:
+            raise DataError(
+                f"The text of {length} word pieces that begins {text[:40]!r} is longer than the {limit} that the "
+                "network was trained on: shorten it."
+            )
+        return self.tokenize(sentences)
+
+    def _look_up(self, text: str) -> tuple[list[str] | None, int]:
+        """The words that the tokenizer does not know, None for all of them, and the number of word pieces."""
+        tokenizer = self.tokenize.tokenizer
+        encoding, unk_id = tokenizer(text, add_special_tokens=False), tokenizer.unk_token_id
+        pieces = Counter(encoding.word_ids())
+        unk = {w for w, i in zip(encoding.word_ids(), encoding["input_ids"], strict=True) if i == unk_id}
+        words = {word: text[slice(*encoding.word_to_chars(word))] for word in pieces}
+        # every word can be spelled by its letters, but then nothing is known of it
+        spelled = {word for word, name in words.items() if len(name) > 2 and len(name) / pieces[word] < 2}
+        unknown = unk | spelled
+        return (None if unknown == words.keys() else [words[word] for word in sorted(unknown)]), sum(pieces.values())
+
+    @torch.no_grad()
+    def encode_texts(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            texts: N phrases, prompts or queries.
+
+        Returns:
+            what :meth:`monai_mgca.networks.MGCA.encode_report` gives.
+
+        Raises:
+            DataError: as :meth:`read_text`.
+        """
+        items = [self.read_text(text) for text in texts]
+        return self.network.encode_report(
+            *(torch.stack([item[key] for item in items]).to(self.device) for key in TOKENS)
+        )
+
+    def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """(N, D) unit vectors of N phrases, prompts or queries; errors as those of :meth:`read_text`."""
+        return self.encode_texts(texts)[MGCAKeys.REPORT_EMBEDDING]
+
+    @torch.no_grad()
+    def embed_reports(self, reports: Sequence[str], batch_size: int = 32, description: str = "reports") -> torch.Tensor:
+        """Whole reports, cut to the length that the network reads as in the training.
+
+        Args:
+            reports: N texts of three words or more, as a checked datalist has them.
+            batch_size: reports at a time.
+            description: text before the progress bar.
+
+        Returns:
+            (N, D) unit vectors on the CPU.
+        """
+        parts = []
+        for start in progress_bar(range(0, len(reports), batch_size), description):
+            items = [self.tokenize(self.clean(report)) for report in reports[start : start + batch_size]]
+            length = max(int(item["attention_mask"].sum()) for item in items)
+            tokens = (torch.stack([item[key][:length] for item in items]).to(self.device) for key in TOKENS)
+            parts.append(self.network.encode_report(*tokens)[MGCAKeys.REPORT_EMBEDDING].cpu())
+        return torch.cat(parts)
+
+    def load_images(
+        self, paths: Sequence[str | os.PathLike], batch_size: int = 32, description: str = "images"
+    ) -> Iterator[torch.Tensor]:
+        """Batches of images, loaded by threads: an error keeps its cause, which names the file.
+
+        Args:
+            paths: PNG, JPEG, DICOM or NIfTI files.
+            batch_size: images at a time.
+            description: text before the progress bar.
+
+        Yields:
+            (B, in_channels, H, W) on the network's device.
+        """
+        chunks = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
+        with ThreadPool(min(16, os.cpu_count() or 1)) as pool:
+            for chunk in progress_bar(chunks, description):
+                items = pool.map(self.image_transform, [{CommonKeys.IMAGE: str(path)} for path in chunk])
+                yield torch.stack([item[CommonKeys.IMAGE].as_tensor() for item in items]).to(self.device)
+
+    @torch.no_grad()
+    def embed_images(
+        self, paths: Sequence[str | os.PathLike], batch_size: int = 32, description: str = "images"
+    ) -> torch.Tensor:
+        """(N, D) unit vectors of N images, on the CPU; arguments as those of :meth:`load_images`."""
+        embed = self.network.image_embedder()
+        return torch.cat([embed(batch).cpu() for batch in self.load_images(paths, batch_size, description)])
+
+
+def image_transform(settings: dict[str, Any]) -> Compose:
+    """As in the validation of the pretraining: resized, padded to a square, cut at the center, scaled to -1..1."""
+    image, size, resize = CommonKeys.IMAGE, settings["image_size"], settings["resize_size"]
+    return Compose(
+        [
+            LoadRadiographd(image),
+            Resized(image, resize, size_mode="longest", mode="area"),
+            SpatialPadd(image, (resize, resize)),
+            CastToTyped(image, torch.uint8),
+            CenterSpatialCropd(image, (size, size)),
+            ScaleIntensityRanged(image, 0, 255, -1, 1),
+            RepeatChanneld(image, settings["in_channels"]),
+        ]
+    )
+
+
+def load_pretrained(
+    checkpoint: str | os.PathLike, device: torch.device | str | None = None, random: bool = False
+) -> PretrainedModel:
+    """Build the network of a pretraining from the ``model.json`` beside its weights, and load them.
+
+    Args:
+        checkpoint: ``model_pretrain.pt``, with ``model.json`` in the same folder.
+        device: where to compute; a GPU if there is one.
+        random: leave the weights as they are made, from torch's seed; an encoder of reports that was pretrained
+            elsewhere keeps those. Against it one sees what the pretraining gave.
+
+    Raises:
+        CheckpointError: when a file is missing, or the weights are of another architecture.
+        DataError: when the reports' encoder or tokenizer is no longer where it was.
+
+    Example::
+
+        model = load_pretrained("bundles/mgca/models/model_pretrain.pt")
+    """
+    settings = read_settings(Path(checkpoint).parent / "model.json", required=True)
+    try:
+        # every weight comes from the checkpoint
+        text = ReportEncoder(
+            settings["report_encoder"], random and not settings["use_sample"], settings["report_layers"]
+        )
+    except ValueError as error:
+        raise DataError(
+            f"model.json beside {checkpoint} names an encoder of reports that is not there. {error}"
+        ) from None
+    image = create_image_encoder(settings["image_encoder"], settings["image_size"], in_channels=settings["in_channels"])
+    names = ("embed_dim", "hidden_dim", "num_prototypes", "matcher", "matcher_heads", "pool_report")
+    network = MGCA(image, text, **{name: settings[name] for name in names})
+    if not random:
+        load_network(network, checkpoint)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    tokenize = TokenizeReport(settings["report_encoder"], settings["max_length"])
+    return PretrainedModel(network.to(device), image_transform(settings), tokenize)
