@@ -29,7 +29,7 @@ LABEL = [
     "dcmqi>=1.5.7; python_version < '3.12'",
 ]
 EXPORT = ["onnx>=1.19", "onnxruntime>=1.22", "onnxscript>=0.5"]
-PROBE = ["scikit-learn>=1.5"]
+PROBE = ["scikit-learn>=1.5", "matplotlib>=3.8"]
 TEST = [
     "hypothesis>=6.100",
     "jsonschema>=3.2",
@@ -66,6 +66,7 @@ setup(
         "einops>=0.8",
         "fire>=0.7",
         "itk>=5.4",
+        "jinja2>=3.1",
         "nibabel>=5.3",
         "numpy>=1.26",
         "pillow>=10.4",
