@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from .classification import ClassificationMetric, compute_classification
 from .detection import DetectionMetric, compute_detection
+from .grounding import GroundingMetric, compute_grounding
 from .retrieval import RetrievalMetric, compute_retrieval
 
 __all__ = [
     "ClassificationMetric",
     "DetectionMetric",
+    "GroundingMetric",
     "RetrievalMetric",
     "compute_classification",
     "compute_detection",
+    "compute_grounding",
     "compute_retrieval",
 ]
