@@ -29,9 +29,9 @@ from monai.transforms import Compose, RepeatChanneld, Resized, ScaleIntensityRan
 
 from monai_mgca.data import class_names, load_labeled, read_datalist, resolve_dataset
 from monai_mgca.data.fraction import take_fraction
-from monai_mgca.inferers import compute_features, fit_linear_probe
+from monai_mgca.inferers import compute_features, draw_curves, fit_linear_probe, summarize_curves
 from monai_mgca.metrics import compute_classification
-from monai_mgca.networks import create_image_encoder, load_encoder
+from monai_mgca.networks import ImageFeatures, create_image_encoder, load_encoder
 from monai_mgca.transforms import LoadRadiographd, ResolveUncertainLabels
 from monai_mgca.utils import CheckpointError, DataError, read_settings
 from monai_mgca.utils.errors import first_cause
@@ -40,6 +40,7 @@ from monai_mgca.utils.files import replacing
 __all__ = ["main"]
 
 RANDOM = "random"
+PIXELS = "pixels"
 MEAN = "mean"
 COLUMNS = ("encoder", "fraction", "seed", "images", "class", "auroc", "ap", "accuracy", "note")
 
@@ -68,13 +69,27 @@ def _settings(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     given = {key: value for key, value in given.items() if value is not None}
     settings = {}
     for checkpoint in sorted(args.checkpoint, key=lambda name: name == RANDOM):
+        if checkpoint == PIXELS:
+            settings[checkpoint] = {"image_size": 32, "in_channels": 1}
+            continue
         path = Path(checkpoint)
         beside = [place for place in (path.with_suffix(".json"), path.parent / "model.json") if place.is_file()]
-        found = read_settings(beside[0]) if beside and checkpoint != RANDOM else next(iter(settings.values()), {})
+        found = (
+            read_settings(beside[0])
+            if beside and checkpoint != RANDOM
+            else next((s for name, s in settings.items() if name != PIXELS), {})
+        )
         settings[checkpoint] = {"image_size": 224, "in_channels": 1, **found, **given}
         if "image_encoder" not in settings[checkpoint]:
             raise CheckpointError(f"No model.json is beside '{checkpoint}': name the encoder, as --encoder resnet50.")
     return settings
+
+
+class _Pixels(torch.nn.Module):
+    """The image itself as its features: what an encoder must beat."""
+
+    def forward(self, image: torch.Tensor) -> ImageFeatures:
+        return ImageFeatures(image.flatten(1), image.flatten(2), None)
 
 
 class _Batches(Sequence):
@@ -94,8 +109,11 @@ class _Batches(Sequence):
 def _features(checkpoint: str, settings: dict[str, Any], seed: int, items: Sequence[dict[str, Any]]) -> np.ndarray:
     size, channels = settings["image_size"], settings["in_channels"]
     torch.manual_seed(seed)
-    encoder = create_image_encoder(settings["image_encoder"], size, in_channels=channels)
-    if checkpoint != RANDOM:
+    if checkpoint == PIXELS:
+        encoder: torch.nn.Module = _Pixels()
+    else:
+        encoder = create_image_encoder(settings["image_encoder"], size, in_channels=channels)
+    if checkpoint not in (RANDOM, PIXELS):
         load_encoder(encoder, checkpoint)
     # as in the classification configs
     steps = [
@@ -165,21 +183,23 @@ def _lacking(labels: np.ndarray, classes: Sequence[str], place: str) -> dict[str
 
 
 def _table(rows: list[dict[str, Any]], classes: Sequence[str]) -> str:
-    """AUROC, mean and standard deviation over the seeds that have one."""
+    """AUROC, mean and 95 % interval over the seeds that have one."""
+    lines = {(line["encoder"], line["fraction"], line["class"]): line for line in summarize_curves(rows)}
     names = [MEAN, *classes]
-    lines = [f"{'encoder':28s} {'labels':>7s} {'images':>7s}  " + "  ".join(f"{name[:13]:>13s}" for name in names)]
+    text = [f"{'encoder':28s} {'labels':>7s} {'images':>7s}  " + "  ".join(f"{name[:20]:>20s}" for name in names)]
     for encoder, fraction in dict.fromkeys((row["encoder"], row["fraction"]) for row in rows):
-        cell = [row for row in rows if (row["encoder"], row["fraction"]) == (encoder, fraction)]
-        texts = []
-        for name in names:
-            values = np.array([row["auroc"] for row in cell if row["class"] == name])
-            values = values[~np.isnan(values)]
-            texts.append(f"{values.mean():.3f} ± {values.std():.3f}" if len(values) else "skipped")
-        images = round(np.mean([row["images"] for row in cell]))
-        lines.append(f"{encoder[-28:]:28s} {fraction:7g} {images:7d}  " + "  ".join(f"{text:>13s}" for text in texts))
+        cells = [lines[encoder, fraction, name] for name in names]
+        figures = "  ".join(f"{_cell(line):>20s}" for line in cells)
+        text.append(f"{encoder[-28:]:28s} {fraction:7g} {cells[0]['images']:7d}  {figures}")
     notes = {(r["encoder"], r["fraction"], r["seed"], r["class"]): r["note"] for r in rows if r["note"]}
-    lines += [f"{e}, labels {f:g}, seed {s}, {name}: {note}" for (e, f, s, name), note in notes.items()]
-    return "\n".join(lines)
+    text += [f"{e}, labels {f:g}, seed {s}, {name}: {note}" for (e, f, s, name), note in notes.items()]
+    return "\n".join(text)
+
+
+def _cell(line: dict[str, Any]) -> str:
+    if not line["seeds"]:
+        return "skipped"
+    return f"{line['mean']:.3f}" + (f" [{line['low']:.3f}, {line['high']:.3f}]" if line["seeds"] > 1 else "")
 
 
 def _write(path: str | os.PathLike, rows: list[dict[str, Any]]) -> None:
@@ -197,7 +217,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--dataset-dir", metavar="DIR", help="folder of the images (default: the built-in sample)")
     add("--datalist", metavar="FILE", help="the datalist JSON (default: datalist.json in DIR)")
-    add("--checkpoint", nargs="+", metavar="FILE", help="encoders, or random (default: the bundle's model.pt, random)")
+    add(
+        "--checkpoint",
+        nargs="+",
+        metavar="FILE",
+        help="encoders, random, or pixels: 32 x 32 (default: the bundle's model.pt and both)",
+    )
     add("--fractions", nargs="+", type=float, default=[1, 0.1, 0.01], metavar="PART", help="parts of the patients")
     add("--seeds", type=int, default=3, metavar="N", help="choices of the parts, and random encoders (default: 3)")
     add("--label-mode", choices=("multilabel", "multiclass"), default="multilabel")
@@ -221,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = _parser().parse_args(argv)
     root = next((d for d in (".", "bundles/mgca") if os.path.isfile(f"{d}/configs/metadata.json")), ".")
-    args.checkpoint = args.checkpoint or [f"{root}/models/model.pt", RANDOM]
+    args.checkpoint = args.checkpoint or [f"{root}/models/model.pt", RANDOM, PIXELS]
     try:
         pixels = max(64, round((args.image_size or 128) * 8 / 7))
         args.dataset_dir = resolve_dataset(args.dataset_dir, f"{root}/data/sample", args.sample_size, pixels)
@@ -236,9 +261,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {cause}", file=sys.stderr)
         return 2
-    print(f"AUROC on {len(test.items)} images ({args.section}), mean and deviation over {args.seeds} seeds:")
+    picture = Path(args.output).with_suffix(".png")
+    draw_curves(picture, summarize_curves(rows))
+    print(f"AUROC on {len(test.items)} images ({args.section}), mean and 95 % interval over {args.seeds} seeds:")
     print(_table(rows, args.classes))
-    print(f"Written: {args.output}")
+    print(f"Written: {args.output}, {picture}")
     return 0
 
 

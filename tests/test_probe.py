@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 
 from monai_mgca.networks import create_image_encoder
 from monai_mgca.probe import main
@@ -86,9 +87,12 @@ def test_every_cell_is_there(data, checkpoint, capsys):
     assert len({tuple(values) for key, values in cells.items() if key[0] == "random"}) > 2, "others for each seed"
     printed = capsys.readouterr().out
     values = [cells[str(checkpoint), "0.2", seed][2] for seed in "01"]
-    assert f"{np.mean(values):.3f} ± {np.std(values):.3f}" in printed
+    low, high = stats.t.interval(0.95, 1, np.mean(values), stats.sem(values))
+    assert f"{np.mean(values):.3f} [{low:.3f}, {high:.3f}]" in printed
     assert "AUROC on 20 images (validation)" in printed and str(output) in printed
-    assert [path.name for path in output.parent.iterdir()] == ["probe.csv"]
+    assert sorted(path.name for path in output.parent.iterdir()) == ["probe.csv", "probe.png"]
+    with Image.open(output.with_suffix(".png")) as picture:
+        assert picture.width > 300
 
 
 def test_a_cell_without_a_positive_is_skipped_and_said(data, capsys):
@@ -130,11 +134,18 @@ def test_uncertain_labels_follow_the_policy(data, checkpoint):
     assert found["ignore"] > 0.9
 
 
+def test_pixels_are_32_by_32(data):
+    options = ["--checkpoint", "pixels", "--fractions", "1", "--seeds", "1", "--output", str(data / "p.csv")]
+    assert main(["--dataset-dir", str(data), *options]) == 0
+    bright, _, _ = rows_of(data / "p.csv")
+    assert float(bright["auroc"]) > 0.9, "brightness is all in the pixels"
+
+
 def test_runs_on_the_sample(tmp_path, monkeypatch, capsys, checkpoint):
     monkeypatch.chdir(tmp_path)
     options = ["--sample-size", "48", "--image-size", "64", "--fractions", "1", "--seeds", "1"]
     assert main(options) == 0
-    assert {row["encoder"] for row in rows_of("probe.csv")} == {"./models/model.pt", "random"}
+    assert {row["encoder"] for row in rows_of("probe.csv")} == {"./models/model.pt", "random", "pixels"}
     assert "cardiomegaly" in capsys.readouterr().out
 
 

@@ -11,8 +11,18 @@
 
 from __future__ import annotations
 
+from .curves import draw_curves, mean_interval, summarize_curves
 from .embedding import compute_features
 from .linear_probe import LinearProbe, fit_linear_probe
 from .pretrained import PretrainedModel, load_pretrained
 
-__all__ = ["LinearProbe", "PretrainedModel", "compute_features", "fit_linear_probe", "load_pretrained"]
+__all__ = [
+    "LinearProbe",
+    "PretrainedModel",
+    "compute_features",
+    "draw_curves",
+    "fit_linear_probe",
+    "load_pretrained",
+    "mean_interval",
+    "summarize_curves",
+]
