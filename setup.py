@@ -29,11 +29,13 @@ LABEL = [
     "dcmqi>=1.5.7; python_version < '3.12'",
 ]
 EXPORT = ["onnx>=1.19", "onnxruntime>=1.22", "onnxscript>=0.5"]
+FAISS = ["faiss-cpu>=1.8"]
 PROBE = ["scikit-learn>=1.5", "matplotlib>=3.8"]
 TEST = [
     "hypothesis>=6.100",
     "jsonschema>=3.2",
     "mlflow>=3.1",
+    "playwright>=1.40",
     "pycocotools>=2.0.8",
     "pytest>=8",
     "setuptools>=70.1",
@@ -78,9 +80,10 @@ setup(
     extras_require={
         "label": LABEL,
         "export": EXPORT,
+        "faiss": FAISS,
         "probe": PROBE,
-        "test": [*LABEL, *EXPORT, *PROBE, *TEST],
-        "dev": [*LABEL, *EXPORT, *PROBE, *TEST, "ruff>=0.8", "build>=1.2"],
+        "test": [*LABEL, *EXPORT, *FAISS, *PROBE, *TEST],
+        "dev": [*LABEL, *EXPORT, *FAISS, *PROBE, *TEST, "ruff>=0.8", "build>=1.2"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

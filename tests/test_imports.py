@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OPTIONAL = ("transformers", "pandas", "pydicom", "monailabel", "nibabel", "itk", "sklearn")
+OPTIONAL = ("transformers", "pandas", "pydicom", "monailabel", "nibabel", "itk", "sklearn", "faiss")
 MODULES = [
     module
     for module in ("monai_mgca", "monai_mgca.losses", "monai_mgca.metrics", "monai_mgca.networks")

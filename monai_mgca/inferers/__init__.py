@@ -15,8 +15,10 @@ from .curves import draw_curves, mean_interval, summarize_curves
 from .embedding import compute_features
 from .linear_probe import LinearProbe, fit_linear_probe
 from .pretrained import PretrainedModel, load_pretrained
+from .retrieval import EmbeddingIndex
 
 __all__ = [
+    "EmbeddingIndex",
     "LinearProbe",
     "PretrainedModel",
     "compute_features",

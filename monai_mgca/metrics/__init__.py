@@ -14,13 +14,14 @@ from __future__ import annotations
 from .classification import ClassificationMetric, compute_classification
 from .detection import DetectionMetric, compute_detection
 from .grounding import GroundingMetric, compute_grounding
-from .retrieval import RetrievalMetric, compute_retrieval
+from .retrieval import RetrievalMetric, chance_retrieval, compute_retrieval
 
 __all__ = [
     "ClassificationMetric",
     "DetectionMetric",
     "GroundingMetric",
     "RetrievalMetric",
+    "chance_retrieval",
     "compute_classification",
     "compute_detection",
     "compute_grounding",

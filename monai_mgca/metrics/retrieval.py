@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from monai.metrics import CumulativeIterationMetric
 
-__all__ = ["RetrievalMetric", "compute_retrieval"]
+__all__ = ["RetrievalMetric", "chance_retrieval", "compute_retrieval"]
 
 
 class RetrievalMetric(CumulativeIterationMetric):
@@ -109,3 +109,31 @@ def _ranks(query: torch.Tensor, key: torch.Tensor, group: torch.Tensor, chunk: i
         best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
         ranks.append(((scores > best) & ~right).sum(1) + 1)
     return torch.cat(ranks)
+
+
+def chance_retrieval(report_tokens: torch.Tensor, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
+    """What :func:`compute_retrieval` gives on average where the embeddings tell nothing, the same for both ways.
+
+    Args:
+        report_tokens: (N, L) token ids of the reports; with reports that are the same, chance is better.
+        ks: the ranks at which recall is measured.
+
+    Returns:
+        "chance_recall_at_k" for each k and "chance_median_rank".
+
+    Example::
+
+        print(chance_retrieval(torch.arange(50)[:, None])["chance_recall_at_5"])  # 0.1
+    """
+    _, group, sizes = torch.unique(report_tokens, dim=0, return_inverse=True, return_counts=True)
+    right = sizes[group].double()  # of each query
+    total = len(right)
+    recalls, missed = [], torch.ones_like(right)  # the first r of a random order hold no right answer
+    for rank in range(total):
+        missed = missed * ((total - right - rank) / (total - rank)).clamp(min=0)
+        recalls.append(1 - missed.mean().item())
+        if rank + 1 >= max(ks) and recalls[-1] >= 0.5:
+            break
+    result = {f"chance_recall_at_{k}": recalls[min(k, len(recalls)) - 1] for k in ks}
+    median = next(rank for rank, recall in enumerate(recalls, 1) if recall >= 0.5 - 1e-9)
+    return {**result, "chance_median_rank": float(median)}

@@ -1,0 +1,117 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from monai_mgca.transforms import LoadRadiograph
+from monai_mgca.utils.page import data_uri, write_page
+
+__all__ = ["Hit", "Ranking", "thumbnail", "write_gallery"]
+
+_BODY = """
+{% for note in notes %}
+<p class="note">{{ note }}</p>
+{% endfor %}
+{% for ranking in rankings %}
+<h2>{{ ranking.query }}</h2>
+{% if ranking.image %}
+<figure><img alt="the query" src="{{ thumbnail(ranking.image) }}"><figcaption>the query</figcaption></figure>
+{% endif %}
+<ul class="grid">
+{% for hit in ranking.hits %}
+<li><figure>
+<img alt="{{ hit.name }}" src="{{ thumbnail(hit.image) }}">
+<figcaption><b>{{ loop.index }}.</b> {{ "%.3f" | format(hit.similarity) }}<br>{{ hit.name }}
+{% if hit.report %}
+<br>{{ hit.report }}
+{% endif %}
+</figcaption>
+</figure></li>
+{% endfor %}
+</ul>
+{% endfor %}
+"""
+
+
+@dataclass
+class Hit:
+    """One result.
+
+    Args:
+        similarity: cosine, -1 to 1.
+        image: the file of the image, or of the image that the report was written about.
+        name: what is shown of it.
+        report: shown below it; empty for none.
+    """
+
+    similarity: float
+    image: str
+    name: str
+    report: str = ""
+
+
+@dataclass
+class Ranking:
+    """The results of one query, best first.
+
+    Args:
+        query: the text, or the name of the image.
+        hits: at least one.
+        image: the file of the query where it is an image.
+    """
+
+    query: str
+    hits: Sequence[Hit]
+    image: str | None = None
+
+
+def thumbnail(path: str | os.PathLike, size: int = 192) -> str:
+    """A radiograph of any format as the ``src`` of an ``img``.
+
+    Args:
+        path: PNG, JPEG, DICOM or NIfTI file.
+        size: pixels of its longer side, at most.
+
+    Raises:
+        DataError: when the file cannot be read.
+
+    Example::
+
+        print(thumbnail("1.png")[:22])  # data:image/png;base64,
+    """
+    pixels = LoadRadiograph()(path)[0].clamp(0, 255).round().byte().numpy()
+    return data_uri(Image.fromarray(pixels), size)
+
+
+def write_gallery(path: str | os.PathLike, title: str, rankings: Sequence[Ranking], notes: Sequence[str] = ()) -> None:
+    """Write the page of the results of some queries, with thumbnails in it: one file that works offline.
+
+    Args:
+        path: of the HTML file.
+        title: of the page.
+        rankings: one of each query.
+        notes: lines below the title.
+
+    Raises:
+        DataError: when an image cannot be read.
+
+    Example::
+
+        write_gallery("gallery.html", "Retrieval", [Ranking("nodule", [Hit(0.5, "1.png", "1.png")])])
+    """
+    write_page(Path(path), title, _BODY, rankings=rankings, notes=notes, thumbnail=thumbnail)
