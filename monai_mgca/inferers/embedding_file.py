@@ -113,4 +113,6 @@ def _map(path: str | os.PathLike, info: zipfile.ZipInfo) -> np.ndarray:
         file.seek(name + extra, os.SEEK_CUR)
         np.lib.format.read_magic(file)
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype.hasobject:
+            raise ValueError(f"{info.filename} holds pickled objects")
         return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")

@@ -18,7 +18,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from monai_mgca.metrics import RetrievalMetric, compute_retrieval
+from monai_mgca.metrics import RetrievalMetric, chance_retrieval, compute_retrieval
 from monai_mgca.metrics.retrieval import _ranks
 
 
@@ -117,3 +117,23 @@ def test_official_accuracy(shared, case):
         assert 100 * both[0] == pytest.approx(expected["i2t"][k // 5], abs=1e-4)
         assert 100 * both[1] == pytest.approx(expected["t2i"][k // 5], abs=1e-4)
         assert 50 * sum(both) == pytest.approx(expected[f"acc{k}"], abs=1e-4)
+
+
+class TestChance:
+    @pytest.mark.parametrize("tokens", [list(range(12)), [0] * 6 + list(range(1, 7)), [0] * 12, [5, 5, 7, 7]])
+    def test_as_the_mean_of_random_scores(self, tokens):
+        found = chance_retrieval(torch.tensor(tokens)[:, None], ks=(1, 3))
+        generator = np.random.default_rng(0)
+        drawn = [retrieval(generator.random((len(tokens),) * 2), tokens, (1, 3)) for _ in range(1500)]
+        for k in (1, 3):
+            mean = np.mean([figures[f"image_to_report_recall_at_{k}"] for figures in drawn])
+            assert found[f"chance_recall_at_{k}"] == pytest.approx(mean, abs=0.015)
+
+    def test_by_hand(self):
+        found = chance_retrieval(torch.arange(10)[:, None], ks=(1, 5, 10, 20))
+        assert [found[f"chance_recall_at_{k}"] for k in (1, 5, 10, 20)] == pytest.approx([0.1, 0.5, 1, 1])
+        assert found["chance_median_rank"] == 5
+        # two of four are right: the first is one of them with 1/2, one of the first two with 1 - 1/2 * 1/3
+        found = chance_retrieval(torch.tensor([[1], [1], [2], [2]]), ks=(1, 2))
+        assert [found["chance_recall_at_1"], found["chance_recall_at_2"]] == pytest.approx([1 / 2, 5 / 6])
+        assert found["chance_median_rank"] == 1
