@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from .curves import draw_curves, mean_interval, summarize_curves
 from .embedding import compute_features
+from .grounding import PhraseGrounder
 from .linear_probe import LinearProbe, fit_linear_probe
 from .pretrained import PretrainedModel, load_pretrained
 from .retrieval import EmbeddingIndex
@@ -20,6 +21,7 @@ from .retrieval import EmbeddingIndex
 __all__ = [
     "EmbeddingIndex",
     "LinearProbe",
+    "PhraseGrounder",
     "PretrainedModel",
     "compute_features",
     "draw_curves",

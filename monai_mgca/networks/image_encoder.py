@@ -99,6 +99,12 @@ class ViTImageEncoder(nn.Module):
         query, key = F.linear(x[:, :1], weight[0], bias[0]), F.linear(x, weight[1], bias[1])
         return cls_attention(query, key, attn.num_heads)[:, 1:]
 
+    def _embed(self, image: torch.Tensor) -> torch.Tensor:
+        if tuple(image.shape[2:]) != self.image_size:
+            raise ValueError(f"This ViT is for images of {self.image_size}, got {tuple(image.shape[2:])}: resize them.")
+        x = self.backbone.patch_embedding(image)
+        return torch.cat((self.backbone.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
+
     def forward(self, image: torch.Tensor) -> ImageFeatures:
         """
         Args:
@@ -107,10 +113,7 @@ class ViTImageEncoder(nn.Module):
         Raises:
             ValueError: when the images have another size.
         """
-        if tuple(image.shape[2:]) != self.image_size:
-            raise ValueError(f"This ViT is for images of {self.image_size}, got {tuple(image.shape[2:])}: resize them.")
-        x = self.backbone.patch_embedding(image)
-        x = torch.cat((self.backbone.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
+        x = self._embed(image)
         for block in self.backbone.blocks[:-1]:
             x = checkpoint(block, x, use_reentrant=False) if self.checkpointing and self.training else block(x)
         last = self.backbone.blocks[-1]
@@ -118,6 +121,21 @@ class ViTImageEncoder(nn.Module):
             attention = self._attention(last, x)
         x = self.backbone.norm(last(x))
         return ImageFeatures(x[:, 0], x[:, 1:], attention)
+
+    def local_features(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, C, 1 + P) features of [CLS] and every patch after half of the blocks: still of their own place."""
+        x = self._embed(image)
+        for block in self.backbone.blocks[: len(self.backbone.blocks) // 2]:
+            x = block(x)
+        return x.transpose(1, 2)
+
+    def pool_features(self, features: torch.Tensor) -> torch.Tensor:
+        """What the other half of the blocks makes of :meth:`local_features`: the pooled (B, C) of :meth:`forward`."""
+        x = features.transpose(1, 2)
+        for block in self.backbone.blocks[len(self.backbone.blocks) // 2 :]:
+            x = block(x)
+        pooled: torch.Tensor = self.backbone.norm(x)[:, 0]
+        return pooled
 
 
 class ResNetImageEncoder(nn.Module):
@@ -173,6 +191,14 @@ class ResNetImageEncoder(nn.Module):
         stages = self.stages(image)
         return ImageFeatures(stages[-1].flatten(2).mean(2), stages[-2].flatten(2).transpose(1, 2), None)
 
+    def local_features(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, C', h, w[, d]) features that the tokens are: still of their own place."""
+        return self.stages(image)[-2]
+
+    def pool_features(self, features: torch.Tensor) -> torch.Tensor:
+        """What the last stage makes of :meth:`local_features`: the pooled (B, C) of :meth:`forward`."""
+        return self.backbone.layer4(features).flatten(2).mean(2)
+
     def stages(self, image: torch.Tensor) -> list[torch.Tensor]:
         """The features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image's size, as a decoder or a pyramid takes them.
 
@@ -196,6 +222,7 @@ _SIZES: dict[str, tuple[type, dict[str, Any]]] = {
     "resnet50": (ResNetImageEncoder, {}),
     "resnet18": (ResNetImageEncoder, {"block": "basic", "layers": (2, 2, 2, 2)}),
     "resnet_compact": (ResNetImageEncoder, {"block": "basic", "layers": (2, 2, 2, 2), "width": 32}),
+    "resnet_tiny": (ResNetImageEncoder, {"block": "basic", "layers": (1, 1, 1, 1), "width": 32}),
 }
 
 
@@ -205,8 +232,9 @@ def create_image_encoder(
     """An image encoder by the name of its size, as configs choose it.
 
     Args:
-        name: "vit_base" (ViT-B/16), "vit_small", "vit_tiny", "vit_compact", "resnet50", "resnet18" or
-            "resnet_compact" (ResNet-18 of half the width).
+        name: "vit_base" (ViT-B/16), "vit_small", "vit_tiny", "vit_compact", "resnet50", "resnet18",
+            "resnet_compact" (ResNet-18 of half the width) or "resnet_tiny" (ResNet-10 of half the width, whose tokens
+            see 99 pixels in place of 211: its heat maps are sharper).
         image_size: pixels; a ViT works at this size alone.
         kwargs: arguments of the encoder, such as ``in_channels``, ``spatial_dims`` and ``checkpointing``.
 

@@ -1,0 +1,156 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from monai.utils import CommonKeys, look_up_option
+
+from monai_mgca.inferers.pretrained import PretrainedModel
+from monai_mgca.transforms import InvertProbabilitiesd
+from monai_mgca.utils import MGCAKeys
+
+__all__ = ["PhraseGrounder"]
+
+# in pixels: the tokens of all encoders are 16 wide
+QUARTER_TOKEN = 4
+OFFSETS = [(dy, dx) for dy in (-QUARTER_TOKEN, QUARTER_TOKEN) for dx in (-QUARTER_TOKEN, QUARTER_TOKEN)]
+
+
+class PhraseGrounder:
+    """Heat maps of phrases: where an image has what makes it resemble the phrase, in the trained similarity.
+
+    - "attribution": what every image token adds to the cosine of image and phrase, against the token that is usual at
+      its place. The cosine's gradient is integrated along the straight line from the usual tokens to the image's, so
+      the map's sum is the difference of both cosines (integrated gradients, Sundararajan et al. "Axiomatic Attribution
+      for Deep Networks", ICML 2017, https://arxiv.org/abs/1703.01365). This is the trained instance alignment, read at
+      the resolution of the tokens.
+    - "token": the mean cosine of every image token with the words of the phrase, less that of the token that is usual
+      at its place. This is the trained token alignment itself, whose loss compares the words of one report and asks
+      nothing of where in the image they find their match: these maps are far less exact.
+
+    Maps are smooth: they are the mean of four, of the image moved by a quarter of a token to each side.
+
+    Args:
+        model: both encoders of a pretraining.
+        reference: images that show what is usual; some dozens of any findings.
+        method: "attribution" or "token".
+        steps: of the integral.
+
+    Raises:
+        ValueError: for an unknown method, or no reference image.
+
+    Example::
+
+        ground = PhraseGrounder(load_pretrained("bundles/mgca/models/model_pretrain.pt"), reference=["1.png", "2.png"])
+        print(ground("3.png", ["left pleural effusion"]).shape)  # (1, H, W) of the image's own size
+    """
+
+    def __init__(
+        self,
+        model: PretrainedModel,
+        reference: Sequence[str | os.PathLike],
+        method: str = "attribution",
+        steps: int = 4,
+    ) -> None:
+        if not reference:
+            raise ValueError("PhraseGrounder needs reference images, which show what is usual: some dozens.")
+        self.model, self.network, self.steps = model, model.network, steps
+        self.method: str = look_up_option(method, ("attribution", "token"))
+        self.invert = InvertProbabilitiesd(keys=CommonKeys.PRED, transform=model.image_transform)
+        parts: list[list[torch.Tensor]] = [
+            [self._features(moved).sum(0, keepdim=True) for moved in self._move(batch)]
+            for batch in model.load_images(reference, description="reference")
+        ]
+        self.usual = [torch.stack(sums).sum(0) / len(reference) for sums in zip(*parts, strict=True)]
+
+    def __call__(self, path: str | os.PathLike, phrases: Sequence[str]) -> torch.Tensor:
+        """
+        Args:
+            path: of the image.
+            phrases: T findings in the words of reports.
+
+        Returns:
+            (T, H, W) heat maps at the image's own size, on the CPU; each is 0 at its lowest value.
+
+        Raises:
+            DataError: when the image cannot be read; when a phrase is empty, unknown or too long.
+        """
+        item = self.model.image_transform({CommonKeys.IMAGE: str(path)})
+        heat = self.heat_maps(item[CommonKeys.IMAGE].as_tensor()[None].to(self.model.device), phrases)[0]
+        # what was cut off is filled with 0, which so is the lowest value
+        heat = heat - heat.amin((1, 2), keepdim=True)
+        inverted: torch.Tensor = self.invert({**item, CommonKeys.PRED: heat.cpu()})[CommonKeys.PRED]
+        return inverted.as_tensor()
+
+    def heat_maps(self, image: torch.Tensor, phrases: Sequence[str]) -> torch.Tensor:
+        """
+        Args:
+            image: (B, in_channels, S, S) as the network takes it.
+            phrases: T findings in the words of reports.
+
+        Returns:
+            (B, T, S, S) heat maps: for "attribution" per token, a part of the cosine; for "token" cosines.
+        """
+        texts = self.model.encode_texts(phrases)
+        total = torch.zeros((len(image), len(phrases), *image.shape[2:]), device=image.device)
+        for moved, usual, (dy, dx) in zip(self._move(image), self.usual, OFFSETS, strict=True):
+            features = self._features(moved)
+            if self.method == "attribution":
+                embeddings = texts[MGCAKeys.REPORT_EMBEDDING]
+                maps = torch.stack([self._attribute(features, usual, text) for text in embeddings], dim=1)
+            else:
+                share = texts[MGCAKeys.WORD_MASK].to(features.dtype)
+                words = torch.einsum("tw,twd->td", share / share.sum(1, keepdim=True), texts[MGCAKeys.WORD_TOKENS])
+                maps = torch.einsum("bpd,td->btp", features - usual, words)
+            total += _shift(_enlarge(maps, image.shape[2:]), -dy, -dx)
+        return total / len(self.usual)
+
+    @torch.no_grad()
+    def _features(self, image: torch.Tensor) -> torch.Tensor:
+        if self.method == "token":
+            tokens: torch.Tensor = self.network.encode_image(image)[MGCAKeys.IMAGE_TOKENS]
+            return tokens
+        features: torch.Tensor = self.network.image_encoder.local_features(image)
+        return features
+
+    def _attribute(self, features: torch.Tensor, usual: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        """What each place of (B, C, *places) features adds to the cosine with a text (D,): (B, places)."""
+        network, step = self.network, features - usual
+        gradient = torch.zeros_like(features)
+        with torch.enable_grad():
+            for number in range(self.steps):
+                point = (usual + (number + 0.5) / self.steps * step).requires_grad_()
+                pooled = network.image_encoder.pool_features(point)
+                gradient += torch.autograd.grad((network.image_head(pooled) @ text).sum(), point)[0]
+        return (step * gradient / self.steps).sum(1).flatten(1)
+
+    def _move(self, image: torch.Tensor) -> list[torch.Tensor]:
+        return [_shift(image, dy, dx) for dy, dx in OFFSETS]
+
+
+def _shift(image: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
+    """Move (B, C, H, W) down and to the right; what comes in repeats the edge."""
+    reach = max(abs(dy), abs(dx))
+    height, width = image.shape[-2:]
+    padded = F.pad(image, [reach] * 4, mode="replicate")
+    return padded[..., reach - dy : reach - dy + height, reach - dx : reach - dx + width]
+
+
+def _enlarge(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """(B, T, P) values of tokens, of [CLS] before them too, as smooth maps (B, T, *size)."""
+    side = int(maps.shape[-1] ** 0.5)
+    maps = maps[..., maps.shape[-1] - side**2 :].unflatten(-1, (side, side))
+    return F.interpolate(maps, tuple(size), mode="bicubic", align_corners=False)
