@@ -88,35 +88,64 @@ class PhraseGrounder:
         Raises:
             DataError: when the image cannot be read; when a phrase is empty, unknown or too long.
         """
-        item = self.model.image_transform({CommonKeys.IMAGE: str(path)})
-        heat = self.heat_maps(item[CommonKeys.IMAGE].as_tensor()[None].to(self.model.device), phrases)[0]
-        # what was cut off is filled with 0, which so is the lowest value
-        heat = heat - heat.amin((1, 2), keepdim=True)
-        inverted: torch.Tensor = self.invert({**item, CommonKeys.PRED: heat.cpu()})[CommonKeys.PRED]
-        return inverted.as_tensor()
+        return self._ground_file(path, self.encode(phrases))
 
-    def heat_maps(self, image: torch.Tensor, phrases: Sequence[str]) -> torch.Tensor:
+    def ground_words(self, path: str | os.PathLike, report: str) -> tuple[list[str], torch.Tensor]:
+        """A map for every word of a report, in the word's context: of the method "token".
+
+        Args:
+            path: of the image.
+            report: a text; what is beyond the length that the network reads is left out.
+
+        Returns:
+            The W words, and (W, H, W) heat maps as those of a call.
+
+        Raises:
+            ValueError: when the method is another.
+            DataError: when the image cannot be read, or the report has no word.
+        """
+        if self.method != "token":
+            raise ValueError('Single words have no similarity with the whole image: use method="token".')
+        tokens, output = self.model.read_report(report)
+        mask = output[MGCAKeys.WORD_MASK][0]
+        ids, words = tokens["input_ids"], tokens["word_ids"]
+        names = [self.model.tokenize.tokenizer.decode(ids[words == word]) for word in range(int(words.max()) + 1)]
+        return names, self._ground_file(path, output[MGCAKeys.WORD_TOKENS][0][mask])
+
+    def encode(self, phrases: Sequence[str]) -> torch.Tensor:
+        """What the image is compared with: (T, D) embeddings of phrases, or for "token" the means of their words."""
+        texts = self.model.encode_texts(phrases)
+        if self.method == "attribution":
+            return texts[MGCAKeys.REPORT_EMBEDDING]
+        share = texts[MGCAKeys.WORD_MASK].to(texts[MGCAKeys.WORD_TOKENS].dtype)
+        return torch.einsum("tw,twd->td", share / share.sum(1, keepdim=True), texts[MGCAKeys.WORD_TOKENS])
+
+    def heat_maps(self, image: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
         """
         Args:
             image: (B, in_channels, S, S) as the network takes it.
-            phrases: T findings in the words of reports.
+            texts: (T, D) of :meth:`encode`.
 
         Returns:
             (B, T, S, S) heat maps: for "attribution" per token, a part of the cosine; for "token" cosines.
         """
-        texts = self.model.encode_texts(phrases)
-        total = torch.zeros((len(image), len(phrases), *image.shape[2:]), device=image.device)
+        total = torch.zeros((len(image), len(texts), *image.shape[2:]), device=image.device)
         for moved, usual, (dy, dx) in zip(self._move(image), self.usual, OFFSETS, strict=True):
             features = self._features(moved)
             if self.method == "attribution":
-                embeddings = texts[MGCAKeys.REPORT_EMBEDDING]
-                maps = torch.stack([self._attribute(features, usual, text) for text in embeddings], dim=1)
+                maps = torch.stack([self._attribute(features, usual, text) for text in texts], dim=1)
             else:
-                share = texts[MGCAKeys.WORD_MASK].to(features.dtype)
-                words = torch.einsum("tw,twd->td", share / share.sum(1, keepdim=True), texts[MGCAKeys.WORD_TOKENS])
-                maps = torch.einsum("bpd,td->btp", features - usual, words)
+                maps = torch.einsum("bpd,td->btp", features - usual, texts)
             total += _shift(_enlarge(maps, image.shape[2:]), -dy, -dx)
         return total / len(self.usual)
+
+    def _ground_file(self, path: str | os.PathLike, texts: torch.Tensor) -> torch.Tensor:
+        item = self.model.image_transform({CommonKeys.IMAGE: str(path)})
+        heat = self.heat_maps(item[CommonKeys.IMAGE].as_tensor()[None].to(self.model.device), texts)[0]
+        # what was cut off is filled with 0, which so is the lowest value
+        heat = heat - heat.amin((1, 2), keepdim=True)
+        inverted: torch.Tensor = self.invert({**item, CommonKeys.PRED: heat.cpu()})[CommonKeys.PRED]
+        return inverted.as_tensor()
 
     @torch.no_grad()
     def _features(self, image: torch.Tensor) -> torch.Tensor:

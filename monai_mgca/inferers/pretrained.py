@@ -76,14 +76,19 @@ class PretrainedModel:
         Raises:
             DataError: when no word is left, no word is known to the tokenizer, or there are more than it may read.
         """
+        tokens, unknown = self._read(text)
+        if unknown:
+            logger.warning(f"Of {text!r} the report encoder does not know: {', '.join(unknown)}.")
+        return tokens
+
+    def _read(self, text: str) -> tuple[dict[str, torch.Tensor], list[str]]:
+        """A text's tokens, and its words that the tokenizer does not know."""
         sentences = self.clean(text)
         if not sentences:
             raise DataError(f"The text {text!r} has no word: write a finding as reports do, 'left pleural effusion'.")
         unknown, length = self._look_up(" ".join(sentences))
         if unknown is None:
             raise DataError(f"The report encoder knows no word of {text!r}: use words of the reports it learned from.")
-        if unknown:
-            logger.warning(f"Of {text!r} the report encoder does not know: {', '.join(unknown)}.")
         # each sentence has a full stop besides, and the report its two marks
         length, limit = length + len(sentences) + 2, self.tokenize.max_length
         if length > limit:
@@ -91,7 +96,7 @@ class PretrainedModel:
                 f"The text of {length} word pieces that begins {text[:40]!r} is longer than the {limit} that the "
                 "network was trained on: shorten it."
             )
-        return self.tokenize(sentences)
+        return self.tokenize(sentences), unknown
 
     def _look_up(self, text: str) -> tuple[list[str] | None, int]:
         """The words that the tokenizer does not know, None for all of them, and the number of word pieces."""
@@ -117,7 +122,11 @@ class PretrainedModel:
         Raises:
             DataError: as :meth:`read_text`.
         """
-        items = [self.read_text(text) for text in texts]
+        items, unknown = zip(*map(self._read, texts), strict=True)
+        if any(unknown):
+            words = dict.fromkeys(word for some in unknown for word in some)
+            of = f"{len(texts)} texts" if len(texts) > 1 else repr(texts[0])
+            logger.warning(f"Of {of} the report encoder does not know: {', '.join(words)}.")
         return self.network.encode_report(
             *(torch.stack([item[key] for item in items]).to(self.device) for key in TOKENS)
         )
@@ -125,6 +134,26 @@ class PretrainedModel:
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """(N, D) unit vectors of N phrases, prompts or queries; errors as those of :meth:`read_text`."""
         return self.encode_texts(texts)[MGCAKeys.REPORT_EMBEDDING]
+
+    @torch.no_grad()
+    def read_report(self, report: str) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """One whole report, cut to the length that the network reads.
+
+        Args:
+            report: of one word or more.
+
+        Returns:
+            what :class:`monai_mgca.transforms.TokenizeReport` gives, and what
+            :meth:`monai_mgca.networks.MGCA.encode_report` makes of it.
+
+        Raises:
+            DataError: when no word is left after the cleaning.
+        """
+        sentences = self.clean(report)
+        if not sentences:
+            raise DataError("The report has no word after cleaning.")
+        tokens = self.tokenize(sentences)
+        return tokens, self.network.encode_report(*(tokens[key][None].to(self.device) for key in TOKENS))
 
     @torch.no_grad()
     def embed_reports(self, reports: Sequence[str], batch_size: int = 32, description: str = "reports") -> torch.Tensor:

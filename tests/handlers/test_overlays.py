@@ -21,7 +21,7 @@ from monai.transforms import AsDiscreted, Compose, Resized, SpatialPadd
 from PIL import Image
 
 from monai_mgca.handlers import OverlaySaver
-from monai_mgca.handlers.overlays import _COLORS, draw_overlay
+from monai_mgca.handlers.overlays import _COLORS, draw_heat, draw_overlay
 from monai_mgca.transforms import InvertProbabilitiesd, LoadRadiographd
 
 
@@ -77,3 +77,27 @@ def test_each_class_has_its_color():
 def test_an_empty_mask_draws_nothing():
     pixels = np.asarray(draw_overlay(torch.full((20, 30), 90.0), torch.zeros(1, 20, 30)))
     assert (pixels == 90).all()
+
+
+class TestHeat:
+    def test_the_warmer_the_more_orange(self):
+        heat = torch.tensor([[-3.0, 0.0, 1.0]])
+        found = np.asarray(draw_heat(torch.full((1, 3), 100.0), heat), dtype=float)[0]
+        for share, pixel in zip((0, 0.75, 1), found, strict=True):
+            opacity = 0.65 * share**1.5
+            assert pixel.tolist() == pytest.approx([(1 - opacity) * 100 + opacity * c for c in _COLORS[0]], abs=1)
+
+    def test_outline_of_a_region(self):
+        region = torch.zeros(9, 12)
+        region[2:7, 3:9] = 1
+        found = np.asarray(draw_heat(torch.zeros(9, 12), torch.zeros(9, 12), region))
+        blue = (found == np.array(_COLORS[1])).all(2)
+        wanted = region.numpy() > 0
+        wanted[3:6, 4:8] = False
+        assert (blue == wanted).all()
+        assert (found[~blue] == 0).all()
+
+    @pytest.mark.parametrize(("heat", "region", "message"), [((8, 9), None, "heat map"), ((9, 8), (8, 9), "mask")])
+    def test_another_size(self, heat, region, message):
+        with pytest.raises(ValueError, match=message):
+            draw_heat(torch.zeros(9, 8), torch.zeros(heat), None if region is None else torch.ones(region))

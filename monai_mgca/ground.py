@@ -1,0 +1,216 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Where a radiograph shows what a phrase says: heat maps as pictures, measured against boxes or masks, word by word."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from monai_mgca.data import load_datalist, read_datalist, resolve_dataset
+from monai_mgca.data.datalist import SECTIONS, progress_bar
+from monai_mgca.handlers.overlays import draw_heat
+from monai_mgca.inferers import PhraseGrounder, load_pretrained
+from monai_mgca.inferers.grounding_set import GroundingFigures, load_regions, measure_regions
+from monai_mgca.transforms import LoadRadiograph
+from monai_mgca.utils import CheckpointError, DataError, read_settings
+from monai_mgca.utils.errors import first_cause
+from monai_mgca.utils.files import replacing
+from monai_mgca.utils.page import data_uri, write_page
+
+__all__ = ["main"]
+
+RANDOM = "random"
+THUMBNAIL = 320
+_GALLERY = """
+<p class="note">{{ note }}</p>
+<ul class="grid">
+{% for picture, caption in pictures %}
+<li><figure><img src="{{ picture }}" alt=""><figcaption>{{ caption }}</figcaption></figure></li>
+{% endfor %}
+</ul>
+"""
+_WORDS = """
+<p class="note">The report's words, each in its context, with the map of its similarity to the image's tokens, against
+what is usual at each place. Words without a place in the image have maps too.</p>
+{% for name, whole, words in images %}
+<h2>{{ name }}</h2>
+<ul class="grid">
+<li><figure><img src="{{ whole }}" alt=""><figcaption>radiograph</figcaption></figure></li>
+{% for picture, word in words %}
+<li><figure><img src="{{ picture }}" alt=""><figcaption>{{ word }}</figcaption></figure></li>
+{% endfor %}
+</ul>
+{% endfor %}
+"""
+
+
+def _grounder(args: argparse.Namespace, checkpoint: str, method: str) -> PhraseGrounder:
+    """Of a checkpoint, or with random weights in the network of the first one."""
+    torch.manual_seed(0)
+    first = next(name for name in args.checkpoint if name != RANDOM)
+    model = load_pretrained(first, random=checkpoint == RANDOM)
+    for phrase in args.text:  # before the long work
+        model.read_text(phrase)
+    section = "training" if read_datalist(args.datalist).get("training") else args.section
+    items = load_datalist(args.datalist, section, args.dataset_dir, report=False)[: args.reference]
+    return PhraseGrounder(model, [item["image"] for item in items], method)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")
+
+
+def _name(path: str, text: str) -> str:
+    """A file name from an image's and a phrase."""
+    return f"{Path(path).name.split('.')[0]}_{re.sub(r'[^a-z0-9]+', '_', text.lower()).strip('_')[:60]}"
+
+
+def _ground_images(args: argparse.Namespace) -> list[str]:
+    """Overlays and maps of the phrases on the images."""
+    ground, load, written = _grounder(args, args.checkpoint[0], args.method), LoadRadiograph(), []
+    for path in progress_bar(args.image, "grounding"):
+        for phrase, heat in zip(args.text, ground(path, args.text), strict=True):
+            base = Path(args.output) / _name(path, phrase)
+            gray = (255 * heat / heat.max().clamp_min(torch.finfo(heat.dtype).tiny)).round().byte().numpy()
+            _save(Image.fromarray(gray), base.with_name(f"{base.name}_map.png"))
+            _save(draw_heat(load(path)[0], heat), base.with_name(f"{base.name}.png"))
+            y, x = divmod(int(heat.argmax()), heat.shape[1])
+            print(f"{path}: {phrase!r} is highest at x = {x}, y = {y} of {heat.shape[1]} x {heat.shape[0]} pixels.")
+            written += [f"{base}.png", f"{base}_map.png"]
+    return written
+
+
+def _ground_words(args: argparse.Namespace) -> list[str]:
+    """A page with a map for every word of the images' reports."""
+    wanted = {os.path.realpath(path): path for path in args.image}
+    found = {}
+    for section in filter(read_datalist(args.datalist).get, SECTIONS):
+        for entry in load_datalist(args.datalist, section, args.dataset_dir):
+            found |= {wanted[real]: entry for real in [os.path.realpath(entry["image"])] if real in wanted}
+    if missing := [path for path in args.image if path not in found]:
+        raise DataError(f"{args.datalist} has no report of {', '.join(missing)}: --words needs images of the datalist.")
+    ground, load, images = _grounder(args, args.checkpoint[0], "token"), LoadRadiograph(), []
+    for path in progress_bar(args.image, "grounding"):
+        gray = load(path)[0]
+        words, maps = ground.ground_words(path, found[path]["report"])
+        pictures = [data_uri(draw_heat(gray, heat), THUMBNAIL // 2) for heat in maps]
+        whole = data_uri(Image.fromarray(gray.byte().numpy()), THUMBNAIL)
+        images.append((Path(path).name, whole, list(zip(pictures, words, strict=True))))
+    page = f"{args.output}/words.html"
+    write_page(page, "Word by word", _WORDS, images=images)
+    return [page]
+
+
+def _evaluate(args: argparse.Namespace) -> list[str]:
+    """The figures of all annotated findings of a section, and overlays of the first."""
+    regions = load_regions(args.datalist, args.section, args.dataset_dir, dict(args.phrases), args.mask_key)
+    figures = GroundingFigures(args.tolerance)
+    pictures, load = [], LoadRadiograph()
+    for number, checkpoint in enumerate(args.checkpoint):
+        ground = _grounder(args, checkpoint, args.method)
+        for region, heat in measure_regions(ground, regions, figures, checkpoint):
+            if number == 0 and len(pictures) < args.overlays:
+                picture = draw_heat(load(region.image)[0], heat, region.mask)
+                path = Path(args.output) / "overlays" / f"{len(pictures):03d}_{_name(region.image, region.name)}.png"
+                _save(picture, path)
+                pictures.append((data_uri(picture, THUMBNAIL), f"{region.name}: {Path(region.image).name}"))
+    table, page = Path(args.output) / "grounding.csv", Path(args.output) / "grounding.html"
+    figures.write(table)
+    note = "Where the network sees each finding (orange), and the outline of where it was annotated (blue)."
+    write_page(page, "Grounding", _GALLERY, note=note, pictures=pictures)
+    print(f"{len(regions)} findings in the section '{args.section}', maps of the method '{args.method}':")
+    print(figures.table())
+    return [str(table), str(page), f"{args.output}/overlays"]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, phrase = text.partition("=")
+    if not phrase:
+        raise argparse.ArgumentTypeError(f"'{text}' is not CLASS=PHRASE")
+    return name, phrase
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m monai_mgca.ground", description=__doc__)
+    add = parser.add_argument
+    add("--image", nargs="+", default=[], metavar="FILE", help="images to ground --text or --words in")
+    add("--text", nargs="+", default=[], metavar="PHRASE", help='findings, as "left pleural effusion"')
+    add("--words", action="store_true", help="a page of the images' reports, word by word; it holds the texts")
+    add("--evaluate", action="store_true", help="measure the maps of the datalist's annotated findings")
+    add("--phrases", nargs="+", type=_pair, default=[], metavar="CLASS=PHRASE", help="what to look for of a class")
+    add("--tolerance", type=float, default=0.03, help="of the pointing game, part of the longer side (default: 0.03)")
+    add("--mask-key", metavar="KEY", help="key of masks that the boxes are cut to, where boxes are too coarse")
+    add("--overlays", type=int, default=24, metavar="N", help="pictures of --evaluate (default: 24)")
+    add("--method", choices=("attribution", "token"), default="attribution", help="of the maps (default: attribution)")
+    add("--reference", type=int, default=64, metavar="N", help="training images that show what is usual (default: 64)")
+    add("--checkpoint", nargs="+", metavar="FILE", help="model_pretrain.pt, and with --evaluate also random")
+    add("--dataset-dir", metavar="DIR", help="folder of the images (default: the built-in sample)")
+    add("--datalist", metavar="FILE", help="the datalist JSON (default: datalist.json in DIR)")
+    add("--section", choices=SECTIONS, default="validation", help="to evaluate (default: validation)")
+    add("--sample-size", type=int, default=640, metavar="N", help="studies of the built-in sample (default: 640)")
+    add("--output", metavar="DIR", help="folder to write to (default: eval/grounding of the bundle)")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> list[str]:
+    root = next((d for d in (".", "bundles/mgca") if os.path.isfile(f"{d}/configs/metadata.json")), ".")
+    args.checkpoint = args.checkpoint or [f"{root}/models/model_pretrain.pt", *([RANDOM] if args.evaluate else [])]
+    args.output = args.output or f"{root}/eval/grounding"
+    if not args.evaluate and not (args.image and (args.text or args.words)):
+        raise DataError(
+            'Nothing to do: give --image FILE with --text "left pleural effusion" or --words, or --evaluate.'
+        )
+    if missing := [path for path in args.image if not os.path.isfile(path)]:
+        raise DataError(f"There is no image {', '.join(missing)}: check the path of --image.")
+    if all(name == RANDOM for name in args.checkpoint):
+        raise DataError("--checkpoint needs a model_pretrain.pt, whose network the random one is.")
+    settings = read_settings(Path(args.checkpoint[0]).parent / "model.json", required=True)
+    pixels = settings["resize_size"]
+    args.dataset_dir = resolve_dataset(args.dataset_dir, f"{root}/data/sample", args.sample_size, pixels)
+    args.datalist = args.datalist or os.path.join(args.dataset_dir, "datalist.json")
+    tasks = ((args.text, _ground_images), (args.words, _ground_words), (args.evaluate, _evaluate))
+    return [path for wanted, task in tasks if wanted for path in task(args)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw heat maps, measure them, or show a report word by word.
+
+    Returns:
+        0; 2 when the input is wrong.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args = _parser().parse_args(argv)
+    try:
+        written = _run(args)
+    except (DataError, CheckpointError, RuntimeError) as error:
+        cause = first_cause(error)
+        if not isinstance(cause, (DataError, CheckpointError)):
+            raise
+        print(f"error: {cause}", file=sys.stderr)
+        return 2
+    print(f"Written: {', '.join(written)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
