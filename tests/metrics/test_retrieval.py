@@ -124,10 +124,10 @@ class TestChance:
     def test_as_the_mean_of_random_scores(self, tokens):
         found = chance_retrieval(torch.tensor(tokens)[:, None], ks=(1, 3))
         generator = np.random.default_rng(0)
-        drawn = [retrieval(generator.random((len(tokens),) * 2), tokens, (1, 3)) for _ in range(1500)]
+        drawn = [retrieval(generator.random((len(tokens),) * 2), tokens, (1, 3)) for _ in range(300)]
         for k in (1, 3):
             mean = np.mean([figures[f"image_to_report_recall_at_{k}"] for figures in drawn])
-            assert found[f"chance_recall_at_{k}"] == pytest.approx(mean, abs=0.015)
+            assert found[f"chance_recall_at_{k}"] == pytest.approx(mean, abs=0.03)
 
     def test_by_hand(self):
         found = chance_retrieval(torch.arange(10)[:, None], ks=(1, 5, 10, 20))
