@@ -81,6 +81,13 @@ class PretrainedModel:
             logger.warning(f"Of {text!r} the report encoder does not know: {', '.join(unknown)}.")
         return tokens
 
+    def knows(self, text: str) -> bool:
+        """Whether a phrase can be read whole: it has words, the tokenizer knows all, and they are not too many."""
+        try:
+            return not self._read(text)[1]
+        except DataError:
+            return False
+
     def _read(self, text: str) -> tuple[dict[str, torch.Tensor], list[str]]:
         """A text's tokens, and its words that the tokenizer does not know."""
         sentences = self.clean(text)

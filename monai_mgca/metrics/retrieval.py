@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from monai.metrics import CumulativeIterationMetric
 
-__all__ = ["RetrievalMetric", "chance_retrieval", "compute_retrieval"]
+__all__ = ["RetrievalMetric", "chance_retrieval", "compute_retrieval", "own_ranks"]
 
 
 class RetrievalMetric(CumulativeIterationMetric):
@@ -98,6 +98,25 @@ def compute_retrieval(
     recalls = [value for name, value in result.items() if "recall" in name]
     result["mean_recall"] = sum(recalls) / len(recalls)
     return result
+
+
+def own_ranks(query: torch.Tensor, key: torch.Tensor, report_tokens: torch.Tensor) -> torch.Tensor:
+    """The rank of each row's own answer, as :class:`RetrievalMetric` counts it: 1 is the first.
+
+    Args:
+        query: (N, D) unit vectors, of images or reports.
+        key: (N, D) unit vectors of the others.
+        report_tokens: (N, L) token ids of the reports; those that are the same are one answer.
+
+    Returns:
+        (N,) int64.
+
+    Example::
+
+        unit = torch.nn.functional.normalize(torch.randn(50, 16), dim=-1)
+        print(own_ranks(unit, unit, torch.arange(50)[:, None]).max())  # 1
+    """
+    return _ranks(query, key, torch.unique(report_tokens, dim=0, return_inverse=True)[1])
 
 
 def _ranks(query: torch.Tensor, key: torch.Tensor, group: torch.Tensor, chunk: int = 1024) -> torch.Tensor:
