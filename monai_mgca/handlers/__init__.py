@@ -24,6 +24,7 @@ from .retrieval import RetrievalHandler
 from .summary import RunSummary
 from .table import TableSaver
 from .whole_batch import WholeBatchOutput
+from .zero_shot import ZeroShotHandler
 
 __all__ = [
     "AlignmentLossHandler",
@@ -39,5 +40,6 @@ __all__ = [
     "TrainingCheckpoint",
     "TrainingProgress",
     "WholeBatchOutput",
+    "ZeroShotHandler",
     "loss_terms",
 ]

@@ -24,6 +24,8 @@ __all__ = ["RunSummary"]
 class RunSummary:
     """Logs at the end of a run what it reached, how long it took and what was written where.
 
+    A figure that has an interval, as NAME_low and NAME_high beside it, is told in one line with it.
+
     Args:
         files: the files' paths by what they are; a pattern ("eval/events*") stands for the newest that fits.
         evaluator: the validation engine, if it is another than the one attached to.
@@ -65,8 +67,9 @@ class RunSummary:
         lines = [f"Finished epoch {engine.state.epoch} after {minutes} min {seconds} s."]
         if getattr(state, "best_metric_epoch", -1) > 0 and self.evaluator is not None:
             lines.append(f"Best {state.key_metric_name}: {state.best_metric:.4f} at epoch {state.best_metric_epoch}.")
-        names = self.figures if self.figures is not None else sorted(state.metrics)
-        lines += [f"  {name:34s} {state.metrics[name]:.4f}" for name in names if name in state.metrics]
+        bounds = {f"{name}_{end}" for name in state.metrics for end in ("low", "high")}
+        names = self.figures if self.figures is not None else sorted(set(state.metrics) - bounds)
+        lines += [self._tell(state.metrics, name) for name in names if name in state.metrics]
         lines.append("Written:")
         for meaning, pattern in self.files.items():
             folder, name = Path(pattern).parent, Path(pattern).name
@@ -74,3 +77,10 @@ class RunSummary:
             newest = max(folder.glob(name), key=lambda path: path.stat().st_mtime, default=None)
             lines.append(f"  {newest or pattern + ' (not written)'}: {meaning}")
         self.logger.info("\n".join([*lines, *self.next_steps]))
+
+    @staticmethod
+    def _tell(metrics: Mapping[str, float], name: str) -> str:
+        """A figure, with its interval if it has one."""
+        low, high = (metrics.get(f"{name}_{end}") for end in ("low", "high"))
+        interval = "" if low is None else f" ({low:.4f} to {high:.4f})"
+        return f"  {name:34s} {metrics[name]:.4f}{interval}"

@@ -17,16 +17,21 @@ from .grounding import PhraseGrounder
 from .linear_probe import LinearProbe, fit_linear_probe
 from .pretrained import PretrainedModel, load_pretrained
 from .retrieval import EmbeddingIndex
+from .zero_shot import Prompts, ZeroShotClassifier, prompted_classes, read_prompts
 
 __all__ = [
     "EmbeddingIndex",
     "LinearProbe",
     "PhraseGrounder",
     "PretrainedModel",
+    "Prompts",
+    "ZeroShotClassifier",
     "compute_features",
     "draw_curves",
     "fit_linear_probe",
     "load_pretrained",
     "mean_interval",
+    "prompted_classes",
+    "read_prompts",
     "summarize_curves",
 ]

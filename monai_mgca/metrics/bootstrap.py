@@ -11,11 +11,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-__all__ = ["resample_counts", "weighted_auroc_and_ap"]
+__all__ = ["resample_counts", "weighted_auroc_and_ap", "with_intervals"]
 
 # numbers in one array at a time: replicates times images
 _CHUNK = 4_000_000
@@ -76,3 +76,34 @@ def weighted_auroc_and_ap(scores: np.ndarray, labels: np.ndarray, weights: np.nd
         precision = np.where(positive > 0, true / (true + false), 0)
         ap = np.where(all_false > 0, (positive * precision).sum(1) / all_true, np.nan)
     return auroc, ap
+
+
+def with_intervals(
+    figures: Callable[[np.ndarray], Mapping[str, np.ndarray]], num_images: int, replicates: int, seed: int = 0
+) -> dict[str, float]:
+    """Figures of a set of images, with bootstrap confidence intervals.
+
+    Args:
+        figures: gives for (R, N) weights of the images each figure as (R,) numbers, nan where it has none.
+        num_images: N.
+        replicates: of the bootstrap; 0 gives no intervals.
+        seed: of the draws.
+
+    Returns:
+        Each figure of the whole set, and with a bootstrap also NAME_low and NAME_high, the 2.5 and 97.5 percentiles
+        over the replicates that have it.
+
+    Example::
+
+        right = np.array([True, False, True, True])
+        print(with_intervals(lambda weights: {"accuracy": (weights * right).mean(1)}, num_images=4, replicates=100))
+    """
+    plain = figures(np.ones((1, num_images)))
+    result = {name: float(values[0]) for name, values in plain.items()}
+    parts = [figures(weights) for weights in resample_counts(num_images, replicates, seed)]
+    for name in plain if parts else ():
+        values = np.concatenate([part[name] for part in parts])
+        values = values[~np.isnan(values)]
+        low, high = np.percentile(values, (2.5, 97.5)) if len(values) else (np.nan, np.nan)
+        result |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+    return result

@@ -18,7 +18,7 @@ import torch
 from monai.metrics import CumulativeIterationMetric
 from monai.utils import look_up_option
 
-from monai_mgca.metrics.bootstrap import resample_counts, weighted_auroc_and_ap
+from monai_mgca.metrics.bootstrap import weighted_auroc_and_ap, with_intervals
 
 __all__ = ["ClassificationMetric", "compute_classification"]
 
@@ -120,16 +120,9 @@ def compute_classification(
     # an order of their own, so that the draws are the same however many processes saw the images
     order = np.lexsort(np.concatenate((labels, scores), axis=1).T)
     scores, labels = scores[order], labels[order]
-    plain = _figures(scores, labels, np.ones((1, len(scores))), classes, mode)
-    result = {name: float(values[0]) for name, values in plain.items()}
-    if bootstrap:
-        parts = [_figures(scores, labels, w, classes, mode) for w in resample_counts(len(scores), bootstrap, seed)]
-        for name in plain:
-            values = np.concatenate([part[name] for part in parts])
-            values = values[~np.isnan(values)]
-            low, high = np.percentile(values, (2.5, 97.5)) if len(values) else (np.nan, np.nan)
-            result |= {f"{name}_low": float(low), f"{name}_high": float(high)}
-    return result
+    return with_intervals(
+        lambda weights: _figures(scores, labels, weights, classes, mode), len(scores), bootstrap, seed
+    )
 
 
 def _figures(

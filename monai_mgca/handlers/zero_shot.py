@@ -1,0 +1,52 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from monai.handlers import IgniteMetricHandler, from_engine
+from monai.utils import CommonKeys
+
+from monai_mgca.handlers.figures import publish_figures
+from monai_mgca.metrics.zero_shot import ZeroShotMetric
+
+__all__ = ["ZeroShotHandler"]
+
+
+class ZeroShotHandler(IgniteMetricHandler):
+    """Mean AUROC of a zero-shot classifier.
+
+    All figures of :class:`monai_mgca.metrics.ZeroShotMetric` stand beside it in ``engine.state.metrics``.
+
+    Args:
+        classes: names of the findings.
+        bootstrap: replicates of the confidence intervals; 0 gives none.
+        prefix: put before the names of the other figures.
+        seed: of the bootstrap.
+
+    Example::
+
+        key_metric = {"val_mean_auroc": ZeroShotHandler(["edema", "effusion"], bootstrap=1000)}
+        evaluator = SupervisedEvaluator(..., key_val_metric=key_metric)
+    """
+
+    def __init__(self, classes: Sequence[str], bootstrap: int = 0, prefix: str = "val_", seed: int = 0) -> None:
+        super().__init__(
+            metric_fn=ZeroShotMetric(classes, bootstrap, seed),
+            output_transform=from_engine([CommonKeys.PRED, CommonKeys.LABEL]),
+            save_details=False,
+        )
+        self.prefix = prefix
+
+    def compute(self) -> Any:
+        return publish_figures(self._engine, self.metric_fn.aggregate(), "mean_auroc", self.prefix)
