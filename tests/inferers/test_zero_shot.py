@@ -1,0 +1,186 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from monai_mgca.inferers import Prompts, ZeroShotClassifier, prompted_classes, read_prompts
+from monai_mgca.inferers.pretrained import PretrainedModel, image_transform
+from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder
+from monai_mgca.transforms import TokenizeReport
+from monai_mgca.utils import DataError
+
+SHIPPED = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs" / "prompts.json"
+GOOD = {
+    "effusion": {"names": ["Pleural Effusion"], "positive": ["left effusion", "effusion"], "negative": ["no effusion"]},
+    "nodule": {"positive": ["nodule"], "negative": ["no nodule", "no left nodule"]},
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    from transformers import BertTokenizerFast
+
+    torch.manual_seed(0)
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "left", "nodule", "effusion", "no"]
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    network = MGCA(
+        create_image_encoder("resnet_tiny"), ReportEncoder({"vocab_size": len(pieces), **sizes}), hidden_dim=32
+    )
+    tokenizer = BertTokenizerFast(vocab={piece: i for i, piece in enumerate(pieces)})
+    settings = {"image_size": 32, "resize_size": 36, "in_channels": 1}
+    return PretrainedModel(network, image_transform(settings), TokenizeReport(tokenizer, 12))
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a file of prompts."""
+
+    def write(document):
+        path = tmp_path / "prompts.json"
+        path.write_text(document if isinstance(document, str) else json.dumps(document))
+        return path
+
+    return write
+
+
+class TestReadPrompts:
+    def test_content(self, write):
+        found = read_prompts(write(GOOD))
+        assert list(found) == ["effusion", "nodule"]
+        assert found["effusion"] == Prompts(("left effusion", "effusion"), ("no effusion",), ("Pleural Effusion",))
+        assert found["nodule"].names == ()
+
+    @pytest.mark.parametrize(
+        ("document", "message"),
+        [
+            ("{", r"prompts\.json is not JSON \(.*line 1.*write it as"),
+            ("[]", "holds no findings"),
+            ("{}", "holds no findings"),
+            ({"edema": ["edema"]}, "finding 'edema' must be an object"),
+            ({"edema": {"positive": ["edema"]}}, "finding 'edema' has no list 'negative'"),
+            ({"edema": {"positive": [], "negative": ["no edema"]}}, "finding 'edema' has an empty list 'positive'"),
+            ({"edema": {"positive": "edema", "negative": ["no"]}}, "finding 'edema': 'positive' must be a list"),
+            ({"edema": {"positive": [1], "negative": ["no"]}}, "finding 'edema': 'positive' must be a list of texts"),
+            ({"edema": {"positive": ["edema", " "], "negative": ["no"]}}, "text 2 of 'positive' is empty"),
+            ({"edema": {"postive": ["a"], "negative": ["b"]}}, "unknown key 'postive'; it may have positive"),
+        ],
+    )
+    def test_bad_file(self, write, document, message):
+        path = write(document)
+        with pytest.raises(DataError, match=message) as error:
+            read_prompts(path)
+        assert str(path) in str(error.value)
+
+    def test_missing_file(self, tmp_path):
+        with pytest.raises(DataError, match=r"no such file of prompts: .*none\.json"):
+            read_prompts(tmp_path / "none.json")
+
+    def test_shipped_file(self):
+        prompts = read_prompts(SHIPPED)
+        assert {"opacity", "effusion", "pneumothorax", "cardiomegaly", "nodule", "device"} < set(prompts)
+        names = [name.lower() for finding, sides in prompts.items() for name in (finding, *sides.names)]
+        assert len(names) == len(set(names))
+        for finding, sides in prompts.items():
+            texts = [*sides.positive, *sides.negative]
+            assert len(texts) == len(set(texts)), finding
+
+
+class TestPromptedClasses:
+    def test_other_names_and_case(self, write, caplog):
+        with caplog.at_level(logging.INFO):
+            assert prompted_classes(write(GOOD), ["pleural effusion", "mass", "Nodule"]) == [
+                "pleural effusion",
+                "Nodule",
+            ]
+        assert "no prompts for them: mass" in caplog.text
+
+    def test_none(self, write):
+        with pytest.raises(
+            DataError, match=r"prompts\.json has prompts for none of the classes mass; it has them for e"
+        ):
+            prompted_classes(write(GOOD), ["mass"])
+
+
+class TestZeroShotClassifier:
+    def test_equals_a_slow_computation(self, model, write):
+        classify = ZeroShotClassifier(model, write(GOOD), ["nodule", "PLEURAL effusion"], temperature=0.2)
+        image = torch.rand(3, 1, 32, 32)
+        found = classify(image)
+        embedded = [e.tolist() for e in model.network.encode_image(image)["image_embedding"].detach()]
+        for column, finding in enumerate(("nodule", "effusion")):
+            sides = []
+            for side in ("positive", "negative"):
+                units = [model.embed_texts([text])[0].tolist() for text in GOOD[finding][side]]
+                mean = [sum(values) / len(units) for values in zip(*units, strict=True)]
+                length = math.sqrt(sum(value**2 for value in mean))
+                sides.append([value / length for value in mean])
+            for row, unit in enumerate(embedded):
+                near, far = (math.exp(sum(a * b for a, b in zip(unit, side, strict=True)) / 0.2) for side in sides)
+                assert found[row, column].item() == pytest.approx(near / (near + far), abs=1e-5)
+
+    def test_as_near_to_both_is_a_half(self, model):
+        classify = ZeroShotClassifier(model, {"nodule": Prompts(("nodule",), ("no nodule",))})
+        between = torch.nn.functional.normalize(classify.positive + classify.negative, dim=1)
+        assert classify.classify(between).item() == pytest.approx(0.5, abs=1e-5)
+        assert classify.classify(classify.positive).item() > 0.5 > classify.classify(classify.negative).item()
+
+    def test_temperature_leaves_the_order(self, model, write):
+        images = torch.nn.functional.normalize(torch.randn(20, 128), dim=1)
+        orders = [
+            ZeroShotClassifier(model, write(GOOD), temperature=t).classify(images).argsort(0) for t in (0.07, 1.0)
+        ]
+        assert torch.equal(*orders)
+
+    def test_embeddings_of_files_and_half_precision(self, model, write):
+        classify = ZeroShotClassifier(model, write(GOOD))
+        embedding = torch.nn.functional.normalize(torch.randn(4, 128), dim=1)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = classify.classify(embedding)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, classify.classify(embedding))
+
+    def test_class_without_prompts(self, model, write):
+        with pytest.raises(
+            DataError, match=r"prompts\.json: the class 'mass' has no prompts; there are some for effusi"
+        ):
+            ZeroShotClassifier(model, write(GOOD), ["mass"])
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("...", "has no word"),
+            ("xyz", "knows no word of 'xyz'"),
+            ("left effusion " * 9, "longer than the 12"),
+        ],
+    )
+    def test_text_that_cannot_be_read(self, model, write, text, message):
+        path = write({**GOOD, "nodule": {"positive": ["nodule"], "negative": ["no nodule", text]}})
+        with pytest.raises(DataError, match=message) as error:
+            ZeroShotClassifier(model, path)
+        assert str(error.value).startswith(f"{path}: 'negative' of finding 'nodule': ")
+
+    def test_unknown_words_are_told_once(self, model, write, caplog):
+        path = write({"nodule": {"positive": ["solid nodule", "spiky nodule"], "negative": ["no nodule"]}})
+        ZeroShotClassifier(model, path)
+        (record,) = caplog.records
+        assert record.getMessage() == "Of 3 texts the report encoder does not know: solid, spiky."
+
+    def test_bad_temperature(self, model, write):
+        with pytest.raises(ValueError, match="must be positive, got 0"):
+            ZeroShotClassifier(model, write(GOOD), temperature=0)
