@@ -1,0 +1,248 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""One HTML page about a pretrained model, to send to a colleague: curves, retrieval, zero-shot, pairs and heat maps."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.metrics import EmbeddingCollapseMetric
+
+import monai_mgca
+from monai_mgca.data import load_datalist, read_datalist, resolve_dataset
+from monai_mgca.data.datalist import SECTIONS, progress_bar
+from monai_mgca.handlers.overlays import draw_heat
+from monai_mgca.inferers import PhraseGrounder, PretrainedModel, ZeroShotClassifier, load_pretrained, prompted_classes
+from monai_mgca.inferers.gallery import thumbnail
+from monai_mgca.inferers.grounding_set import Region, load_regions
+from monai_mgca.inferers.model_report import (
+    best_and_worst,
+    choose_regions,
+    describe_settings,
+    measure_zero_shot,
+    rank_pairs,
+    shown_names,
+)
+from monai_mgca.inferers.report_page import write_report
+from monai_mgca.inferers.training_curves import draw_training_curves, has_matplotlib, read_training_curves
+from monai_mgca.metrics import chance_retrieval, compute_retrieval
+from monai_mgca.transforms import LoadRadiograph
+from monai_mgca.utils import CheckpointError, DataError, read_settings
+from monai_mgca.utils.errors import first_cause
+from monai_mgca.utils.page import data_uri
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+KS = (1, 5, 10)
+PAIRS, MAPS, REFERENCE = 10, 6, 64
+PIXELS = 320
+
+
+def _curves(args: argparse.Namespace) -> dict[str, str]:
+    """The picture of the curves, or why there is none."""
+    curves = read_training_curves(args.logdir)
+    if not curves:
+        note = "There are no event files of a pretraining: it writes them to its output_dir, which --logdir names."
+    elif not has_matplotlib:
+        note = 'The curves are not drawn, because matplotlib is missing: pip install "monai-mgca[probe]".'
+    else:
+        epochs = curves["train_loss"][-1][0]
+        return {"picture": data_uri(draw_training_curves(curves)), "note": f"{epochs} epochs."}
+    return {"picture": "", "note": note}
+
+
+def _retrieval(image: torch.Tensor, report: torch.Tensor, tokens: torch.Tensor) -> dict[str, Any]:
+    """The table of retrieval, and the collapse of both."""
+    figures = compute_retrieval(image, report, tokens, KS) | chance_retrieval(tokens, KS)
+    rows = [
+        (title, [figures[f"{name}_recall_at_{k}"] for k in KS], figures[f"{name}_median_rank"])
+        for title, name in (
+            ("image to report", "image_to_report"),
+            ("report to image", "report_to_image"),
+            ("chance", "chance"),
+        )
+    ]
+    collapse = EmbeddingCollapseMetric(include_indicators=["effective_rank"])
+    scores = [float(collapse(part)["effective_rank_score"]) for part in (image, report)]
+    return {"rows": rows, "ks": KS, "collapse": dict(zip(("images", "reports"), scores, strict=True))}
+
+
+def _zero_shot(
+    model: PretrainedModel, image: torch.Tensor, data: Mapping[str, Any], args: argparse.Namespace
+) -> dict[str, Any]:
+    """The table of the findings, or why there is none."""
+    classes = data["classes"]
+    if not classes or not any(entry.get("labels") for entry in data["entries"]):
+        return {"rows": [], "note": "The datalist has no labels of this section, which zero-shot is measured against."}
+    try:
+        found = prompted_classes(args.prompts, classes)
+        classify = ZeroShotClassifier(model, args.prompts, found)
+    except DataError as error:
+        if args.own_prompts:
+            raise
+        logger.warning(f"Zero-shot classification is left out. {error}")  # names paths, which the page does not
+        note = f"No prompts suit the classes {', '.join(classes)} and this model: write some, and give --prompts FILE."
+        return {"rows": [], "note": note}
+    return {"rows": measure_zero_shot(classify, image, data["entries"], classes), "note": ""}
+
+
+def _regions(model: PretrainedModel, data: Mapping[str, Any], args: argparse.Namespace) -> list[Region]:
+    """Findings to show: those with boxes, else those that the labels tell."""
+    entries = data["entries"]
+    images = {entry["image"] for entry in entries}
+    if data["box_classes"] and any(entry.get("boxes") for entry in entries):
+        regions = load_regions(args.datalist, args.section, args.dataset_dir)
+    else:
+        nowhere = torch.zeros(1, 1)
+        regions = [
+            Region(entry["image"], name, name, nowhere)
+            for entry in entries
+            for name, label in zip(data["classes"], entry.get("labels") or (), strict=False)
+            if label == 1
+        ]
+    known = {phrase: model.knows(phrase) for phrase in dict.fromkeys(region.phrase for region in regions)}
+    return choose_regions([r for r in regions if r.image in images and known[r.phrase]], MAPS)
+
+
+def _heat_maps(model: PretrainedModel, data: Mapping[str, Any], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The map of each finding's phrase over its image, with the outline where there is one."""
+    regions = _regions(model, data, args)
+    if not regions:
+        return []
+    usual = data["entries"]
+    if read_datalist(args.datalist).get("training"):
+        usual = load_datalist(args.datalist, "training", args.dataset_dir, report=False)
+    ground = PhraseGrounder(model, [entry["image"] for entry in usual[:REFERENCE]])
+    names = {entry["image"]: name for entry, name in zip(data["entries"], data["names"], strict=True)}
+    maps, load = [], LoadRadiograph()
+    for region in progress_bar(regions, "heat maps"):
+        heat, drawn = ground(region.image, [region.phrase])[0], bool(region.mask.any())
+        picture = draw_heat(load(region.image)[0], heat, region.mask if drawn else None)
+        item = {"picture": data_uri(picture, PIXELS), "finding": region.name, "name": names[region.image]}
+        # a phrase may be a report's
+        item["phrase"] = region.phrase if args.with_text and region.phrase != region.name else ""
+        maps.append(item | {"drawn": drawn, "hit": drawn and bool(region.mask.flatten()[heat.argmax()])})
+    return maps
+
+
+def _load(args: argparse.Namespace) -> dict[str, Any]:
+    document = read_datalist(args.datalist)
+    entries = load_datalist(args.datalist, args.section, args.dataset_dir)
+    chosen = entries[: args.limit]
+    if len(chosen) < 2:
+        raise DataError(f"{args.datalist} has one image in '{args.section}': a report page needs two or more.")
+    return {
+        "entries": chosen,
+        "names": shown_names(chosen),
+        "all": len(entries),
+        "counts": {section: len(document[section]) for section in SECTIONS if document.get(section)},
+        "set": str(document.get("name", "")),
+        **{key: [str(name) for name in document.get(key) or []] for key in ("classes", "box_classes")},
+    }
+
+
+def _run(args: argparse.Namespace) -> None:
+    settings = describe_settings(args.checkpoint)
+    if args.limit is not None and args.limit < 2:
+        raise DataError(f"--limit must be 2 or more, got {args.limit}.")
+    model = load_pretrained(args.checkpoint)
+    if args.datalist is None:
+        pixels = read_settings(Path(args.checkpoint).parent / "model.json")["resize_size"]
+        args.dataset_dir = resolve_dataset(args.dataset_dir, f"{args.root}/data/sample", args.sample_size, pixels)
+        args.datalist = os.path.join(args.dataset_dir, "datalist.json")
+    data = _load(args)
+    entries, reports = data["entries"], [str(entry["report"]) for entry in data["entries"]]
+    image = model.embed_images([entry["image"] for entry in entries])
+    report = model.embed_reports(reports)
+    tokens = torch.stack([model.tokenize(model.clean(text))["input_ids"] for text in reports])
+
+    def show(pairs: Sequence[Any]) -> list[dict[str, Any]]:
+        return [
+            pair._asdict()
+            | {"picture": thumbnail(entries[pair.row]["image"]), "name": data["names"][pair.row]}
+            | {"report": reports[pair.row] if args.with_text else ""}
+            for pair in progress_bar(pairs, "thumbnails")
+        ]
+
+    best, worst = best_and_worst(rank_pairs(image, report, tokens), PAIRS)
+    write_report(
+        args.output,
+        settings=settings,
+        version=monai_mgca.__version__,
+        date=datetime.date.today().isoformat(),
+        section=args.section,
+        data=data,
+        with_text=args.with_text,
+        curves=_curves(args),
+        retrieval=_retrieval(image, report, tokens),
+        zero_shot=_zero_shot(model, image, data, args),
+        pairs={"The most similar pairs": show(best), "The least similar pairs": show(worst)},
+        maps=_heat_maps(model, data, args),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m monai_mgca.report", description=__doc__)
+    add = parser.add_argument
+    add("--checkpoint", metavar="FILE", help="model_pretrain.pt of a training (default: the bundle's)")
+    add("--dataset-dir", metavar="DIR", help="folder of the images (default: the built-in sample)")
+    add("--datalist", metavar="FILE", help="the datalist JSON (default: datalist.json in DIR)")
+    add("--section", choices=SECTIONS, default="validation", help="section to show (default: validation)")
+    add("--limit", type=int, metavar="N", help="the first N pairs of the section (default: all)")
+    add("--logdir", metavar="DIR", help="folder of the training's event files (default: eval of the bundle)")
+    add("--prompts", metavar="FILE", help="texts of the findings (default: prompts.json of the bundle)")
+    add("--with-text", action="store_true", help="show the reports too, which may tell who the patient is")
+    add("--sample-size", type=int, default=640, metavar="N", help="studies of the built-in sample (default: 640)")
+    add("--output", metavar="FILE", help="the page (default: eval/report.html of the bundle)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure a pretrained model and write the page.
+
+    Returns:
+        0; 2 when the input is wrong.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args = _parser().parse_args(argv)
+    args.root = next((d for d in (".", "bundles/mgca") if os.path.isfile(f"{d}/configs/metadata.json")), ".")
+    args.own_prompts = args.prompts is not None
+    args.checkpoint = args.checkpoint or f"{args.root}/models/model_pretrain.pt"
+    args.prompts = args.prompts or f"{args.root}/configs/prompts.json"
+    args.output = args.output or f"{args.root}/eval/report.html"
+    try:
+        if args.logdir is not None and not os.path.isdir(args.logdir):
+            raise DataError(f"There is no folder {args.logdir}: --logdir is the output_dir of a training.")
+        args.logdir = args.logdir or f"{args.root}/eval"
+        _run(args)
+    except (DataError, CheckpointError, RuntimeError) as error:
+        cause = first_cause(error)
+        if not isinstance(cause, (DataError, CheckpointError)):
+            raise
+        print(f"error: {cause}", file=sys.stderr)
+        return 2
+    print(f"Written: {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
