@@ -83,7 +83,9 @@ class TestKeys:
         section = (ROOT / "docs" / "config.md").read_text().split(f"\n## {heading}")[1].split("\n## ")[0]
         return re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)
 
-    @pytest.mark.parametrize(("heading", "name"), [("Training", "train"), ("Inference", "inference")])
+    @pytest.mark.parametrize(
+        ("heading", "name"), [("Training", "train"), ("Inference", "inference"), ("Zero-shot", "evaluate_zero_shot")]
+    )
     def test_scalars(self, heading, name):
         config = json.loads((CONFIGS / f"{name}.json").read_text())
         scalars = list(config)[: list(config).index("device") + 1]
@@ -173,6 +175,7 @@ TRAIN = f"{RUN} bundles/mgca/configs/train.json"
 # every command of the pages that test_data_command_runs does not run, and where it is run or why not
 BUNDLE_TESTS = "tests/bundle/test_bundle_commands.py"
 FINETUNING = "tests/bundle/test_finetuning.py"
+ZERO_SHOT = "tests/bundle/test_zero_shot.py"
 ELSEWHERE = {
     f"{DATA} csv $CXR/manifest.csv --image image_path --report text --patient patient_id --split split --where source=iu_xray --output iu_xray.json": "tests/data/test_sources.py",
     f"{TRAIN} --dataset_dir $CXR --data_list_file_path iu_xray.json --image_encoder resnet_compact --report_encoder $MINILM --freeze_report_encoder true --pool_report mean --cache memory --cache_report_states true --image_size 128 --max_length 96 --hidden_dim 512 --augment true --select_sentences 0.7 --batch_size 64 --learning_rate 1e-3 --warmup 0.2 --epochs 20 --early_stopping_patience 0 --channels_last true --seed 0 --ckpt_dir runs/seed0 --output_dir runs/seed0/eval": "not run: needs the real data and half an hour",
@@ -183,6 +186,10 @@ ELSEWHERE = {
     "python benchmarks/finetuning.py detection --dataset-dir $CXR --datalist boxes.json --runs runs/seed0 runs/seed1 runs/seed2 --output detection.csv --bf16": "not run: needs the real data and an hour",
     "python -m monai_mgca.probe --dataset-dir $CXR --datalist nih.json --checkpoint runs/seed0/model.pt runs/seed1/model.pt runs/seed2/model.pt random --output nih_probe.csv": "not run: needs the real data",
     "python benchmarks/iu_xray.py --dataset-dir $CXR --datalist iu_xray.json --runs runs/seed0 runs/seed1": "not run: needs the real data",
+    f"{RUN} bundles/mgca/configs/evaluate_zero_shot.json": ZERO_SHOT,
+    f"{RUN} bundles/mgca/configs/evaluate_zero_shot.json --dataset_dir dicom --section test": ZERO_SHOT,
+    f"{RUN} bundles/mgca/configs/evaluate_zero_shot.json --dataset_dir dicom --prompts own.json --bootstrap 0": ZERO_SHOT,
+    f"{RUN} bundles/mgca/configs/evaluate_zero_shot.json --dataset_dir dicom --load_pretrain false": ZERO_SHOT,
     f"pip install -e . -c constraints.txt && {TRAIN}": BUNDLE_TESTS,
     'pip install -e ".[test]" -c constraints.txt && python -m pytest': ".ci/run",
     'pip install -e ".[dev]" -c constraints.txt': "not run: as the test extra, with ruff",
@@ -239,6 +246,11 @@ ELSEWHERE = {
     f"{RUN} bundles/mgca/configs/inference_classification.json --dataset_dir dicom": FINETUNING,
     "python -m monai_mgca.probe --fractions 1 0.1 0.01 --seeds 3 --output bundles/mgca/eval/classification/probe.csv": "tests/test_probe.py",
     "python -m monai_mgca.probe --dataset-dir dicom --checkpoint models/model.pt random --encoder resnet50 --output probe.csv": "tests/test_probe.py",
+    'python -m monai_mgca.retrieve --text "small left pleural effusion" "cardiomegaly"': "tests/test_retrieve.py",
+    "python -m monai_mgca.retrieve --image bundles/mgca/data/sample/images/sample_00012.png --target reports": "tests/test_retrieve.py",
+    "python -m monai_mgca.retrieve --evaluate --sections validation": "tests/test_retrieve.py",
+    'python -m monai_mgca.retrieve --dataset-dir dicom --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/test_retrieve.py",
+    'python -m monai_mgca.retrieve --images radiographs --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/test_retrieve.py",
     'python -m monai.bundle ckpt_export network_def --config_file bundles/mgca/configs/inference_segmentation.json --meta_file bundles/mgca/configs/metadata.json --ckpt_file bundles/mgca/models/model_segmentation.pt --filepath segmentation.ts --use_trace true --input_shape "[1, 1, 128, 128]"': FINETUNING,
 }
 # the two lists together are all commands of all pages
@@ -295,6 +307,8 @@ NEEDS = {
     "data.siim_acr": "a download of SIIM-ACR's data; tests/data/test_labeled_sources.py makes a small one",
     "data.resolve.resolve_dataset": "640 studies take long to draw; tests/bundle draws some",
     "data.sample_sheet": "640 studies take long to draw; the page's command draws a sheet of some",
+    "inferers.zero_shot.ZeroShotClassifier": "a pretrained model; tests/inferers/test_zero_shot.py makes a small one",
+    "inferers.pretrained": "a pretrained model; tests/inferers makes small ones",
     "networks.pretrained": "downloaded weights; tests/networks/test_weights.py makes small ones",
 }
 # what an example leaves out for brevity

@@ -15,6 +15,7 @@ import logging
 import os
 
 import pytest
+from ignite.engine import Events
 
 from monai_mgca.handlers import AlignmentLossHandler, RunSummary
 
@@ -61,6 +62,19 @@ def test_figures(summary_of):
     assert "val_instance_loss" in text
     assert "val_prototype_loss" not in text
     assert "unknown" not in text
+
+
+def test_interval_stands_beside_its_figure(make_toy, caplog):
+    evaluator = make_toy((4,)).evaluator()
+    RunSummary({}).attach(evaluator)
+    figures = {"auroc": 0.8, "auroc_low": 0.7, "auroc_high": 0.9, "ap": 0.5}
+    evaluator.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.state.metrics.update(figures))
+    with caplog.at_level(logging.INFO, logger="monai_mgca"):
+        evaluator.run()
+    lines = [line.split(maxsplit=1) for line in caplog.records[-1].getMessage().splitlines()]
+    assert ["auroc", "0.8000 (0.7000 to 0.9000)"] in lines
+    assert ["ap", "0.5000"] in lines
+    assert not any(line[0].startswith("auroc_") for line in lines)
 
 
 def test_best_of_the_evaluator(make_toy, caplog):
