@@ -203,6 +203,8 @@ ELSEWHERE = {
     f"{DATA} covidx --dataset-dir covidx-cxr2 --output covidx.json": "tests/data/test_labeled_sources.py",
     f"{DATA} open_i --reports ecgen-radiology --images NLMCXR_png --output NLMCXR_png/datalist.json": "tests/data/test_sources.py",
     f"{DATA} mimic_cxr --dataset-dir mimic-cxr-jpg --reports mimic-cxr-reports --output mimic-cxr-jpg/datalist.json": "tests/data/test_sources.py",
+    "python -m monai_mgca.report": "tests/test_report.py",
+    "python -m monai_mgca.report --checkpoint bundles/mgca/models/model_pretrain.pt --dataset-dir dicom --section test --output report.html": "tests/test_report.py",
     "python -m monai_mgca.networks.weights convert vit_base.ckpt models/model_pretrain.pt": "tests/networks/test_conversion.py",
     "python -m monai_mgca.networks.weights convert vit_base.ckpt models/model.pt --encoder-only": "tests/networks/test_conversion.py",
     "hf download emilyalsentzer/Bio_ClinicalBERT --local-dir weights/bert": "not run: needs the network",
@@ -308,6 +310,7 @@ NEEDS = {
     "data.resolve.resolve_dataset": "640 studies take long to draw; tests/bundle draws some",
     "data.sample_sheet": "640 studies take long to draw; the page's command draws a sheet of some",
     "inferers.zero_shot.ZeroShotClassifier": "a pretrained model; tests/inferers/test_zero_shot.py makes a small one",
+    "inferers.model_report.measure_zero_shot": "a pretrained model; tests/test_report.py makes a small one",
     "inferers.pretrained": "a pretrained model; tests/inferers makes small ones",
     "networks.pretrained": "downloaded weights; tests/networks/test_weights.py makes small ones",
 }

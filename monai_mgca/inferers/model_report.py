@@ -52,7 +52,8 @@ def describe_settings(checkpoint: str | os.PathLike) -> dict[str, str]:
 
     Example::
 
-        print(describe_settings("bundles/mgca/models/model_pretrain.pt")["report encoder"])  # report_encoder
+        Path("model.json").write_text('{"report_encoder": "/data/weights/bert"}')
+        print(describe_settings("model_pretrain.pt"))  # {'weights': 'model_pretrain.pt', 'report encoder': 'bert'}
     """
     settings = {"weights": Path(checkpoint).name, **read_settings(Path(checkpoint).parent / "model.json", True)}
     words = {True: "yes", False: "no", None: "all"}
