@@ -253,11 +253,6 @@ ELSEWHERE = {
     "python -m monai_mgca.retrieve --evaluate --sections validation": "tests/test_retrieve.py",
     'python -m monai_mgca.retrieve --dataset-dir dicom --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/test_retrieve.py",
     'python -m monai_mgca.retrieve --images radiographs --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/test_retrieve.py",
-    'python -m monai_mgca.retrieve --text "small left pleural effusion" "cardiomegaly"': "tests/test_retrieve.py",
-    "python -m monai_mgca.retrieve --image bundles/mgca/data/sample/images/sample_00012.png --target reports": "tests/test_retrieve.py",
-    "python -m monai_mgca.retrieve --evaluate --sections validation": "tests/test_retrieve.py",
-    'python -m monai_mgca.retrieve --dataset-dir dicom --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/test_retrieve.py",
-    'python -m monai_mgca.retrieve --images radiographs --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/test_retrieve.py",
     'python -m monai.bundle ckpt_export network_def --config_file bundles/mgca/configs/inference_segmentation.json --meta_file bundles/mgca/configs/metadata.json --ckpt_file bundles/mgca/models/model_segmentation.pt --filepath segmentation.ts --use_trace true --input_shape "[1, 1, 128, 128]"': FINETUNING,
 }
 # the two lists together are all commands of all pages
