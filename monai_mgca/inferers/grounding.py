@@ -83,7 +83,8 @@ class PhraseGrounder:
             phrases: T findings in the words of reports.
 
         Returns:
-            (T, H, W) heat maps at the image's own size, on the CPU; each is 0 at its lowest value.
+            (T, H, W) heat maps at the image's own size, on the CPU: 0 where the image is no more like the phrase than
+            usual, or was cut off by the transform.
 
         Raises:
             DataError: when the image cannot be read; when a phrase is empty, unknown or too long.
@@ -142,8 +143,8 @@ class PhraseGrounder:
     def _ground_file(self, path: str | os.PathLike, texts: torch.Tensor) -> torch.Tensor:
         item = self.model.image_transform({CommonKeys.IMAGE: str(path)})
         heat = self.heat_maps(item[CommonKeys.IMAGE].as_tensor()[None].to(self.model.device), texts)[0]
-        # what was cut off is filled with 0, which so is the lowest value
-        heat = heat - heat.amin((1, 2), keepdim=True)
+        # below 0 the image is less like the phrase than usual; what was cut off from the image is filled with 0
+        heat = heat.clamp_min(0)
         inverted: torch.Tensor = self.invert({**item, CommonKeys.PRED: heat.cpu()})[CommonKeys.PRED]
         return inverted.as_tensor()
 
