@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import re
 import sys
@@ -24,14 +23,14 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from monai_mgca.data import load_datalist, read_datalist, resolve_dataset
+from monai_mgca.command import bundle_root, choose_data, run_command
+from monai_mgca.data import load_datalist, read_datalist
 from monai_mgca.data.datalist import SECTIONS, progress_bar
 from monai_mgca.handlers.overlays import draw_heat
 from monai_mgca.inferers import PhraseGrounder, load_pretrained
 from monai_mgca.inferers.grounding_set import GroundingFigures, load_regions, measure_regions
 from monai_mgca.transforms import LoadRadiograph
-from monai_mgca.utils import CheckpointError, DataError, read_settings
-from monai_mgca.utils.errors import first_cause
+from monai_mgca.utils import DataError, read_settings
 from monai_mgca.utils.files import replacing
 from monai_mgca.utils.page import data_uri, write_page
 
@@ -167,13 +166,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--dataset-dir", metavar="DIR", help="folder of the images (default: the built-in sample)")
     add("--datalist", metavar="FILE", help="the datalist JSON (default: datalist.json in DIR)")
     add("--section", choices=SECTIONS, default="validation", help="to evaluate (default: validation)")
-    add("--sample-size", type=int, default=640, metavar="N", help="studies of the built-in sample (default: 640)")
+    add("--sample-size", type=int, metavar="N", help="studies of the built-in sample (default: as trained, or 640)")
     add("--output", metavar="DIR", help="folder to write to (default: eval/grounding of the bundle)")
     return parser
 
 
 def _run(args: argparse.Namespace) -> list[str]:
-    root = next((d for d in (".", "bundles/mgca") if os.path.isfile(f"{d}/configs/metadata.json")), ".")
+    root = bundle_root()
     args.checkpoint = args.checkpoint or [f"{root}/models/model_pretrain.pt", *([RANDOM] if args.evaluate else [])]
     args.output = args.output or f"{root}/eval/grounding"
     if not args.evaluate and not (args.image and (args.text or args.words)):
@@ -184,10 +183,8 @@ def _run(args: argparse.Namespace) -> list[str]:
         raise DataError(f"There is no image {', '.join(missing)}: check the path of --image.")
     if all(name == RANDOM for name in args.checkpoint):
         raise DataError("--checkpoint needs a model_pretrain.pt, whose network the random one is.")
-    settings = read_settings(Path(args.checkpoint[0]).parent / "model.json", required=True)
-    pixels = settings["resize_size"]
-    args.dataset_dir = resolve_dataset(args.dataset_dir, f"{root}/data/sample", args.sample_size, pixels)
-    args.datalist = args.datalist or os.path.join(args.dataset_dir, "datalist.json")
+    read_settings(Path(args.checkpoint[0]).parent / "model.json", required=True)
+    choose_data(args, args.checkpoint[0])
     tasks = ((args.text, _ground_images), (args.words, _ground_words), (args.evaluate, _evaluate))
     return [path for wanted, task in tasks if wanted for path in task(args)]
 
@@ -198,18 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 when the input is wrong.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    args = _parser().parse_args(argv)
-    try:
-        written = _run(args)
-    except (DataError, CheckpointError, RuntimeError) as error:
-        cause = first_cause(error)
-        if not isinstance(cause, (DataError, CheckpointError)):
-            raise
-        print(f"error: {cause}", file=sys.stderr)
-        return 2
-    print(f"Written: {', '.join(written)}")
-    return 0
+    return run_command(_run, _parser().parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,14 +26,14 @@ import numpy as np
 import torch
 from monai.transforms import Compose, RepeatChanneld, Resized, ScaleIntensityRanged, SpatialPadd
 
-from monai_mgca.data import class_names, load_labeled, read_datalist, resolve_dataset
+from monai_mgca.command import bundle_root, choose_data, run_command
+from monai_mgca.data import class_names, load_labeled, read_datalist
 from monai_mgca.data.fraction import take_fraction
 from monai_mgca.inferers import compute_features, draw_curves, fit_linear_probe, summarize_curves
 from monai_mgca.metrics import compute_classification
 from monai_mgca.networks import ImageFeatures, create_image_encoder, load_encoder
 from monai_mgca.transforms import LoadRadiographd, ResolveUncertainLabels
 from monai_mgca.utils import CheckpointError, DataError, read_settings
-from monai_mgca.utils.errors import first_cause
 from monai_mgca.utils.files import replacing
 
 __all__ = ["main"]
@@ -232,41 +231,32 @@ def _parser() -> argparse.ArgumentParser:
     add("--encoder", metavar="NAME", help="image encoder, where no model.json is beside the checkpoint")
     add("--image-size", type=int, metavar="N", help="pixels (default: of the model.json, or 224)")
     add("--in-channels", type=int, metavar="N", help="channels (default: of the model.json, or 1)")
-    add("--sample-size", type=int, default=640, metavar="N", help="studies of the built-in sample (default: 640)")
+    add("--sample-size", type=int, metavar="N", help="studies of the built-in sample (default: as trained, or 640)")
     add("--output", default="probe.csv", metavar="FILE", help="the CSV table (default: probe.csv)")
     return parser
 
 
+def _run(args: argparse.Namespace) -> list[str]:
+    args.checkpoint = args.checkpoint or [f"{bundle_root()}/models/model.pt", RANDOM, PIXELS]
+    choose_data(args, args.checkpoint[0])
+    args.classes = args.classes or class_names(args.datalist, "classification")
+    train, test = (_load(args, section) for section in ("training", args.section))
+    rows = list(_probe(train, test, args))
+    _write(args.output, rows)
+    picture = str(Path(args.output).with_suffix(".png"))
+    draw_curves(picture, summarize_curves(rows))
+    print(f"AUROC on {len(test.items)} images ({args.section}), mean and 95 % interval over {args.seeds} seeds:")
+    print(_table(rows, args.classes))
+    return [args.output, picture]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fit linear probes, print their table and write it as CSV.
+    """Fit linear probes, print their table, write it as CSV and draw it.
 
     Returns:
         0; 2 when the input is wrong.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    args = _parser().parse_args(argv)
-    root = next((d for d in (".", "bundles/mgca") if os.path.isfile(f"{d}/configs/metadata.json")), ".")
-    args.checkpoint = args.checkpoint or [f"{root}/models/model.pt", RANDOM, PIXELS]
-    try:
-        pixels = max(64, round((args.image_size or 128) * 8 / 7))
-        args.dataset_dir = resolve_dataset(args.dataset_dir, f"{root}/data/sample", args.sample_size, pixels)
-        args.datalist = args.datalist or os.path.join(args.dataset_dir, "datalist.json")
-        args.classes = args.classes or class_names(args.datalist, "classification")
-        train, test = (_load(args, section) for section in ("training", args.section))
-        rows = list(_probe(train, test, args))
-        _write(args.output, rows)
-    except (DataError, CheckpointError, RuntimeError) as error:
-        cause = first_cause(error)
-        if not isinstance(cause, (DataError, CheckpointError)):
-            raise
-        print(f"error: {cause}", file=sys.stderr)
-        return 2
-    picture = Path(args.output).with_suffix(".png")
-    draw_curves(picture, summarize_curves(rows))
-    print(f"AUROC on {len(test.items)} images ({args.section}), mean and 95 % interval over {args.seeds} seeds:")
-    print(_table(rows, args.classes))
-    print(f"Written: {args.output}, {picture}")
-    return 0
+    return run_command(_run, _parser().parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -19,14 +19,14 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from monai.metrics import EmbeddingCollapseMetric
 
 import monai_mgca
-from monai_mgca.data import load_datalist, read_datalist, resolve_dataset
+from monai_mgca.command import bundle_root, choose_data, run_command
+from monai_mgca.data import load_datalist, read_datalist
 from monai_mgca.data.datalist import SECTIONS, progress_bar
 from monai_mgca.handlers.overlays import draw_heat
 from monai_mgca.inferers import PhraseGrounder, PretrainedModel, ZeroShotClassifier, load_pretrained, prompted_classes
@@ -44,8 +44,7 @@ from monai_mgca.inferers.report_page import write_report
 from monai_mgca.inferers.training_curves import draw_training_curves, has_matplotlib, read_training_curves
 from monai_mgca.metrics import chance_retrieval, compute_retrieval
 from monai_mgca.transforms import LoadRadiograph
-from monai_mgca.utils import CheckpointError, DataError, read_settings
-from monai_mgca.utils.errors import first_cause
+from monai_mgca.utils import DataError
 from monai_mgca.utils.page import data_uri
 
 __all__ = ["main"]
@@ -160,15 +159,20 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> list[str]:
+    root = bundle_root()
+    args.own_prompts = args.prompts is not None
+    args.checkpoint = args.checkpoint or f"{root}/models/model_pretrain.pt"
+    args.prompts = args.prompts or f"{root}/configs/prompts.json"
+    args.output = args.output or f"{root}/eval/report.html"
+    if args.logdir is not None and not os.path.isdir(args.logdir):
+        raise DataError(f"There is no folder {args.logdir}: --logdir is the output_dir of a training.")
+    args.logdir = args.logdir or f"{root}/eval"
     settings = describe_settings(args.checkpoint)
     if args.limit is not None and args.limit < 2:
         raise DataError(f"--limit must be 2 or more, got {args.limit}.")
     model = load_pretrained(args.checkpoint)
-    if args.datalist is None:
-        pixels = read_settings(Path(args.checkpoint).parent / "model.json")["resize_size"]
-        args.dataset_dir = resolve_dataset(args.dataset_dir, f"{args.root}/data/sample", args.sample_size, pixels)
-        args.datalist = os.path.join(args.dataset_dir, "datalist.json")
+    choose_data(args, args.checkpoint)
     data = _load(args)
     entries, reports = data["entries"], [str(entry["report"]) for entry in data["entries"]]
     image = model.embed_images([entry["image"] for entry in entries])
@@ -198,6 +202,7 @@ def _run(args: argparse.Namespace) -> None:
         pairs={"The most similar pairs": show(best), "The least similar pairs": show(worst)},
         maps=_heat_maps(model, data, args),
     )
+    return [args.output]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -211,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--logdir", metavar="DIR", help="folder of the training's event files (default: eval of the bundle)")
     add("--prompts", metavar="FILE", help="texts of the findings (default: prompts.json of the bundle)")
     add("--with-text", action="store_true", help="show the reports too, which may tell who the patient is")
-    add("--sample-size", type=int, default=640, metavar="N", help="studies of the built-in sample (default: 640)")
+    add("--sample-size", type=int, metavar="N", help="studies of the built-in sample (default: as trained, or 640)")
     add("--output", metavar="FILE", help="the page (default: eval/report.html of the bundle)")
     return parser
 
@@ -222,26 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 when the input is wrong.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    args = _parser().parse_args(argv)
-    args.root = next((d for d in (".", "bundles/mgca") if os.path.isfile(f"{d}/configs/metadata.json")), ".")
-    args.own_prompts = args.prompts is not None
-    args.checkpoint = args.checkpoint or f"{args.root}/models/model_pretrain.pt"
-    args.prompts = args.prompts or f"{args.root}/configs/prompts.json"
-    args.output = args.output or f"{args.root}/eval/report.html"
-    try:
-        if args.logdir is not None and not os.path.isdir(args.logdir):
-            raise DataError(f"There is no folder {args.logdir}: --logdir is the output_dir of a training.")
-        args.logdir = args.logdir or f"{args.root}/eval"
-        _run(args)
-    except (DataError, CheckpointError, RuntimeError) as error:
-        cause = first_cause(error)
-        if not isinstance(cause, (DataError, CheckpointError)):
-            raise
-        print(f"error: {cause}", file=sys.stderr)
-        return 2
-    print(f"Written: {args.output}")
-    return 0
+    return run_command(_run, _parser().parse_args(argv))
 
 
 if __name__ == "__main__":

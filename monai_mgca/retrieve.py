@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -25,15 +24,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from monai_mgca.data import find_images, load_datalist, read_datalist, resolve_dataset
+from monai_mgca.command import bundle_root, choose_data, run_command
+from monai_mgca.data import find_images, load_datalist, read_datalist
 from monai_mgca.data.datalist import SECTIONS, find_dataset_dir
 from monai_mgca.inferers.embedding_file import fingerprint_of, read_embeddings, write_embeddings
 from monai_mgca.inferers.gallery import Hit, Ranking, write_gallery
 from monai_mgca.inferers.pretrained import PretrainedModel, load_pretrained
 from monai_mgca.inferers.retrieval import BACKENDS, EmbeddingIndex
 from monai_mgca.metrics.retrieval import chance_retrieval, compute_retrieval
-from monai_mgca.utils import CheckpointError, DataError, read_settings
-from monai_mgca.utils.errors import first_cause
+from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
 
 __all__ = ["main"]
@@ -50,7 +49,7 @@ class _Set(NamedTuple):
     origin: str  # the sections, or the folder
 
 
-def _load(args: argparse.Namespace, root: str, pixels: int) -> _Set:
+def _load(args: argparse.Namespace) -> _Set:
     wants_reports = args.evaluate or args.target == "reports"
     if args.images:
         if wants_reports:
@@ -59,9 +58,7 @@ def _load(args: argparse.Namespace, root: str, pixels: int) -> _Set:
             )
         base, origin, entries = args.images, args.images, find_images(args.images)
     else:
-        if args.datalist is None:
-            args.dataset_dir = resolve_dataset(args.dataset_dir, f"{root}/data/sample", args.sample_size, pixels)
-            args.datalist = os.path.join(args.dataset_dir, "datalist.json")
+        choose_data(args, args.checkpoint)
         document = read_datalist(args.datalist)
         sections = args.sections or [section for section in SECTIONS if document.get(section)] or ["training"]
         base, origin, entries = find_dataset_dir(args.datalist, args.dataset_dir), ", ".join(sections), []
@@ -174,13 +171,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoint", metavar="FILE", help="model_pretrain.pt of a training (default: the bundle's)")
     add("--random", action="store_true", help="the network with random weights: what --evaluate is to be held against")
     add("--backend", choices=BACKENDS, default="exact", help="faiss needs faiss-cpu (default: exact)")
-    add("--sample-size", type=int, default=640, metavar="N", help="studies of the built-in sample (default: 640)")
+    add("--sample-size", type=int, metavar="N", help="studies of the built-in sample (default: as trained, or 640)")
     add("--output", metavar="DIR", help="folder to write to (default: eval/retrieval of the bundle)")
     return parser
 
 
 def _run(args: argparse.Namespace) -> list[str]:
-    root = next((d for d in (".", "bundles/mgca") if os.path.isfile(f"{d}/configs/metadata.json")), ".")
+    root = bundle_root()
     args.checkpoint = args.checkpoint or f"{root}/models/model_pretrain.pt"
     args.output = args.output or f"{root}/eval/retrieval"
     if not (args.text or args.image or args.evaluate):
@@ -189,12 +186,11 @@ def _run(args: argparse.Namespace) -> list[str]:
         raise DataError(f"--top must be 1 or more, got {args.top}.")
     if missing := [path for path in args.image if not os.path.isfile(path)]:
         raise DataError(f"There is no image {', '.join(missing)}: check the path of --image.")
-    settings = read_settings(Path(args.checkpoint).parent / "model.json", required=True)
     torch.manual_seed(0)
     model = load_pretrained(args.checkpoint, random=args.random)
     for text in args.text:  # before the long work
         model.read_text(text)
-    data = _load(args, root, settings["resize_size"])
+    data = _load(args)
     arrays = _embed(model, data, args)
     written = []
     if args.text or args.image:
@@ -212,19 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 when the input is wrong.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    args = _parser().parse_args(argv)
-    try:
-        written = _run(args)
-    except (DataError, CheckpointError, RuntimeError) as error:
-        cause = first_cause(error)
-        if not isinstance(cause, (DataError, CheckpointError)):
-            raise
-        print(f"error: {cause}", file=sys.stderr)
-        return 2
-    if written:
-        print(f"Written: {', '.join(written)}")
-    return 0
+    return run_command(_run, _parser().parse_args(argv))
 
 
 if __name__ == "__main__":

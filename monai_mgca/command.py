@@ -1,0 +1,74 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the commands share: where the bundle is, which data are meant without any option, how an error ends."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from monai_mgca.data import resolve_dataset
+from monai_mgca.utils import CheckpointError, DataError, read_settings
+from monai_mgca.utils.errors import first_cause
+
+__all__ = ["bundle_root", "choose_data", "run_command"]
+
+
+def bundle_root() -> str:
+    """The bundle's folder, from the repository's or from its own."""
+    return next((d for d in (".", "bundles/mgca") if os.path.isfile(f"{d}/configs/metadata.json")), ".")
+
+
+def choose_data(args: argparse.Namespace, checkpoint: str) -> None:
+    """Fill in ``args.dataset_dir`` and ``args.datalist`` where they are None: the built-in sample as it was trained on.
+
+    Args:
+        args: with these two and ``sample_size``, None for that of the training.
+        checkpoint: whose ``model.json`` tells the sample's size and its pixels.
+
+    Raises:
+        DataError: when ``dataset_dir`` does not exist.
+    """
+    if args.dataset_dir is None and args.datalist is not None:
+        return
+    settings = read_settings(Path(checkpoint).parent / "model.json")
+    size, pixels = args.sample_size or settings.get("sample_size", 640), max(64, settings.get("resize_size", 146))
+    args.dataset_dir = resolve_dataset(args.dataset_dir, f"{bundle_root()}/data/sample", size, pixels)
+    args.datalist = args.datalist or os.path.join(args.dataset_dir, "datalist.json")
+
+
+def run_command(run: Callable[[argparse.Namespace], Sequence[str]], args: argparse.Namespace) -> int:
+    """Run a command, and tell what it wrote, or in one line what is wrong with its input.
+
+    Args:
+        run: takes the arguments, returns the paths that it wrote.
+        args: of the command line.
+
+    Returns:
+        0; 2 when the input is wrong.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        written = run(args)
+    except (DataError, CheckpointError, RuntimeError) as error:
+        cause = first_cause(error)
+        if not isinstance(cause, (DataError, CheckpointError)):
+            raise
+        print(f"error: {cause}", file=sys.stderr)
+        return 2
+    if written:
+        print(f"Written: {', '.join(written)}")
+    return 0
