@@ -175,6 +175,7 @@ TRAIN = f"{RUN} bundles/mgca/configs/train.json"
 # every command of the pages that test_data_command_runs does not run, and where it is run or why not
 BUNDLE_TESTS = "tests/bundle/test_bundle_commands.py"
 FINETUNING = "tests/bundle/test_finetuning.py"
+GROUND = "tests/test_ground.py"
 ZERO_SHOT = "tests/bundle/test_zero_shot.py"
 ELSEWHERE = {
     f"{DATA} csv $CXR/manifest.csv --image image_path --report text --patient patient_id --split split --where source=iu_xray --output iu_xray.json": "tests/data/test_sources.py",
@@ -185,7 +186,6 @@ ELSEWHERE = {
     "python benchmarks/finetuning.py segmentation --dataset-dir $CXR --datalist lungs.json --runs runs/seed0 runs/seed1 runs/seed2 --output segmentation.csv --bf16": "not run: needs the real data and an hour",
     "python benchmarks/finetuning.py detection --dataset-dir $CXR --datalist boxes.json --runs runs/seed0 runs/seed1 runs/seed2 --output detection.csv --bf16": "not run: needs the real data and an hour",
     "python -m monai_mgca.probe --dataset-dir $CXR --datalist nih.json --checkpoint runs/seed0/model.pt runs/seed1/model.pt runs/seed2/model.pt random --output nih_probe.csv": "not run: needs the real data",
-    "python benchmarks/iu_xray.py --dataset-dir $CXR --datalist iu_xray.json --runs runs/seed0 runs/seed1": "not run: needs the real data",
     f"{RUN} bundles/mgca/configs/evaluate_zero_shot.json": ZERO_SHOT,
     f"{RUN} bundles/mgca/configs/evaluate_zero_shot.json --dataset_dir dicom --section test": ZERO_SHOT,
     f"{RUN} bundles/mgca/configs/evaluate_zero_shot.json --dataset_dir dicom --prompts own.json --bootstrap 0": ZERO_SHOT,
@@ -250,6 +250,14 @@ ELSEWHERE = {
     "python -m monai_mgca.probe --dataset-dir dicom --checkpoint models/model.pt random --encoder resnet50 --output probe.csv": "tests/test_probe.py",
     'python -m monai_mgca.retrieve --text "small left pleural effusion" "cardiomegaly"': "tests/test_retrieve.py",
     "python -m monai_mgca.retrieve --image bundles/mgca/data/sample/images/sample_00012.png --target reports": "tests/test_retrieve.py",
+    'python -m monai_mgca.ground --image bundles/mgca/data/sample/images/sample_00037.png --text "right pneumothorax" "left effusion"': GROUND,
+    "python -m monai_mgca.ground --image bundles/mgca/data/sample/images/sample_00037.png --words": GROUND,
+    "python -m monai_mgca.ground --evaluate --mask-key finding_mask": GROUND,
+    'python -m monai_mgca.ground --evaluate --dataset-dir dicom --phrases "opacity=there is a focal airspace opacity"': GROUND,
+    f"{TRAIN} --sample_size 2560 --image_encoder resnet_tiny --image_size 192 --augment true --select_sentences 0.7": "not run: a quarter of an hour; tests/bundle/test_bundle_configs.py runs every key",
+    "python -m monai_mgca.probe --output bundles/mgca/eval/probe.csv": "tests/test_probe.py",
+    f"{RUN} configs/evaluate_zero_shot.json": ZERO_SHOT,
+    'pip install -e ".[test]" -c constraints.txt': ".ci/run",
     "python -m monai_mgca.retrieve --evaluate --sections validation": "tests/test_retrieve.py",
     'python -m monai_mgca.retrieve --dataset-dir dicom --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/test_retrieve.py",
     'python -m monai_mgca.retrieve --images radiographs --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/test_retrieve.py",
@@ -309,6 +317,8 @@ NEEDS = {
     "data.siim_acr": "a download of SIIM-ACR's data; tests/data/test_labeled_sources.py makes a small one",
     "data.resolve.resolve_dataset": "640 studies take long to draw; tests/bundle draws some",
     "data.sample_sheet": "640 studies take long to draw; the page's command draws a sheet of some",
+    "inferers.grounding.PhraseGrounder": "a pretrained model; tests/inferers/test_grounding.py makes a small one",
+    "inferers.grounding_set.load_regions": "a datalist with boxes; tests/test_ground.py makes one",
     "inferers.zero_shot.ZeroShotClassifier": "a pretrained model; tests/inferers/test_zero_shot.py makes a small one",
     "inferers.model_report.measure_zero_shot": "a pretrained model; tests/test_report.py makes a small one",
     "inferers.pretrained": "a pretrained model; tests/inferers makes small ones",
