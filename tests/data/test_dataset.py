@@ -12,6 +12,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +25,8 @@ from PIL import Image
 
 from monai_mgca.data import check_batch_size, make_dataset
 from monai_mgca.utils import DataError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_images(folder, number=4):
@@ -74,6 +79,26 @@ def test_disk_cache_is_never_stale(tmp_path):
     Image.fromarray(np.full((8, 8), 51, dtype=np.uint8)).save(data[0]["image"])
     third = make_dataset(data, make_transform(), "disk", cache)[0]["image"]
     assert torch.allclose(torch.as_tensor(third), torch.tensor(0.2))  # another file, another item
+
+
+def test_transforms_with_weights_have_one_hash_in_every_process(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import torch\n"
+        "from monai_mgca.data.dataset import hash_transform\n"
+        "from monai_mgca.networks import ReportEncoder\n"
+        "from monai_mgca.transforms import EncodeReportd\n"
+        "sizes = {'vocab_size': 20, 'hidden_size': 8, 'num_hidden_layers': 1, 'num_attention_heads': 1}\n"
+        "for seed in (1, 2):\n"
+        "    torch.manual_seed(seed)\n"
+        "    encoder = ReportEncoder({**sizes, 'intermediate_size': 8}, freeze=True)\n"
+        "    print(hash_transform([EncodeReportd(encoder)]).decode())\n"
+    )
+    command = [sys.executable, str(script)]
+    found = [subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout for _ in range(2)]
+    assert found[0] == found[1]
+    first, second = found[0].split()
+    assert first != second, "other weights"
 
 
 def test_disk_cache_loads_tensors_only(tmp_path):
