@@ -198,7 +198,8 @@ def _table(rows: list[dict[str, Any]], classes: Sequence[str]) -> str:
 def _cell(line: dict[str, Any]) -> str:
     if not line["seeds"]:
         return "skipped"
-    return f"{line['mean']:.3f}" + (f" [{line['low']:.3f}, {line['high']:.3f}]" if line["seeds"] > 1 else "")
+    low, high = max(0, line["low"]), min(1, line["high"])  # no AUROC is beyond
+    return f"{line['mean']:.3f}" + (f" [{low:.3f}, {high:.3f}]" if line["seeds"] > 1 else "")
 
 
 def _write(path: str | os.PathLike, rows: list[dict[str, Any]]) -> None:
