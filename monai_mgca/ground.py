@@ -47,14 +47,21 @@ _GALLERY = """
 </ul>
 """
 _WORDS = """
-<p class="note">The report's words, each in its context, with the map of its similarity to the image's tokens, against
-what is usual at each place. Words without a place in the image have maps too.</p>
-{% for name, whole, words in images %}
+<p class="note">First the report's sentences, each with the map of what in the image speaks for it (attribution). Then its
+words in their context, each with its similarity to the image's tokens against what is usual at each place (token): less
+exact, and words without a place in the image have maps too.</p>
+{% for name, whole, sentences, words in images %}
 <h2>{{ name }}</h2>
 <ul class="grid">
 <li><figure><img src="{{ whole }}" alt=""><figcaption>radiograph</figcaption></figure></li>
-{% for picture, word in words %}
-<li><figure><img src="{{ picture }}" alt=""><figcaption>{{ word }}</figcaption></figure></li>
+{% for picture, text in sentences %}
+<li><figure><img src="{{ picture }}" alt=""><figcaption>{{ text }}</figcaption></figure></li>
+{% endfor %}
+</ul>
+<h2>Words</h2>
+<ul class="grid">
+{% for picture, text in words %}
+<li><figure><img src="{{ picture }}" alt=""><figcaption>{{ text }}</figcaption></figure></li>
 {% endfor %}
 </ul>
 {% endfor %}
@@ -108,13 +115,17 @@ def _ground_words(args: argparse.Namespace) -> list[str]:
             found |= {wanted[real]: entry for real in [os.path.realpath(entry["image"])] if real in wanted}
     if missing := [path for path in args.image if path not in found]:
         raise DataError(f"{args.datalist} has no report of {', '.join(missing)}: --words needs images of the datalist.")
-    ground, load, images = _grounder(args, args.checkpoint[0], "token"), LoadRadiograph(), []
+    by_sentence, by_word = (_grounder(args, args.checkpoint[0], method) for method in ("attribution", "token"))
+    load, images = LoadRadiograph(), []
     for path in progress_bar(args.image, "grounding"):
-        gray = load(path)[0]
-        words, maps = ground.ground_words(path, found[path]["report"])
-        pictures = [data_uri(draw_heat(gray, heat), THUMBNAIL // 2) for heat in maps]
-        whole = data_uri(Image.fromarray(gray.byte().numpy()), THUMBNAIL)
-        images.append((Path(path).name, whole, list(zip(pictures, words, strict=True))))
+        gray, report = load(path)[0], found[path]["report"]
+        sentences = [text for text in by_sentence.model.clean(report) if by_sentence.model.knows(text)]
+        groups = (sentences, by_sentence(path, sentences) if sentences else []), by_word.ground_words(path, report)
+        shown = [
+            [(data_uri(draw_heat(gray, heat), THUMBNAIL), text) for text, heat in zip(texts, maps, strict=True)]
+            for texts, maps in groups
+        ]
+        images.append((Path(path).name, data_uri(Image.fromarray(gray.byte().numpy()), THUMBNAIL), *shown))
     page = f"{args.output}/words.html"
     write_page(page, "Word by word", _WORDS, images=images)
     return [page]
