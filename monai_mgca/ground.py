@@ -47,9 +47,9 @@ _GALLERY = """
 </ul>
 """
 _WORDS = """
-<p class="note">First the report's sentences, each with the map of what in the image speaks for it (attribution). Then its
-words in their context, each with its similarity to the image's tokens against what is usual at each place (token): less
-exact, and words without a place in the image have maps too.</p>
+<p class="note">First the report's sentences, each with the map of what in the image speaks for it (attribution). Then
+its words in their context, each with its similarity to the image's tokens against what is usual at each place (token):
+less exact, and words without a place in the image have maps too.</p>
 {% for name, whole, sentences, words in images %}
 <h2>{{ name }}</h2>
 <ul class="grid">
