@@ -25,7 +25,13 @@ from monai_mgca.networks.image_encoder import ResNetImageEncoder, ViTImageEncode
 
 __all__ = ["PUPSegmenter", "create_segmenter"]
 
-_RESNETS = ("resnet50", "resnet18", "resnet_compact")
+# channels of the five stages
+_RESNETS = {
+    "resnet50": (64, 256, 512, 1024, 2048),
+    "resnet18": (64, 64, 128, 256, 512),
+    "resnet_compact": (32, 32, 64, 128, 256),
+    "resnet_tiny": (32, 32, 64, 128, 256),
+}
 
 
 class UNetEncoder(ResNetImageEncoder, BaseEncoder):
@@ -51,7 +57,7 @@ class UNetEncoder(ResNetImageEncoder, BaseEncoder):
     @classmethod
     def num_channels_per_output(cls) -> list[tuple[int, ...]]:
         """The channels of the stages of each backbone."""
-        return [(64, 256, 512, 1024, 2048), (64, 64, 128, 256, 512), (32, 32, 64, 128, 256)]
+        return list(_RESNETS.values())
 
     @classmethod
     def num_outputs(cls) -> list[int]:
@@ -137,7 +143,7 @@ def create_segmenter(
     if encoder in _RESNETS:
         if decoder == "unetr":
             raise ValueError(f"decoder 'unetr' needs a vision transformer, got the encoder '{encoder}'.")
-        wide = encoder != "resnet_compact"
+        wide = _RESNETS[encoder][-1] > 256
         return FlexibleUNet(
             in_channels=in_channels,
             out_channels=num_classes,

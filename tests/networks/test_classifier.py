@@ -19,7 +19,7 @@ from monai.networks import convert_to_onnx
 from monai_mgca.networks import create_classifier, create_image_encoder, freeze_encoder, load_encoder
 from monai_mgca.networks.transfer import find_backbone
 
-BACKBONES = ["resnet_compact", "vit_compact"]
+BACKBONES = ["resnet_compact", "resnet_tiny", "vit_compact"]
 
 
 @pytest.mark.parametrize("encoder", BACKBONES)

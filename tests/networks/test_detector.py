@@ -19,7 +19,7 @@ from monai_mgca.networks import create_image_encoder, load_encoder, start_encode
 from monai_mgca.networks.detector import FocalLossPerBox, create_detector
 from monai_mgca.networks.transfer import find_backbone
 
-ENCODERS = ("resnet_compact", "vit_compact")
+ENCODERS = ("resnet_compact", "resnet_tiny", "vit_compact")
 SIZE = 64
 
 

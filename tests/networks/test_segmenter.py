@@ -19,6 +19,7 @@ from monai_mgca.networks import PUPSegmenter, create_image_encoder, create_segme
 
 CASES = [
     ("resnet_compact", "default", 64, FlexibleUNet),
+    ("resnet_tiny", "default", 64, FlexibleUNet),
     ("resnet50", "default", 64, FlexibleUNet),
     ("vit_compact", "default", 64, PUPSegmenter),
     ("vit_tiny", "unetr", 64, UNETR),
