@@ -23,6 +23,7 @@ make_pipeline, _ = optional_import("sklearn.pipeline", name="make_pipeline")
 StratifiedGroupKFold, _ = optional_import("sklearn.model_selection", name="StratifiedGroupKFold")
 cross_val_predict, _ = optional_import("sklearn.model_selection", name="cross_val_predict")
 log_loss, _ = optional_import("sklearn.metrics", name="log_loss")
+threadpool_limits, _ = optional_import("threadpoolctl", name="threadpool_limits")  # scikit-learn brings it
 
 __all__ = ["LinearProbe", "fit_linear_probe"]
 
@@ -80,7 +81,9 @@ def fit_linear_probe(
         targets = [(labels.argmax(1), np.ones(len(labels), dtype=bool), labels.shape[1])]
     else:
         targets = [(column, ~np.isnan(column), 2) for column in labels.T]
-    fitted = [_fit(features[known], column[known].astype(int), groups[known], n, seed) for column, known, n in targets]
+    # the products are small: threads cost more than they give, and on two cores double the time
+    with threadpool_limits(1):
+        fitted = [_fit(features[k], column[k].astype(int), groups[k], n, seed) for column, k, n in targets]
     return LinearProbe([model for model, _ in fitted], mode, [penalty for _, penalty in fitted])
 
 
