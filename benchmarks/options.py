@@ -56,7 +56,7 @@ def figures(run: Path, data: Data) -> dict[str, float]:
     model = load_pretrained(run / "model_pretrain.pt")
     images = model.embed_images([pair["image"] for pair in data.pairs], description=f"{run.name}: images")
     texts = [pair["report"] for pair in data.pairs]
-    tokens = torch.stack([model.tokenize(model.clean(text))["input_ids"] for text in texts])
+    tokens = model.report_tokens(texts)
     found = compute_retrieval(images, model.embed_reports(texts), tokens)
     probabilities = ZeroShotClassifier(model, PROMPTS, data.classes).classify(images.to(model.device)).cpu().numpy()
     zero_shot = compute_classification(probabilities.astype(float), data.labels[1], data.classes)

@@ -27,7 +27,7 @@ from monai_mgca.command import bundle_root, choose_data, run_command
 from monai_mgca.data import load_datalist, read_datalist
 from monai_mgca.data.datalist import SECTIONS, progress_bar
 from monai_mgca.handlers.overlays import draw_heat
-from monai_mgca.inferers import PhraseGrounder, load_pretrained
+from monai_mgca.inferers import PhraseGrounder, PretrainedModel, load_pretrained
 from monai_mgca.inferers.grounding_set import GroundingFigures, load_regions, measure_regions
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError, read_settings
@@ -68,16 +68,21 @@ less exact, and words without a place in the image have maps too.</p>
 """
 
 
-def _grounder(args: argparse.Namespace, checkpoint: str, method: str) -> PhraseGrounder:
+def _load_model(args: argparse.Namespace, checkpoint: str) -> PretrainedModel:
     """Of a checkpoint, or with random weights in the network of the first one."""
     torch.manual_seed(0)
     first = next(name for name in args.checkpoint if name != RANDOM)
     model = load_pretrained(first, random=checkpoint == RANDOM)
     for phrase in args.text:  # before the long work
         model.read_text(phrase)
+    return model
+
+
+def _find_reference(args: argparse.Namespace) -> list[str]:
+    """Images that show what is usual."""
     section = "training" if read_datalist(args.datalist).get("training") else args.section
     items = load_datalist(args.datalist, section, args.dataset_dir, report=False)[: args.reference]
-    return PhraseGrounder(model, [item["image"] for item in items], method)
+    return [item["image"] for item in items]
 
 
 def _save(picture: Image.Image, path: Path) -> None:
@@ -93,7 +98,8 @@ def _name(path: str, text: str) -> str:
 
 def _ground_images(args: argparse.Namespace) -> list[str]:
     """Overlays and maps of the phrases on the images."""
-    ground, load, written = _grounder(args, args.checkpoint[0], args.method), LoadRadiograph(), []
+    ground = PhraseGrounder(_load_model(args, args.checkpoint[0]), _find_reference(args), args.method)
+    load, written = LoadRadiograph(), []
     for path in progress_bar(args.image, "grounding"):
         for phrase, heat in zip(args.text, ground(path, args.text), strict=True):
             base = Path(args.output) / _name(path, phrase)
@@ -115,11 +121,12 @@ def _ground_words(args: argparse.Namespace) -> list[str]:
             found |= {wanted[real]: entry for real in [os.path.realpath(entry["image"])] if real in wanted}
     if missing := [path for path in args.image if path not in found]:
         raise DataError(f"{args.datalist} has no report of {', '.join(missing)}: --words needs images of the datalist.")
-    by_sentence, by_word = (_grounder(args, args.checkpoint[0], method) for method in ("attribution", "token"))
+    model, reference = _load_model(args, args.checkpoint[0]), _find_reference(args)
+    by_sentence, by_word = (PhraseGrounder(model, reference, method) for method in ("attribution", "token"))
     load, images = LoadRadiograph(), []
     for path in progress_bar(args.image, "grounding"):
         gray, report = load(path)[0], found[path]["report"]
-        sentences = [text for text in by_sentence.model.clean(report) if by_sentence.model.knows(text)]
+        sentences = [text for text in model.clean(report) if model.knows(text)]
         groups = (sentences, by_sentence(path, sentences) if sentences else []), by_word.ground_words(path, report)
         shown = [
             [(data_uri(draw_heat(gray, heat), THUMBNAIL), text) for text, heat in zip(texts, maps, strict=True)]
@@ -135,9 +142,9 @@ def _evaluate(args: argparse.Namespace) -> list[str]:
     """The figures of all annotated findings of a section, and overlays of the first."""
     regions = load_regions(args.datalist, args.section, args.dataset_dir, dict(args.phrases), args.mask_key)
     figures = GroundingFigures(args.tolerance)
-    pictures, load = [], LoadRadiograph()
+    pictures, load, reference = [], LoadRadiograph(), _find_reference(args)
     for number, checkpoint in enumerate(args.checkpoint):
-        ground = _grounder(args, checkpoint, args.method)
+        ground = PhraseGrounder(_load_model(args, checkpoint), reference, args.method)
         for region, heat in measure_regions(ground, regions, figures, checkpoint):
             if number == 0 and len(pictures) < args.overlays:
                 picture = draw_heat(load(region.image)[0], heat, region.mask)

@@ -177,7 +177,7 @@ def _run(args: argparse.Namespace) -> list[str]:
     entries, reports = data["entries"], [str(entry["report"]) for entry in data["entries"]]
     image = model.embed_images([entry["image"] for entry in entries])
     report = model.embed_reports(reports)
-    tokens = torch.stack([model.tokenize(model.clean(text))["input_ids"] for text in reports])
+    tokens = model.report_tokens(reports)
 
     def show(pairs: Sequence[Any]) -> list[dict[str, Any]]:
         return [

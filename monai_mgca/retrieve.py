@@ -142,7 +142,7 @@ def _write(rankings: Sequence[Ranking], data: _Set, args: argparse.Namespace) ->
 
 def _evaluate(model: PretrainedModel, data: _Set, arrays: dict[str, np.ndarray]) -> str:
     """The table of the recalls and median ranks both ways, with chance below."""
-    tokens = torch.stack([model.tokenize(model.clean(report))["input_ids"] for report in data.reports])
+    tokens = model.report_tokens(data.reports)
     image, report = (torch.from_numpy(np.array(arrays[name])) for name in ("image", "report"))
     figures = compute_retrieval(image, report, tokens, KS) | chance_retrieval(tokens, KS)
     lines = [

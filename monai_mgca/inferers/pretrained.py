@@ -182,6 +182,10 @@ class PretrainedModel:
             parts.append(self.network.encode_report(*tokens)[MGCAKeys.REPORT_EMBEDDING].cpu())
         return torch.cat(parts)
 
+    def report_tokens(self, reports: Sequence[str]) -> torch.Tensor:
+        """(N, L) token ids of whole reports, by which :func:`monai_mgca.metrics.compute_retrieval` knows equal ones."""
+        return torch.stack([self.tokenize(self.clean(report))["input_ids"] for report in reports])
+
     def load_images(
         self, paths: Sequence[str | os.PathLike], batch_size: int = 32, description: str = "images"
     ) -> Iterator[torch.Tensor]:

@@ -82,7 +82,9 @@ class ClassificationMetric(CumulativeIterationMetric):
         buffer = self.get_buffer()
         if buffer is None:
             raise ValueError("The metric has seen no data: call it before aggregate().")
-        scores, labels = (tensor.cpu().double().numpy() for tensor in buffer)
+        return self._measure(*(tensor.cpu().double().numpy() for tensor in buffer))
+
+    def _measure(self, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         return compute_classification(scores, labels, self.classes, self.mode, self.bootstrap, self.seed)
 
 

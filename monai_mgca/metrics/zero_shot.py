@@ -44,18 +44,7 @@ class ZeroShotMetric(ClassificationMetric):
     def __init__(self, classes: Sequence[str], bootstrap: int = 0, seed: int = 0) -> None:
         super().__init__(classes, bootstrap=bootstrap, seed=seed)
 
-    def aggregate(self) -> dict[str, float]:
-        """
-        Returns:
-            as :func:`compute_zero_shot`.
-
-        Raises:
-            ValueError: when the metric has seen no data.
-        """
-        buffer = self.get_buffer()
-        if buffer is None:
-            raise ValueError("The metric has seen no data: call it before aggregate().")
-        scores, labels = (tensor.cpu().double().numpy() for tensor in buffer)
+    def _measure(self, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         return compute_zero_shot(scores, labels, self.classes, self.bootstrap, self.seed)
 
 
