@@ -38,13 +38,15 @@ def hash_item(item: Any) -> bytes:
 
 
 class _ContentPickler(pickle.Pickler):
-    """Pickles a tensor as its numbers alone: torch's own way has something new in it in every process."""
+    """Pickles what else has something new in every process as its contents alone: tensors, and the order of sets."""
 
-    def reducer_override(self, obj: Any) -> Any:
+    def persistent_id(self, obj: Any) -> Any:
         if isinstance(obj, torch.Tensor):
             numbers = obj.detach().cpu().flatten().view(torch.uint8).numpy().tobytes()
-            return tuple, ((str(obj.dtype), *obj.shape, numbers),)
-        return NotImplemented
+            return (str(obj.dtype), *obj.shape, numbers)
+        if isinstance(obj, set | frozenset):
+            return (type(obj).__name__, sorted(obj, key=repr))
+        return None
 
 
 def hash_transform(item: Any) -> bytes:
