@@ -40,7 +40,7 @@ BELOW = {
     "bundle": _CORE | _WORK,
     "command": _CORE,
     **{part: _CORE | _WORK | {"command"} for part in ("ground", "probe", "report", "retrieve")},
-    "label": _CORE | _WORK | {"bundle"},
+    "label": _CORE | _WORK | {"bundle", "command"},
 }
 HEADER = """\
 # Copyright (c) MONAI MGCA contributors
@@ -121,7 +121,10 @@ def test_imports_point_one_way(path):
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_optional_packages_are_imported_where_they_are_used(path):
-    assert hard(path.read_text()) == [], "use optional_import"
+    found = hard(path.read_text())
+    if path.parent.name == "label":  # made of MONAI Label's classes, and imported by its server alone
+        found = [name for name in found if name.split(".")[0] != "monailabel"]
+    assert found == [], "use optional_import"
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

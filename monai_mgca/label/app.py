@@ -1,0 +1,185 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from fastapi import HTTPException
+from monailabel.config import settings as server_settings
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.utils.sessions import Sessions
+
+from monai_mgca import __version__
+from monai_mgca.label.datastore import RadiographDatastore
+from monai_mgca.label.infers import ClassificationInfer, DetectionInfer, SegmentationInfer
+from monai_mgca.label.phrases import PhraseInfer
+from monai_mgca.label.settings import LabelSettings
+from monai_mgca.utils import CheckpointError, DataError
+from monai_mgca.utils.errors import first_cause
+
+__all__ = ["MGCAApp"]
+
+INFERS = {"segmentation": SegmentationInfer, "detection": DetectionInfer, "classification": ClassificationInfer}
+# what MONAI Label logs there are whole requests and what is known of images and labels: a patient's data may be in it
+QUIET = (
+    "monailabel.endpoints",
+    "monailabel.datastore",
+    "monailabel.interfaces.app",
+    "monailabel.interfaces.utils.app",
+    "monailabel.utils.async_tasks",
+)
+
+
+class MGCAApp(MONAILabelApp):
+    """The app that MONAI Label's server runs: our models on the studies of a folder or of a PACS.
+
+    A request for what does not exist is answered with an error that says so, and changes nothing; what is wrong with a
+    file is told by its name. An image is one of the datastore's, or one that the client sent with the request or as a
+    session: no other file of the server is read.
+
+    Args:
+        app_dir: the folder that ``python -m monai_mgca.label`` made.
+        studies: a folder of radiographs, or the address of a DICOMweb server.
+        conf: of MONAI Label's ``--conf``; see :meth:`LabelSettings.load`.
+
+    Raises:
+        DataError: when the bundle or the studies do not exist.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
+        self.settings = LabelSettings.load(app_dir, conf)
+        for name in QUIET:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        description = "Image-report pretraining for radiographs: segmentation, detection, classification and grounding"
+        super().__init__(app_dir, studies, dict(conf), "MGCA", description, __version__)
+
+    def init_datastore(self) -> Datastore:
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        return RadiographDatastore(
+            self.studies,
+            server_settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            server_settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
+
+    def init_infers(self) -> dict[str, InferTask]:
+        infers: dict[str, InferTask] = {
+            name: infer(self.settings) for name, infer in INFERS.items() if name in self.settings.models
+        }
+        if "grounding" in self.settings.models:
+            infers["grounding"] = PhraseInfer(self.settings, self._some_studies)
+        return infers
+
+    def server_mode(self, mode: bool) -> None:
+        super().server_mode(mode)
+        if mode:  # what clients send goes to a place that is known, and the owner's alone
+            folder = self.settings.app_dir / "tmp"
+            folder.mkdir(mode=0o700, exist_ok=True)
+            tempfile.tempdir = str(folder)
+
+    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        _need(self._infers, request.get("model"), "model")
+        with answering():
+            self._check_image(request.get("image"), datastore or self.datastore())
+            return super().infer(request, datastore)
+
+    def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        raise HTTPException(400, "Radiographs are no slides: POST /infer/ is for them.")
+
+    def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """As MONAI Label's; an image that fails is told with its error, and the others go on."""
+        _need(self._infers, request.get("model"), "model")
+
+        def infer(one: dict[str, Any], store: Datastore) -> dict[str, Any]:
+            try:
+                return self.infer(one, store)
+            except HTTPException as error:
+                return {"error": error.detail}
+
+        return self._batch_infer(request, datastore or self.datastore(), infer)
+
+    def train(self, request: dict[str, Any]) -> dict[str, Any]:
+        _need(self._trainers, request.get("model"), "model to train")
+        with answering():
+            return super().train(request)
+
+    def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
+        _need(self._strategies, request.get("strategy") or "random", "strategy")
+        with answering():
+            return super().next_sample(request)
+
+    def scoring(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        _need(self._scoring_methods, request.get("method"), "scoring method")
+        with answering():
+            return super().scoring(request, datastore)
+
+    def bundle_path(self, model: str | None) -> str | None:
+        """MONAI Label asks for it before any training or batch starts in another process: the time to refuse."""
+        if model is not None:
+            _need({**self._infers, **self._trainers}, model, "model")
+        return super().bundle_path(model)
+
+    def model_file(self, model: str, validate: bool = True) -> str | None:
+        if not validate:  # asked by an upload of weights, which come without what is to be known of them
+            raise HTTPException(403, "Weights are not replaced over HTTP: train, or put them into the app's models/.")
+        _need(self._infers, model, "model")
+        return super().model_file(model, validate)
+
+    def _load_sessions(self, load: bool = False) -> Sessions | None:
+        if not load:
+            return None
+        place = server_settings.MONAI_LABEL_SESSION_PATH or str(self.settings.app_dir / "sessions")
+        return Sessions(place, server_settings.MONAI_LABEL_SESSION_EXPIRY)
+
+    def _check_image(self, image: Any, datastore: Datastore) -> None:
+        if not isinstance(image, str) or not image:
+            raise HTTPException(400, "image: name an image of the datastore, send a file, or name a session.")
+        if datastore.knows(image):
+            if os.path.exists(image):  # MONAI Label would take it for a path
+                raise HTTPException(409, f"'{image}' is also a file where the server was started: start it elsewhere.")
+            return
+        sent = [tempfile.gettempdir(), self._sessions.store_path] if self._sessions else [tempfile.gettempdir()]
+        real = os.path.realpath(image)
+        if not any(os.path.commonpath([real, os.path.realpath(place)]) == os.path.realpath(place) for place in sent):
+            raise HTTPException(404, f"There is no image '{image}'; GET /datastore/?output=all lists all.")
+        if not os.path.isfile(real):
+            raise HTTPException(400, "A radiograph is one file: send one.")
+
+    def _some_studies(self) -> Iterator[str]:
+        """Paths of all studies in an order that has nothing to do with them, and stays when some are added."""
+        store = self.datastore()
+        for image_id in sorted(store.list_images(), key=lambda name: hashlib.sha256(name.encode()).digest()):
+            yield store.get_image_uri(image_id)
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """What is wrong with a request, a file or weights becomes an answer to the client, in one sentence."""
+    try:
+        yield
+    except (DataError, CheckpointError, RuntimeError) as error:
+        cause = first_cause(error)
+        if isinstance(cause, (DataError, CheckpointError)):
+            raise HTTPException(400, str(cause)) from None
+        raise
+
+
+def _need(known: Mapping[str, Any], name: Any, what: str) -> None:
+    if name not in known:
+        raise HTTPException(404, f"There is no {what} '{name}'; there is {', '.join(known) or 'none'}.")

@@ -1,0 +1,147 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import defaultdict
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException
+from filelock import FileLock
+from monailabel.datastore.local import LocalDatastore
+
+from monai_mgca.data.datalist import list_problems
+from monai_mgca.utils import DataError
+from monai_mgca.utils.files import replacing
+
+__all__ = ["ContainedStore", "RadiographDatastore"]
+
+_IMAGES = ("*.png", "*.jpg", "*.jpeg", "*.nii", "*.nii.gz", "*.dcm")
+# ".nrrd" is how Slicer and we write labels; of two endings that fit a name MONAI Label takes the last
+EXTENSIONS = (*_IMAGES, *(pattern.upper() for pattern in _IMAGES), "*.nrrd", "*.seg.nrrd")
+# what a client may name: no separator, nothing hidden
+NAME = re.compile(r"[^\W_][\w .,=+@-]*")
+
+
+class ContainedStore:
+    """Put before a datastore of MONAI Label: no id, tag or link from a client leads out of the datastore's folder.
+
+    What is unknown or out of bounds is answered with an HTTP error and changes nothing. The datastore's own file is
+    written whole or not at all.
+    """
+
+    @property
+    def work_dir(self) -> Path:
+        """Folder of what we keep beside the studies: embeddings, datalists of the labels."""
+        folder = Path(self._datastore_path) / ".mgca"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def knows(self, image_id: str) -> bool:
+        """Whether there is such an image."""
+        return image_id in self._datastore.objects
+
+    def get_image_uri(self, image_id: str) -> str:
+        self._need(image_id)
+        return self._inside(super().get_image_uri(image_id), f"image '{image_id}'")
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        self._need(image_id)
+        return super().get_image_info(image_id)
+
+    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
+        self._need(image_id)
+        super().update_image_info(image_id, info)
+
+    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+        _plain(image_id, "an image's id")
+        return super().add_image(image_id, image_filename, image_info)
+
+    def remove_image(self, image_id: str) -> None:
+        self._need(image_id)
+        super().remove_image(image_id)
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        self._need(image_id)
+        _plain(label_tag, "a label's tag")
+        return super().save_label(image_id, label_filename, label_tag, label_info)
+
+    def get_label_uri(self, label_id: str, label_tag: str, *args: Any) -> str:
+        if not self.knows(label_id):
+            _plain(label_id, "a label's id")
+        _plain(label_tag, "a label's tag")
+        path = super().get_label_uri(label_id, label_tag, *args)
+        return self._inside(path, f"label '{label_id}'") if path else path
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        if not self.get_label_uri(label_id, label_tag):
+            raise HTTPException(404, f"There is no label '{label_id}' of tag '{label_tag}'.")
+        super().remove_label(label_id, label_tag)
+
+    def _need(self, image_id: str) -> None:
+        if not self.knows(image_id):
+            raise HTTPException(404, f"There is no image '{image_id}'; GET /datastore/?output=all lists all.")
+
+    def _inside(self, path: str, name: str) -> str:
+        folder = os.path.realpath(self._datastore_path)
+        if os.path.commonpath([folder, os.path.realpath(path)]) != folder:
+            raise HTTPException(404, f"The {name} is a link out of the studies' folder: put the file itself there.")
+        return path
+
+    def _update_datastore_file(self, lock: bool = True) -> None:
+        with FileLock(self._lock_file) if lock else nullcontext():
+            content = self._datastore.model_dump(exclude={"base_path"})
+            with replacing(self._datastore_config_path) as temporary:
+                temporary.write_text(json.dumps(content, indent=2, default=str), encoding="utf-8")
+            self._config_ts = os.stat(self._datastore_config_path).st_mtime
+
+
+class RadiographDatastore(ContainedStore, LocalDatastore):
+    """A folder of radiographs as MONAI Label's local datastore.
+
+    Args:
+        folder: PNG, JPEG, NIfTI (W, H) or (W, H, 1), and DICOM files; folders in it are not searched. Labels go to
+            ``labels/`` in it, MONAI Label's list to ``datastore_v2.json``, what we keep to ``.mgca/``.
+        auto_reload: watch the folder for new files.
+        read_only: leave the list as it is.
+
+    Raises:
+        DataError: when the folder does not exist, or two images have one name but for the ending, which is the id.
+    """
+
+    def __init__(self, folder: str | os.PathLike, auto_reload: bool = False, read_only: bool = False) -> None:
+        folder = os.path.realpath(folder)
+        if not os.path.isdir(folder):
+            raise DataError(f"studies: there is no folder {folder}.")
+        _check_names(folder)
+        super().__init__(folder, extensions=list(EXTENSIONS), auto_reload=auto_reload, read_only=read_only)
+
+
+def _plain(name: str, what: str) -> None:
+    if not NAME.fullmatch(name or ""):
+        raise HTTPException(400, f"{what} is letters, digits, blanks and ._,=+@- without a path, not '{name}'.")
+
+
+def _check_names(folder: str) -> None:
+    endings = sorted({pattern.removeprefix("*") for pattern in EXTENSIONS}, key=len, reverse=True)
+    files = defaultdict(list)
+    for name in sorted(os.listdir(folder)):
+        ending = next((ending for ending in endings if name.endswith(ending)), None)
+        if ending:
+            files[name.removesuffix(ending)].append(name)
+    problems = [(", ".join(names), f"are all '{stem}'") for stem, names in files.items() if len(names) > 1]
+    if problems:
+        title = f"{folder} has {len(problems)} names of several images"
+        raise DataError(list_problems(title, problems, "An image's id is its name without the ending: rename them."))

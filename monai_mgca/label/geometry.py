@@ -1,0 +1,152 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from monai.data import ITKReader, ITKWriter
+from monai.utils import optional_import
+from PIL import Image
+
+from monai_mgca.utils import DataError
+from monai_mgca.utils.files import replacing
+
+itk, _ = optional_import("itk")
+
+__all__ = ["Geometry", "read_geometry", "read_label_map", "write_label_map"]
+
+NIFTI = (".nii.gz", ".nii")
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where an image lies, as ITK and so 3D Slicer place its file.
+
+    Args:
+        size: (width, height) in pixels.
+        affine: (4, 4), from indices (x, y, 0), whole numbers at the pixels' centers, to LPS in mm. An image of two
+            dimensions is one slice of 1 mm.
+    """
+
+    size: tuple[int, int]
+    affine: np.ndarray
+
+
+def read_geometry(path: str | os.PathLike) -> Geometry:
+    """Read the geometry of a radiograph without its pixels.
+
+    Args:
+        path: PNG, JPEG, NIfTI (W, H) or (W, H, 1), or DICOM.
+
+    Raises:
+        DataError: when ITK cannot read the file, or it is a volume; the message names the file.
+
+    Example::
+
+        from PIL import Image
+
+        Image.new("L", (31, 47)).save("radiograph.png")
+        print(read_geometry("radiograph.png").size)  # (31, 47)
+    """
+    factory = itk.ImageIOFactory
+    reader = factory.CreateImageIO(os.fspath(path), itk.CommonEnums.IOFileMode_ReadMode)
+    if reader is None:
+        raise DataError(f"cannot read the geometry of {path}: no reader of ITK knows the file.")
+    try:
+        reader.SetFileName(os.fspath(path))
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise DataError(f"cannot read the geometry of {path}: {str(error).strip().splitlines()[-1]}") from None
+    axes = reader.GetNumberOfDimensions()
+    sizes = [reader.GetDimensions(axis) for axis in range(axes)]
+    if axes < 2 or any(size > 1 for size in sizes[2:]):
+        raise DataError(f"{path} has the size {' x '.join(map(str, sizes))}: a radiograph is one image, no volume.")
+    affine = np.eye(4)
+    for axis in range(min(axes, 3)):
+        direction = np.asarray(reader.GetDirection(axis))[:3]
+        affine[: len(direction), axis] = direction * reader.GetSpacing(axis)
+        affine[axis, 3] = reader.GetOrigin(axis)
+    return Geometry((sizes[0], sizes[1]), affine)
+
+
+def read_label_map(path: str | os.PathLike) -> np.ndarray:
+    """Read a saved label map.
+
+    Args:
+        path: .nii.gz, .nii, .nrrd or .png.
+
+    Returns:
+        (H, W) whole numbers, rows as they are stored.
+
+    Raises:
+        DataError: when the file cannot be read, or is a volume; the message names the file.
+
+    Example::
+
+        geometry = Geometry((31, 47), np.eye(4))
+        write_label_map(np.ones((47, 31), np.uint8), geometry, "label.nrrd")
+        print(read_label_map("label.nrrd").shape)  # (47, 31)
+    """
+    try:
+        if Path(path).suffix.lower() == ".png":
+            with Image.open(path) as image:
+                return np.asarray(image if len(image.getbands()) == 1 else image.convert("L"))
+        reader = ITKReader()
+        values = reader.get_data(reader.read(os.fspath(path)))[0]
+    except Exception as error:
+        raise DataError(f"cannot read the label {path}: {type(error).__name__}: {error}") from None
+    if any(size > 1 for size in values.shape[2:]):
+        raise DataError(
+            f"the label {path} has the shape {values.shape}: the label of a radiograph is (W, H) or (W, H, 1)."
+        )
+    return np.rint(values.reshape(values.shape[:2])).astype(np.int64).T
+
+
+def write_label_map(values: np.ndarray, geometry: Geometry, path: str | os.PathLike) -> None:
+    """Write a mask or a heat map where the image lies, whole or not at all.
+
+    Args:
+        values: (H, W) of the image's own size; their type is the file's.
+        geometry: of the image.
+        path: .nii.gz, .nii and .nrrd hold (W, H, 1) in the image's geometry; .png holds the values alone.
+
+    Raises:
+        DataError: when the sizes differ, or a PNG cannot hold the values.
+    """
+    if values.shape != geometry.size[::-1]:
+        raise DataError(f"values of {values.shape} do not fit an image of {geometry.size[::-1]} (H, W).")
+    path = Path(path)
+    if path.suffix.lower() == ".png":
+        if values.dtype != np.uint8:
+            raise DataError(f"a PNG holds whole numbers of 0 to 255, not {values.dtype}: ask for .nrrd or .nii.gz.")
+        with replacing(path) as temporary:
+            Image.fromarray(values).save(temporary, format="PNG")
+        return
+    writer = ITKWriter(output_dtype=values.dtype)
+    writer.set_data_array(values.T[..., None], channel_dim=None)
+    writer.set_metadata({"affine": LPS_TO_RAS @ geometry.affine}, resample=False)
+    # ITK chooses the format by the end of the name
+    ending = next((suffix for suffix in (*NIFTI, ".nrrd") if path.name.lower().endswith(suffix)), None)
+    if ending is None:
+        raise DataError(f"{path.name}: the result can be .nii.gz, .nii, .nrrd or .png.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{ending}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            writer.write(os.fspath(temporary), compression=True)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,232 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import threading
+import time
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fastapi import HTTPException
+from monai.bundle import ConfigParser
+from monai.transforms import AsDiscreted, Compose
+from monai.utils import CommonKeys
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+
+from monai_mgca.handlers.detection_saver import as_coco
+from monai_mgca.label.geometry import NIFTI, read_geometry, write_label_map
+from monai_mgca.label.markups import boxes_to_markups
+from monai_mgca.label.settings import LabelSettings
+from monai_mgca.networks import load_network
+from monai_mgca.transforms import SaveMaskd
+
+__all__ = ["BundleInfer", "ClassificationInfer", "DetectionInfer", "SegmentationInfer"]
+
+logger = logging.getLogger(__name__)
+
+IMAGE, PRED = CommonKeys.IMAGE, CommonKeys.PRED
+
+
+class BundleInfer(InferTask):
+    """A finetuned network on MONAI Label's server: the bundle's ``inference_<task>.json`` for one image at a time.
+
+    The configuration tells the network, the transforms before and after it and the inferer. The weights are the task's
+    own, loaded strictly and as tensors alone, and read anew when their file has changed; until there are some the model
+    is not listed.
+
+    Args:
+        settings: of the app.
+        task: "segmentation", "detection" or "classification".
+        description: for clients.
+        config: what a request may hold, with its default; Slicer shows it among its options.
+    """
+
+    def __init__(self, settings: LabelSettings, task: str, description: str, config: dict[str, Any]) -> None:
+        self.settings, self.task = settings, task
+        self._loaded: tuple[tuple[str, int], ConfigParser, torch.nn.Module] | None = None
+        self._lock = threading.Lock()
+        super().__init__(InferType(task), None, 2, description, config)
+
+    def is_valid(self) -> bool:
+        return self.settings.weights(self.task) is not None
+
+    def get_path(self, validate: bool = True) -> str | None:
+        path = self.settings.weights(self.task)
+        return str(path) if path else None
+
+    def info(self) -> dict[str, Any]:
+        return {**super().info(), "labels": {name: index for index, name in enumerate(self.classes, self.first_index)}}
+
+    @property
+    def first_index(self) -> int:
+        """The value of the first class in a result."""
+        return 0
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes of the weights now in use."""
+        return list(self._load()[0]["classes"])
+
+    def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """
+        Args:
+            request: "image", the path of a file, and values for the keys of the configuration.
+
+        Returns:
+            The path of a temporary file with the result, or None where it is all in the dict; and that dict.
+        """
+        start = time.time()
+        values = {**self.config(), **request}
+        with torch.no_grad():
+            file, result = self.predict(os.fspath(request[IMAGE]), values)
+        seconds = round(time.time() - start, 3)
+        logger.info(f"{self.task}: {seconds} s")
+        return file, {**result, "label_names": self.info()["labels"], "latencies": {"total": seconds}}
+
+    @abstractmethod
+    def predict(self, image: str, values: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """One image's result, as a call gives it."""
+
+    def run_network(self, image: str) -> tuple[dict[str, Any], Compose]:
+        """The item of an image with the network's output as "pred", and the transforms that come after it."""
+        parser, network = self._load()
+        item = parser.get_parsed_content("preprocessing")({IMAGE: image})
+        batch = item[IMAGE].as_tensor()[None].to(self.settings.device)
+        item[PRED] = parser.get_parsed_content("inferer")(batch, network)[0]
+        after = parser.get_parsed_content("postprocessing")
+        after = after.transform if hasattr(after, "transform") else after
+        # the bundle's transform that writes files writes into the bundle
+        return item, Compose([step for step in after.transforms if not isinstance(step, SaveMaskd)])
+
+    def _load(self) -> tuple[ConfigParser, torch.nn.Module]:
+        path = self.settings.weights(self.task)
+        if path is None:
+            raise HTTPException(
+                409, f"There are no weights of {self.task} yet: POST /train/{self.task}, or train_{self.task}.json."
+            )
+        version = (str(path), path.stat().st_mtime_ns)
+        with self._lock:
+            if self._loaded is None or self._loaded[0] != version:
+                parser = ConfigParser()
+                parser.read_config(self.settings.bundle / "configs" / f"inference_{self.task}.json")
+                parser["bundle_root"], parser["pretrained_path"] = str(self.settings.bundle), str(path)
+                network = parser.get_parsed_content("network_def")
+                load_network(network, path)
+                self._loaded = version, parser, network.to(self.settings.device).eval()
+            return self._loaded[1:]
+
+
+class SegmentationInfer(BundleInfer):
+    """Segmentation: a label map of the image's own size and geometry, uint8, 0 for nothing, then 1 for the first class.
+
+    Where classes overlap, the more probable one is written.
+    """
+
+    def __init__(self, settings: LabelSettings) -> None:
+        config = {"result_extension": ["", ".nrrd", ".nii.gz", ".png"]}
+        super().__init__(settings, "segmentation", "Segments every class of the finetuned network", config)
+
+    @property
+    def first_index(self) -> int:
+        return 1
+
+    def predict(self, image: str, values: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        item, after = self.run_network(image)
+        steps = after.transforms
+        split = next(index for index, step in enumerate(steps) if isinstance(step, AsDiscreted))
+        item = Compose(steps[:split])(item)
+        probabilities = item[PRED]
+        inside = Compose(steps[split:])(item)[PRED].bool()
+        best = torch.where(inside, probabilities, 0).argmax(0) + 1
+        mask = torch.where(inside.any(0), best, 0).cpu().numpy().astype(np.uint8)
+        return write_result(mask, image, values), {}
+
+    def probabilities(self, image: str) -> torch.Tensor:
+        """(C, h, w) of an image at the network's size, on the CPU."""
+        with torch.no_grad():
+            return self.run_network(image)[0][PRED].float().sigmoid().cpu()
+
+
+class DetectionInfer(BundleInfer):
+    """Detection: boxes as Slicer's markups, and in the result in pixels with class and score, the best first."""
+
+    def __init__(self, settings: LabelSettings) -> None:
+        config = {"score_threshold": 0.3}
+        super().__init__(settings, "detection", "Finds the findings that the finetuned network knows", config)
+
+    def predict(self, image: str, values: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        try:
+            threshold = float(values["score_threshold"])
+        except (TypeError, ValueError):
+            raise HTTPException(400, "score_threshold is a number from 0 to 1.") from None
+        item, after = self.run_network(image)
+        found = after({IMAGE: item[IMAGE], **item[PRED]})
+        found = [entry for entry in as_coco(found, self.classes, "", 0) if entry["score"] >= threshold]
+        boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (entry["bbox"] for entry in found)]).reshape(-1, 4)
+        names, scores = [entry["category_name"] for entry in found], [entry["score"] for entry in found]
+        path = temporary_name(".json")
+        content = boxes_to_markups(boxes, names, scores, read_geometry(image))
+        path.write_text(json.dumps(content), encoding="utf-8")
+        result = {"box_pixels": boxes.round(2).tolist(), "label": [entry["category_id"] for entry in found]}
+        return str(path), {**result, "label_name": names, "label_scores": scores}
+
+
+class ClassificationInfer(BundleInfer):
+    """Classification: the probability of every class, the highest first; no file."""
+
+    def __init__(self, settings: LabelSettings) -> None:
+        super().__init__(settings, "classification", "Probability of every class of the finetuned network", {})
+
+    def predict(self, image: str, values: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        rows = [
+            {"idx": index, "label": name, "score": round(score, 6)}
+            for index, (name, score) in enumerate(zip(self.classes, self.probabilities(image).tolist(), strict=True))
+        ]
+        return None, {"prediction": sorted(rows, key=lambda row: -row["score"])}
+
+    def probabilities(self, image: str) -> torch.Tensor:
+        """(C,) of an image, on the CPU."""
+        with torch.no_grad():
+            item, after = self.run_network(image)
+            return after(item)[PRED].cpu()
+
+
+def temporary_name(suffix: str) -> Path:
+    """A new file's name, which MONAI Label removes once it was sent."""
+    handle, name = tempfile.mkstemp(suffix=suffix)
+    os.close(handle)
+    return Path(name)
+
+
+def write_result(values: np.ndarray, image: str, request: dict[str, Any]) -> str:
+    """Write (H, W) values in an image's geometry, in the format that the request names or that fits its viewer.
+
+    Args:
+        values: of the image's own size.
+        image: path of the image.
+        request: "result_extension", else NIfTI where the image is NIfTI, and NRRD where it is another.
+
+    Returns:
+        Path of a temporary file.
+    """
+    extension = request.get("result_extension")
+    if not extension or not isinstance(extension, str):
+        extension = ".nii.gz" if image.lower().endswith(NIFTI) else ".nrrd"
+    path = temporary_name(extension if extension.startswith(".") else f".{extension}")
+    write_label_map(values, read_geometry(image), path)
+    return str(path)

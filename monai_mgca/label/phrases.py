@@ -1,0 +1,133 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from fastapi import HTTPException
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+
+from monai_mgca.inferers import PhraseGrounder, PretrainedModel, load_pretrained
+from monai_mgca.label.infers import write_result
+from monai_mgca.label.settings import LabelSettings
+from monai_mgca.utils.errors import first_cause
+
+__all__ = ["PhraseInfer"]
+
+logger = logging.getLogger(__name__)
+
+METHODS = ["attribution", "token"]
+REFERENCE = 32
+
+
+class PhraseInfer(InferTask):
+    """Grounding on MONAI Label's server: a phrase becomes a heat map, or a mask of its hottest part.
+
+    No weights but those of the pretraining are needed. What is usual at each place is learned from some of the studies,
+    the same ones each time.
+
+    Args:
+        settings: of the app.
+        studies: gives the paths of the datastore's images, one after the other, in an order of its own.
+    """
+
+    def __init__(self, settings: LabelSettings, studies: Callable[[], Iterable[str]]) -> None:
+        self.settings, self.studies = settings, studies
+        self._grounders: dict[tuple[str, int], PhraseGrounder] = {}
+        self._lock = threading.Lock()
+        config = {"text": "", "result": ["mask", "heat"], "threshold": 0.5, "method": METHODS}
+        description = "Where the image shows what a phrase says, by the pretraining alone: put the phrase into 'text'"
+        # as a segmentation, so that Slicer and OHIF list it
+        super().__init__(InferType.SEGMENTATION, {"finding": 1}, 2, description, config)
+
+    def is_valid(self) -> bool:
+        return self.settings.pretrained.is_file()
+
+    def get_path(self, validate: bool = True) -> str | None:
+        return str(self.settings.pretrained) if self.is_valid() else None
+
+    def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """
+        Args:
+            request: "image", the path of a file; "text", a finding in the words of reports; "result", "mask" or "heat";
+                "threshold", the part of the map's maximum from which on the mask is 1; "method", see
+                :class:`monai_mgca.inferers.PhraseGrounder`.
+
+        Returns:
+            Path of a temporary file, a mask (uint8, 0 and 1) or a heat map (float32) of the image's own size and
+            geometry; and the text, the similarity of image and phrase, and the map's peak [x, y] in pixels.
+        """
+        text, image = str(request.get("text") or ""), str(request["image"])
+        kind, method = (self._choice(request, key) for key in ("result", "method"))
+        threshold = self._threshold(request)
+        grounder = self._grounder(method)
+        grounder.model.read_text(text)  # an empty or unknown phrase is told before the work
+        heat = grounder(image, [text])[0].numpy()
+        similarity = float(grounder.model.embed_images([image]) @ grounder.model.embed_texts([text])[0])
+        y, x = np.unravel_index(int(heat.argmax()), heat.shape)
+        values = heat.astype(np.float32)
+        if kind == "mask":
+            values = ((heat >= threshold * heat.max()) & (heat > 0)).astype(np.uint8)
+        result = {
+            "text": text,
+            "similarity": round(similarity, 4),
+            "peak": [int(x), int(y)],
+            "maximum": float(heat.max()),
+        }
+        return write_result(values, image, request), {**result, "label_names": self.labels}
+
+    def _choice(self, request: dict[str, Any], key: str) -> str:
+        allowed = self.config()[key]
+        value = request.get(key) or allowed[0]
+        value = value[0] if isinstance(value, list) else value  # a client may send the choices themselves
+        if value not in allowed:
+            raise HTTPException(400, f"{key} is one of {', '.join(allowed)}, not '{value}'.")
+        return str(value)
+
+    def _threshold(self, request: dict[str, Any]) -> float:
+        try:
+            threshold = float(request.get("threshold", self.config()["threshold"]))
+        except (TypeError, ValueError):
+            threshold = -1.0
+        if not 0 < threshold <= 1:
+            raise HTTPException(400, "threshold is a part of the map's maximum, above 0 and up to 1.")
+        return threshold
+
+    def _grounder(self, method: str) -> PhraseGrounder:
+        path = self.settings.pretrained
+        if not path.is_file():
+            raise HTTPException(409, f"There is no {path.name} in the bundle: pretrain first.")
+        version = (method, path.stat().st_mtime_ns)
+        with self._lock:
+            if version not in self._grounders:
+                self._grounders = {key: value for key, value in self._grounders.items() if key[1] == version[1]}
+                model = load_pretrained(path, torch.device(self.settings.device))
+                reference = list(islice(_readable(self.studies(), model), REFERENCE))
+                if not reference:
+                    raise HTTPException(409, "No study can be read: grounding needs some to know what is usual.")
+                self._grounders[version] = PhraseGrounder(model, reference, method)
+            return self._grounders[version]
+
+
+def _readable(paths: Iterable[str], model: PretrainedModel) -> Iterator[str]:
+    for path in paths:
+        try:
+            model.image_transform({"image": path})
+        except RuntimeError as error:
+            logger.warning(f"left out of what is usual: {first_cause(error)}")
+        else:
+            yield path
