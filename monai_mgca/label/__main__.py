@@ -64,11 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     _tell(args, settings)
-    if args.host in ("127.0.0.1", "localhost"):
-        # else any page that a browser has open could ask the server
-        os.environ.setdefault("MONAI_LABEL_CORS_ORIGINS", f'["http://{args.host}:{args.port}"]')
+    if _is_loopback(args.host):
+        os.environ.setdefault("MGCA_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
     server = ["start_server", "--app", str(settings.app_dir), "--studies", args.studies]
     sys.argv = ["monailabel", *server, "--host", args.host, "--port", str(args.port)]
+    sys.argv += ["--uvicorn_app", "monai_mgca.label.server:app"]
     from monailabel.main import Main
 
     Main().run()

@@ -16,6 +16,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException
@@ -95,9 +96,14 @@ class MGCAApp(MONAILabelApp):
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         _need(self._infers, request.get("model"), "model")
-        with answering():
-            self._check_image(request.get("image"), datastore or self.datastore())
-            return super().infer(request, datastore)
+        self._check_image(request.get("image"), datastore or self.datastore())
+        try:
+            with answering():
+                return super().infer(request, datastore)
+        except Exception:
+            if _is_inside(request["image"], tempfile.gettempdir()):  # MONAI Label removes what was sent on success only
+                Path(request["image"]).unlink(missing_ok=True)
+            raise
 
     def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         raise HTTPException(400, "Radiographs are no slides: POST /infer/ is for them.")
@@ -154,11 +160,10 @@ class MGCAApp(MONAILabelApp):
             if os.path.exists(image):  # MONAI Label would take it for a path
                 raise HTTPException(409, f"'{image}' is also a file where the server was started: start it elsewhere.")
             return
-        sent = [tempfile.gettempdir(), self._sessions.store_path] if self._sessions else [tempfile.gettempdir()]
-        real = os.path.realpath(image)
-        if not any(os.path.commonpath([real, os.path.realpath(place)]) == os.path.realpath(place) for place in sent):
+        sent = [tempfile.gettempdir(), *([self._sessions.store_path] if self._sessions else [])]
+        if not any(_is_inside(image, place) for place in sent):
             raise HTTPException(404, f"There is no image '{image}'; GET /datastore/?output=all lists all.")
-        if not os.path.isfile(real):
+        if not os.path.isfile(image):
             raise HTTPException(400, "A radiograph is one file: send one.")
 
     def _some_studies(self) -> Iterator[str]:
@@ -178,6 +183,11 @@ def answering() -> Iterator[None]:
         if isinstance(cause, (DataError, CheckpointError)):
             raise HTTPException(400, str(cause)) from None
         raise
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    """By their real paths."""
+    return Path(folder).resolve() in Path(path).resolve().parents
 
 
 def _need(known: Mapping[str, Any], name: Any, what: str) -> None:

@@ -11,12 +11,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from monai.data import ITKReader, ITKWriter
+from monai.data import ITKReader
 from monai.utils import optional_import
 from PIL import Image
 
@@ -28,7 +27,6 @@ itk, _ = optional_import("itk")
 __all__ = ["Geometry", "read_geometry", "read_label_map", "write_label_map"]
 
 NIFTI = (".nii.gz", ".nii")
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -135,18 +133,18 @@ def write_label_map(values: np.ndarray, geometry: Geometry, path: str | os.PathL
         with replacing(path) as temporary:
             Image.fromarray(values).save(temporary, format="PNG")
         return
-    writer = ITKWriter(output_dtype=values.dtype)
-    writer.set_data_array(values.T[..., None], channel_dim=None)
-    writer.set_metadata({"affine": LPS_TO_RAS @ geometry.affine}, resample=False)
     # ITK chooses the format by the end of the name
     ending = next((suffix for suffix in (*NIFTI, ".nrrd") if path.name.lower().endswith(suffix)), None)
     if ending is None:
         raise DataError(f"{path.name}: the result can be .nii.gz, .nii, .nrrd or .png.")
+    image = itk.image_from_array(np.ascontiguousarray(values[None]))
+    spacing = np.linalg.norm(geometry.affine[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(geometry.affine[:3, 3].tolist())
+    image.SetDirection(itk.matrix_from_array(geometry.affine[:3, :3] / spacing))
     temporary = path.with_name(f".{path.name}.{os.getpid()}{ending}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            writer.write(os.fspath(temporary), compression=True)
+        itk.imwrite(image, os.fspath(temporary), compression=True)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -80,7 +80,7 @@ class BundleInfer(InferTask):
     @property
     def classes(self) -> list[str]:
         """Names of the classes of the weights now in use."""
-        return list(self._load()[0]["classes"])
+        return list(self._load()[0].get_parsed_content("classes"))
 
     def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
         """
@@ -228,5 +228,9 @@ def write_result(values: np.ndarray, image: str, request: dict[str, Any]) -> str
     if not extension or not isinstance(extension, str):
         extension = ".nii.gz" if image.lower().endswith(NIFTI) else ".nrrd"
     path = temporary_name(extension if extension.startswith(".") else f".{extension}")
-    write_label_map(values, read_geometry(image), path)
+    try:
+        write_label_map(values, read_geometry(image), path)
+    except Exception:
+        path.unlink()
+        raise
     return str(path)
