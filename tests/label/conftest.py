@@ -1,0 +1,155 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import monai
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from monai_mgca.data import make_sample
+from monai_mgca.utils import write_settings
+
+pytest.importorskip("monailabel", reason="MONAI Label is not installed: it needs Python 3.11 or older")
+requests = pytest.importorskip("requests")
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "bundles" / "mgca" / "configs"
+CLASSES = {"segmentation": ["lung"], "detection": ["nodule", "effusion"], "classification": ["effusion", "device"]}
+
+
+@pytest.fixture(autouse=True)
+def _global_state() -> Iterator[None]:
+    """A config sets the excepthook, the seeds and the threads' settings for its own process."""
+    hook, paths = sys.excepthook, list(sys.path)
+    yield
+    sys.excepthook, sys.path[:] = hook, paths
+    monai.utils.set_determinism(seed=None)
+
+
+@pytest.fixture(scope="session")
+def label_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a bundle, to be left as it is: a tiny pretraining on the sample, random weights of every task."""
+    folder = tmp_path_factory.mktemp("label")
+    root, data = folder / "mgca", folder / "sample"
+    shutil.copytree(CONFIGS, root / "configs")
+    make_sample(data, size=48, image_size=64, progress=False)
+    tiny = {"image_size": 32, "max_length": 40, "hidden_dim": 32, "num_prototypes": 16, "batch_size": 8, "epochs": 1}
+    workflow = ConfigWorkflow(
+        str(root / "configs" / "train.json"),
+        workflow_type="train",
+        logging_file=False,
+        bundle_root=str(root),
+        dataset_dir=str(data),
+        use_sample=True,
+        device="$torch.device('cpu')",
+        **tiny,
+    )
+    hook = sys.excepthook
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    sys.excepthook = hook
+    for task, classes in CLASSES.items():
+        write_settings(
+            root / "models" / f"model_{task}.json",
+            {"image_encoder": "resnet_compact", "image_size": 64, "in_channels": 1, "classes": classes},
+        )
+        parser = ConfigParser()
+        parser.read_config(root / "configs" / f"inference_{task}.json")
+        parser["bundle_root"] = str(root)
+        torch.manual_seed(0)
+        torch.save(parser.get_parsed_content("network_def").state_dict(), root / "models" / f"model_{task}.pt")
+    return root
+
+
+@dataclass
+class Server:
+    """A running server: where it is, what it logs to, and the shortest way to ask it."""
+
+    url: str
+    app_dir: Path
+    output: Path
+    process: subprocess.Popen
+
+    def ask(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        return requests.request(method, f"{self.url}{path}", timeout=240, **arguments)
+
+    def infer(self, model: str, image: str, output: str = "json", **params: Any) -> requests.Response:
+        query = {"image": image, "output": output}
+        return self.ask("POST", f"/infer/{model}", params=query, data={"params": json.dumps(params)})
+
+    def logs(self) -> str:
+        """All that the server and the processes that it started have logged or printed."""
+        files = [self.output, *(self.app_dir / "logs").glob("*")]
+        return "\n".join(file.read_text(errors="replace") for file in files)
+
+
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Starts ``python -m monai_mgca.label`` on a free port of this machine; it is stopped after the module's tests."""
+    running: list[Server] = []
+
+    def start(studies: str | Path, bundle: Path, *options: str, **environment: str) -> Server:
+        folder = tmp_path_factory.mktemp("server")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        command = [sys.executable, "-m", "monai_mgca.label", "--studies", str(studies), "--bundle", str(bundle)]
+        command += ["--app-dir", str(folder / "app"), "--port", port, *options]
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        offline = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+        with (folder / "output.txt").open("w") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**os.environ, **offline, **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        server = Server(f"http://127.0.0.1:{port}", folder / "app", folder / "output.txt", process)
+        running.append(server)
+        _wait(server)
+        return server
+
+    yield start
+    for server in running:
+        os.killpg(server.process.pid, signal.SIGTERM)
+        try:
+            server.process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.process.pid, signal.SIGKILL)
+
+
+def _wait(server: Server) -> None:
+    for _ in range(240):
+        if server.process.poll() is not None:
+            break
+        try:
+            requests.get(f"{server.url}/info/", timeout=5)
+            return
+        except requests.ConnectionError:
+            time.sleep(0.5)
+    pytest.fail(f"the server did not start:\n{server.output.read_text()[-3000:]}")
