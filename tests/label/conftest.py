@@ -24,9 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import monai
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
+from PIL import Image
 
 from monai_mgca.data import make_sample
 from monai_mgca.utils import write_settings
@@ -80,8 +83,48 @@ def label_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         parser.read_config(root / "configs" / f"inference_{task}.json")
         parser["bundle_root"] = str(root)
         torch.manual_seed(0)
-        torch.save(parser.get_parsed_content("network_def").state_dict(), root / "models" / f"model_{task}.pt")
+        network = parser.get_parsed_content("network_def").eval()
+        if task == "segmentation":  # some of an image is inside the mask, some is not
+            with torch.no_grad():
+                network.segmentation_head[0].bias -= network(torch.rand(1, 1, 64, 64) * 2 - 1).median()
+        if task == "detection":  # a new one finds nothing
+            next(value for key, value in network.named_parameters() if key.endswith("cls_logits.bias")).data += 4
+        torch.save(network.state_dict(), root / "models" / f"model_{task}.pt")
     return root
+
+
+@pytest.fixture(scope="session")
+def save_image() -> Callable[..., Path]:
+    """Writes a radiograph of random gray levels: path, (W, H), and an affine for NIfTI."""
+    return _save_image
+
+
+def _save_image(path: Path, size: tuple[int, int] = (31, 47), affine: Any = None) -> Path:
+    """An image (W, H) of random gray levels; a DICOM file has a spacing of 0.2 along the rows and 0.3 down them."""
+    values = np.random.default_rng(0).integers(0, 255, size[::-1], dtype=np.uint8)
+    if path.name.endswith(".nii.gz"):
+        nib.save(nib.Nifti1Image(values.T[..., None], np.eye(4) if affine is None else affine), path)
+    elif path.suffix == ".dcm":
+        _save_dicom(path, values)
+    else:
+        Image.fromarray(values).save(path)
+    return path
+
+
+def _save_dicom(path: Path, values: np.ndarray) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = pydicom.uid.ComputedRadiographyImageStorage
+    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    data = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    data.is_little_endian, data.is_implicit_VR = True, False
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.Modality, data.PhotometricInterpretation, data.SamplesPerPixel = "CR", "MONOCHROME2", 1
+    data.Rows, data.Columns, data.ImagerPixelSpacing = *values.shape, [0.3, 0.2]
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
+    data.PixelData = values.tobytes() + b"\0" * (values.size % 2)
+    data.save_as(path)
 
 
 @dataclass

@@ -13,7 +13,6 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
-from PIL import Image
 
 from monai_mgca.label.geometry import Geometry, read_geometry, read_label_map, write_label_map
 from monai_mgca.label.markups import boxes_to_markups, markups_to_boxes
@@ -23,36 +22,8 @@ TURNED = np.array([[0, -0.3, 0, 5], [0.2, 0, 0, -7], [0, 0, 1, 2], [0, 0, 0, 1]]
 AFFINES = {"identity": np.eye(4), "flipped": np.diag([-0.2, -0.3, 1, 1]), "turned": TURNED}
 
 
-def save_image(path, size=(31, 47), affine=None):
-    """An image (W, H) of random gray levels; a DICOM file has a spacing of 0.2 along the rows and 0.3 down them."""
-    values = np.random.default_rng(0).integers(0, 255, size[::-1], dtype=np.uint8)
-    if path.name.endswith(".nii.gz"):
-        nib.save(nib.Nifti1Image(values.T[..., None], np.eye(4) if affine is None else affine), path)
-    elif path.suffix == ".dcm":
-        _save_dicom(path, values)
-    else:
-        Image.fromarray(values).save(path)
-    return path
-
-
-def _save_dicom(path, values):
-    pydicom = pytest.importorskip("pydicom")
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = pydicom.uid.ComputedRadiographyImageStorage
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-    data = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    data.is_little_endian, data.is_implicit_VR = True, False
-    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    data.Modality, data.PhotometricInterpretation, data.SamplesPerPixel = "CR", "MONOCHROME2", 1
-    data.Rows, data.Columns, data.ImagerPixelSpacing = *values.shape, [0.3, 0.2]
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
-    data.PixelData = values.tobytes() + b"\0" * (values.size % 2)
-    data.save_as(path)
-
-
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.nii.gz", "a.dcm"])
-def test_size_and_spacing_of_every_format(tmp_path, name):
+def test_size_and_spacing_of_every_format(tmp_path, save_image, name):
     geometry = read_geometry(save_image(tmp_path / name))
     assert geometry.size == (31, 47)
     spacing = {"a.dcm": (0.2, 0.3, 1)}.get(name, (1, 1, 1))
@@ -60,14 +31,14 @@ def test_size_and_spacing_of_every_format(tmp_path, name):
 
 
 @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
-def test_affine_is_that_of_nibabel_in_lps(tmp_path, affine):
+def test_affine_is_that_of_nibabel_in_lps(tmp_path, save_image, affine):
     path = save_image(tmp_path / "a.nii.gz", affine=affine)
     np.testing.assert_allclose(read_geometry(path).affine, np.diag([-1, -1, 1, 1]) @ affine, atol=1e-6)
 
 
 @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
 @pytest.mark.parametrize("ending", [".nrrd", ".nii.gz", ".nii"])
-def test_a_label_map_lies_where_the_image_lies(tmp_path, affine, ending):
+def test_a_label_map_lies_where_the_image_lies(tmp_path, save_image, affine, ending):
     geometry = read_geometry(save_image(tmp_path / "a.nii.gz", affine=affine))
     values = np.random.default_rng(1).integers(0, 3, (47, 31), dtype=np.uint8)
     write_label_map(values, geometry, tmp_path / f"label{ending}")
@@ -80,7 +51,7 @@ def test_a_label_map_lies_where_the_image_lies(tmp_path, affine, ending):
         np.testing.assert_array_equal(np.asarray(written.dataobj)[..., 0].T, values)
 
 
-def test_png_holds_the_values_alone(tmp_path):
+def test_png_holds_the_values_alone(tmp_path, save_image):
     geometry = read_geometry(save_image(tmp_path / "a.png"))
     values = np.random.default_rng(1).integers(0, 3, (47, 31), dtype=np.uint8)
     write_label_map(values, geometry, tmp_path / "label.png")
@@ -89,7 +60,7 @@ def test_png_holds_the_values_alone(tmp_path):
         write_label_map(values / 2, geometry, tmp_path / "label.png")
 
 
-def test_what_cannot_be_read_or_written_is_told_by_name(tmp_path):
+def test_what_cannot_be_read_or_written_is_told_by_name(tmp_path, save_image):
     geometry = read_geometry(save_image(tmp_path / "a.png"))
     with pytest.raises(DataError, match=r"values of \(31, 47\) do not fit an image of \(47, 31\)"):
         write_label_map(np.zeros((31, 47), np.uint8), geometry, tmp_path / "label.nrrd")
