@@ -1,0 +1,129 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Nothing that a client names leads out of the folder of the studies."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from fastapi import HTTPException
+
+from monai_mgca.label.datastore import RadiographDatastore
+from monai_mgca.utils import DataError
+
+
+@pytest.fixture
+def place(tmp_path, save_image):
+    """A folder of studies beside a file that is nobody's business."""
+    folder = tmp_path / "studies"
+    folder.mkdir()
+    for name in ("a.png", "b.jpg", "c.nii.gz", "d.dcm", "E.PNG"):
+        save_image(folder / name)
+    (folder / "a.txt").write_text("The report of a.")
+    save_image(tmp_path / "secret.png")
+    return folder
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_lists_radiographs_of_every_format(place):
+    store = RadiographDatastore(place)
+    assert sorted(store.list_images()) == ["E", "a", "b", "c", "d"]
+    assert store.get_image_uri("c") == str(place / "c.nii.gz")
+    assert store.work_dir == place / ".mgca" and store.work_dir.is_dir()
+
+
+@pytest.mark.parametrize("name", ["../secret", "secret", "/etc/passwd", "", ".", "..", "a/../../secret", "a\0"])
+def test_unknown_images_are_refused(place, name):
+    store = RadiographDatastore(place)
+    before = everything(place.parent)
+    label = str(place / "a.png")
+    for attempt in (
+        lambda: store.get_image_uri(name),
+        lambda: store.get_image_info(name),
+        lambda: store.update_image_info(name, {"x": 1}),
+        lambda: store.remove_image(name),
+        lambda: store.save_label(name, label, "final", {}),
+        lambda: store.remove_label(name, "final"),
+    ):
+        with pytest.raises(HTTPException) as refused:
+            attempt()
+        assert refused.value.status_code in (400, 404)
+    assert everything(place.parent) == before
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "..", ".hidden", "", "a/b", "a\\b", "x\n"])
+def test_new_names_and_tags_are_plain(place, name):
+    store = RadiographDatastore(place)
+    before = everything(place.parent)
+    for attempt in (
+        lambda: store.add_image(name, str(place / "a.png"), {}),
+        lambda: store.save_label("a", str(place / "a.png"), name, {}),
+        lambda: store.get_label_uri("a", name),
+    ):
+        with pytest.raises(HTTPException) as refused:
+            attempt()
+        assert refused.value.status_code == 400
+    assert everything(place.parent) == before
+
+
+def test_a_link_out_of_the_folder_is_not_followed(place):
+    (place / "link.png").symlink_to(place.parent / "secret.png")
+    (place / "inner.png").symlink_to(place / "a.png")
+    store = RadiographDatastore(place)
+    with pytest.raises(HTTPException, match="link out of the studies"):
+        store.get_image_uri("link")
+    assert os.path.samefile(store.get_image_uri("inner"), place / "a.png")
+
+
+def test_labels_are_saved_and_found_again(place):
+    store = RadiographDatastore(place)
+    store.save_label("a", str(place / "b.jpg"), "final", {"by": "me"})
+    again = RadiographDatastore(place)
+    assert again.get_labeled_images() == ["a"]
+    assert again.get_label_uri("a", "final") == str(place / "labels" / "final" / "a.jpg")
+    again.remove_label("a", "final")
+    assert again.get_labeled_images() == []
+    with pytest.raises(HTTPException):
+        again.remove_label("a", "final")
+    assert again.add_image("new 1", str(place / "a.png"), {}) == "new 1"
+    assert (place / "new 1.png").is_file()
+
+
+def test_the_list_is_written_whole_or_not_at_all(place, monkeypatch):
+    store = RadiographDatastore(place)
+    before = (place / "datastore_v2.json").read_text()
+
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            store.update_image_info("a", {"x": 1})
+    assert (place / "datastore_v2.json").read_text() == before
+    assert not list(place.glob("*.tmp"))
+    store.update_image_info("a", {"x": 1})
+    assert json.loads((place / "datastore_v2.json").read_text())["objects"]["a"]["image"]["info"]["x"] == 1
+
+
+def test_two_images_of_one_name_are_told_at_the_start(place, save_image):
+    save_image(place / "a.nii.gz")
+    with pytest.raises(DataError, match=r"a\.nii\.gz, a\.png: are all 'a'"):
+        RadiographDatastore(place)
+    assert not (place / "datastore_v2.json").exists()
+    with pytest.raises(DataError, match="there is no folder"):
+        RadiographDatastore(place / "nowhere")
