@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from fastapi import HTTPException
 from monailabel.config import settings as server_settings
 from monailabel.interfaces.app import MONAILabelApp
@@ -118,6 +119,8 @@ class MGCAApp(MONAILabelApp):
             except HTTPException as error:
                 return {"error": error.detail}
 
+        if not torch.cuda.is_available():  # MONAI Label would divide by the number of GPUs
+            request = {**request, "multi_gpu": False}
         return self._batch_infer(request, datastore or self.datastore(), infer)
 
     def train(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -95,23 +95,26 @@ def label_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def save_image() -> Callable[..., Path]:
-    """Writes a radiograph of random gray levels: path, (W, H), and an affine for NIfTI."""
+    """Writes a radiograph of random gray levels: path, (W, H) or values (H, W), an affine for NIfTI."""
     return _save_image
 
 
-def _save_image(path: Path, size: tuple[int, int] = (31, 47), affine: Any = None) -> Path:
+def _save_image(
+    path: Path, size: tuple[int, int] = (31, 47), affine: Any = None, values: Any = None, patient: str = ""
+) -> Path:
     """An image (W, H) of random gray levels; a DICOM file has a spacing of 0.2 along the rows and 0.3 down them."""
-    values = np.random.default_rng(0).integers(0, 255, size[::-1], dtype=np.uint8)
+    if values is None:
+        values = np.random.default_rng(0).integers(0, 255, size[::-1], dtype=np.uint8)
     if path.name.endswith(".nii.gz"):
         nib.save(nib.Nifti1Image(values.T[..., None], np.eye(4) if affine is None else affine), path)
     elif path.suffix == ".dcm":
-        _save_dicom(path, values)
+        _save_dicom(path, values, patient)
     else:
         Image.fromarray(values).save(path)
     return path
 
 
-def _save_dicom(path: Path, values: np.ndarray) -> None:
+def _save_dicom(path: Path, values: np.ndarray, patient: str) -> None:
     pydicom = pytest.importorskip("pydicom")
     meta = pydicom.dataset.FileMetaDataset()
     meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
@@ -121,6 +124,7 @@ def _save_dicom(path: Path, values: np.ndarray) -> None:
     data.is_little_endian, data.is_implicit_VR = True, False
     data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     data.Modality, data.PhotometricInterpretation, data.SamplesPerPixel = "CR", "MONOCHROME2", 1
+    data.PatientID, data.PatientName = patient, patient
     data.Rows, data.Columns, data.ImagerPixelSpacing = *values.shape, [0.3, 0.2]
     data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
     data.PixelData = values.tobytes() + b"\0" * (values.size % 2)

@@ -1,0 +1,275 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A live server over 30 radiographs, asked by plain HTTP."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from monai_mgca.label.geometry import Geometry, read_geometry, read_label_map, write_label_map
+from monai_mgca.label.markups import boxes_to_markups, markups_to_boxes
+
+ROOT = Path(__file__).resolve().parents[2]
+CXR = ROOT.parent / "shared" / "data" / "cxr"
+CANARY = "Canarywordium"
+ENDINGS = (".png", ".jpg", ".nii.gz", ".dcm")
+FOUR = ("s00", "s01", "s02", "s03")  # one of every format
+
+
+def real_images(count):
+    """Real radiographs where they are, else gray levels of any kind."""
+    if not CXR.is_dir():
+        return [np.random.default_rng(i).integers(0, 255, (97 + i, 81 + 2 * i), dtype=np.uint8) for i in range(count)]
+    rows = [row for row in csv.DictReader((CXR / "manifest.csv").open()) if row["source"] == "iu_xray"][:count]
+    images = [np.asarray(Image.open(CXR / row["image_path"]).convert("L")) for row in rows]
+    return [image[: image.shape[0] - i, : image.shape[1] - 1 - 2 * i] for i, image in enumerate(images)]
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory, save_image):
+    """30 images of odd, different and not square sizes; every report and patient id holds a word to look for."""
+    folder = tmp_path_factory.mktemp("studies")
+    for i, values in enumerate(real_images(30)):
+        save_image(
+            folder / f"s{i:02d}{ENDINGS[i % 4]}", affine=np.diag([-0.2, -0.3, 1, 1]), values=values, patient=CANARY
+        )
+        (folder / f"s{i:02d}.txt").write_text(f"{CANARY} {i}. Small left pleural effusion. Heart size is normal.")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(start_server, studies, label_bundle):
+    return start_server(studies, label_bundle)
+
+
+def state(studies: Path) -> dict[str, bytes]:
+    """The studies, the labels and the list, whatever hidden work goes on."""
+    files = [
+        path for path in studies.rglob("*") if path.is_file() and ".mgca" not in path.parts and path.name != ".lock"
+    ]
+    return {str(path): path.read_bytes() for path in files}
+
+
+def path_of(studies: Path, image: str) -> Path:
+    return next(path for path in studies.glob(f"{image}.*") if path.suffix != ".txt")
+
+
+def test_info_tells_what_there_is(server):
+    info = server.ask("GET", "/info/").json()
+    assert list(info["models"]) == ["segmentation", "detection", "classification", "grounding"]
+    assert {name: model["type"] for name, model in info["models"].items()} == {
+        "segmentation": "segmentation",
+        "detection": "detection",
+        "classification": "classification",
+        "grounding": "segmentation",
+    }
+    assert info["models"]["detection"]["labels"] == {"nodule": 0, "effusion": 1}
+    assert set(info["trainers"]) == {"segmentation", "detection"}
+    assert {"mgca_diversity", "mgca_text", "mgca_disagreement", "mgca_uncertainty", "random"} == set(info["strategies"])
+    assert info["datastore"]["total"] == 30 and info["datastore"]["completed"] == 0
+    assert server.process.args[-1] and "127.0.0.1" in server.url
+
+
+@pytest.mark.parametrize("image", FOUR)
+def test_masks_have_the_images_size_and_place(server, studies, tmp_path, image):
+    place = read_geometry(path_of(studies, image))
+    for model, params in (("segmentation", {}), ("grounding", {"text": "left pleural effusion"})):
+        answer = server.infer(model, image, output="image", **params)
+        assert answer.status_code == 200, answer.text
+        ending = ".nii.gz" if image == "s02" else ".nrrd"
+        assert answer.headers["content-disposition"].endswith(f'{ending}"')
+        (tmp_path / f"mask{ending}").write_bytes(answer.content)
+        mask = read_label_map(tmp_path / f"mask{ending}")
+        assert mask.shape == place.size[::-1] and set(np.unique(mask)) <= {0, 1} and mask.any()
+        np.testing.assert_allclose(read_geometry(tmp_path / f"mask{ending}").affine, place.affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("image", FOUR)
+def test_boxes_come_back_within_a_pixel(server, studies, image):
+    place = read_geometry(path_of(studies, image))
+    params = {"score_threshold": 0.01}
+    result = server.infer("detection", image, **params).json()
+    markups = server.infer("detection", image, output="image", **params).json()
+    boxes, names = markups_to_boxes(markups, place)
+    assert len(boxes) > 0 and names == result["label_name"]
+    np.testing.assert_allclose(boxes, result["box_pixels"], atol=0.02)
+    assert (boxes >= -1e-6).all() and (boxes <= [side + 1e-6 for side in (*place.size, *place.size)]).all()
+    assert sorted(result["label_scores"], reverse=True) == result["label_scores"]
+
+
+def test_classes_have_probabilities(server):
+    both = server.infer("classification", "s01", output="all")
+    assert both.headers["content-type"] == "application/json"  # there is no file
+    scores = {entry["label"]: entry["score"] for entry in both.json()["prediction"]}
+    assert set(scores) == {"effusion", "device"} and all(0 < score < 1 for score in scores.values())
+
+
+def test_a_file_that_is_sent_is_read_and_not_kept(server, studies):
+    for image in FOUR:
+        path = path_of(studies, image)
+        with path.open("rb") as file:
+            answer = server.ask("POST", "/infer/classification?output=json", files={"file": (path.name, file)})
+        assert answer.json()["prediction"] == server.infer("classification", image).json()["prediction"]
+    broken = server.ask("POST", "/infer/classification?output=json", files={"file": ("x.png", b"no image")})
+    assert broken.status_code == 400 and "cannot read the radiograph" in broken.json()["detail"]
+    assert not list((server.app_dir / "tmp").iterdir())
+
+
+def test_a_session_is_opened_used_and_closed(server, studies):
+    with path_of(studies, "s00").open("rb") as file:
+        session = server.ask("PUT", "/session/", files={"files": ("s00.png", file)}).json()["session_id"]
+    assert server.ask("GET", f"/session/{session}").status_code == 200
+    answer = server.ask("POST", f"/infer/classification?session_id={session}&output=json")
+    assert answer.json()["prediction"] == server.infer("classification", "s00").json()["prediction"]
+    assert server.ask("DELETE", f"/session/{session}").status_code == 200
+    assert server.ask("GET", f"/session/{session}").status_code == 404
+
+
+def refused(server, studies, method, path, code, message, **arguments):
+    before = state(studies)
+    answer = server.ask(method, path, **arguments)
+    assert answer.status_code == code and message in answer.json()["detail"], answer.text
+    assert state(studies) == before
+    assert server.ask("GET", "/info/").status_code == 200
+
+
+@pytest.mark.parametrize("image", ["s99", "../studies/s00", "../../etc/passwd", "/etc/passwd", "s00/../../x", "."])
+def test_unknown_images_get_an_error(server, studies, image):
+    label = {"label": ("x.png", path_of(studies, "s00").read_bytes())}
+    for method, path, arguments in (
+        ("POST", "/infer/segmentation", {"params": {"image": image}}),
+        ("POST", "/infer/segmentation", {"params": {"image": "s00"}, "data": {"params": json.dumps({"image": image})}}),
+        ("GET", "/datastore/image", {"params": {"image": image}}),
+        ("GET", "/datastore/image/info", {"params": {"image": image}}),
+        ("PUT", "/datastore/label", {"params": {"image": image}, "files": label}),
+        ("DELETE", "/datastore/image", {"params": {"id": image}}),
+    ):
+        refused(server, studies, method, path, 404, "There is no image", **arguments)
+
+
+def test_other_wrong_requests_get_an_error(server, studies):
+    sent = {"files": {"label": ("x.png", path_of(studies, "s00").read_bytes())}}
+    for path, message in (
+        ("/infer/segmentatio?image=s00", "There is no model 'segmentatio'"),
+        ("/batch/infer/nothing?run_sync=true", "There is no model 'nothing'"),
+        ("/batch/infer/nothing", "There is no model 'nothing'"),
+        ("/train/classification?run_sync=true", "There is no model to train"),
+        ("/train/nothing", "There is no model 'nothing'"),
+        ("/activelearning/guess", "There is no strategy 'guess'"),
+        ("/scoring/guess?run_sync=true", "There is no scoring method 'guess'"),
+    ):
+        refused(server, studies, "POST", path, 404, message)
+    refused(server, studies, "PUT", "/datastore/label?image=s00&tag=../../x", 400, "tag", **sent)
+    refused(server, studies, "PUT", "/model/segmentation", 403, "not replaced", files={"file": ("a.pt", b"x")})
+    refused(server, studies, "POST", "/infer/grounding?image=s00", 400, "no word")
+    refused(server, studies, "POST", "/activelearning/mgca_text", 400, "text", json={})
+    refused(
+        server, studies, "PUT", "/datastore/image?image=../x", 400, "an image's id", files={"file": ("x.png", b"x")}
+    )
+    assert requests.get(f"{server.url}/info/", headers={"Host": "elsewhere.example"}, timeout=9).status_code == 400
+    asked = requests.get(f"{server.url}/info/", headers={"Origin": "http://elsewhere.example"}, timeout=9)
+    assert "access-control-allow-origin" not in asked.headers
+
+
+def test_active_learning_gives_one_image_after_the_other(server):
+    for strategy, params, key in (
+        ("mgca_diversity", {}, "novelty"),
+        ("mgca_text", {"text": "left pleural effusion"}, "similarity"),
+        ("mgca_disagreement", {}, "similarity"),
+        ("mgca_uncertainty", {"model": "segmentation", "weight": 0.5}, "uncertainty"),
+        ("mgca_uncertainty", {}, "uncertainty"),
+        ("random", {}, "id"),
+    ):
+        answers = [server.ask("POST", f"/activelearning/{strategy}", json=params) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 200], answers[0].text
+        first, second = (answer.json() for answer in answers)
+        assert key in first and first["path"].endswith(ENDINGS)
+        assert strategy == "random" or first["id"] != second["id"]
+        assert CANARY not in answers[0].text
+
+
+def test_scoring_tells_what_it_computed(server):
+    answer = server.ask("POST", "/scoring/mgca_embeddings?run_sync=true").json()
+    assert answer["images"] == 30 and answer["reports"] == 30 and not answer["unreadable"]
+
+
+def test_batch_inference_saves_a_label_of_every_image(server, studies):
+    params = {"save_label": True, "max_batch_size": 5, "max_workers": 1}
+    answer = server.ask("POST", "/batch/infer/segmentation?images=unlabeled&run_sync=true", json=params)
+    assert answer.status_code == 200 and len(answer.json()) == 5
+    assert len(list((studies / "labels" / "original").iterdir())) == 5
+
+
+def save_labels(server, studies, tmp_path, task):
+    """Twelve labels, one of every fourth kind of file, as a client sends them."""
+    for i in range(12):
+        image = f"s{i:02d}"
+        geometry = read_geometry(path_of(studies, image))
+        label = tmp_path / (f"{image}.json" if task == "detection" else f"{image}.nrrd")
+        if task == "detection":
+            label.write_text(json.dumps(boxes_to_markups(np.array([[5, 6, 40, 50]]), [CLASSES[i % 2]], None, geometry)))
+        else:
+            _write_mask(label, geometry)
+        with label.open("rb") as file:
+            answer = server.ask("PUT", f"/datastore/label?image={image}&tag=final", files={"label": (label.name, file)})
+        assert answer.status_code == 200, answer.text
+
+
+CLASSES = ("nodule", "effusion")
+
+
+def _write_mask(path: Path, geometry: Geometry) -> None:
+    mask = np.zeros(geometry.size[::-1], np.uint8)
+    mask[10:60, 5:50] = 1
+    write_label_map(mask, geometry, path)
+
+
+@pytest.mark.parametrize("task", ["segmentation", "detection"])
+def test_training_from_saved_labels_changes_what_is_served(server, studies, label_bundle, tmp_path, task):
+    save_labels(server, studies, tmp_path, task)
+    params = {"score_threshold": 0.01} if task == "detection" else {}
+    before = server.infer(task, "s20", output="image", **params).content
+    weights = (label_bundle / "models" / f"model_{task}.pt").read_bytes()
+    request = {"max_epochs": 1, "val_split": 0.25, "batch_size": 4, "multi_gpu": False, "device": "cpu"}
+    answer = server.ask("POST", f"/train/{task}", json=request)
+    assert answer.status_code == 200, answer.text
+    done = wait_for(server, "/train/")
+    assert done["status"] == "DONE", done
+    assert (server.app_dir / "models" / f"model_{task}.pt").is_file()
+    assert (label_bundle / "models" / f"model_{task}.pt").read_bytes() == weights
+    assert server.infer(task, "s20", output="image", **params).content != before
+    assert server.ask("GET", "/info/").json()["train_stats"][task]
+    assert server.ask("GET", "/datastore/").json()["completed"] == 12
+
+
+def wait_for(server, path):
+    for _ in range(400):
+        task = server.ask("GET", path).json()
+        if task["status"] not in ("SUBMITTED", "RUNNING"):
+            return task
+        time.sleep(0.5)
+    return task
+
+
+def test_nothing_of_a_patient_is_in_the_logs(server, studies):
+    """Last of all, when everything was asked."""
+    assert CANARY.encode() in path_of(studies, "s03").read_bytes()
+    log = server.logs()
+    assert "segmentation:" in log and CANARY not in log
+    assert CANARY not in (studies / "datastore_v2.json").read_text()
