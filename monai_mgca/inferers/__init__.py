@@ -17,6 +17,7 @@ from .grounding import PhraseGrounder
 from .linear_probe import LinearProbe, fit_linear_probe
 from .pretrained import PretrainedModel, load_pretrained
 from .retrieval import EmbeddingIndex
+from .selection import k_center, mix_scores, novelty
 from .zero_shot import Prompts, ZeroShotClassifier, prompted_classes, read_prompts
 
 __all__ = [
@@ -29,8 +30,11 @@ __all__ = [
     "compute_features",
     "draw_curves",
     "fit_linear_probe",
+    "k_center",
     "load_pretrained",
     "mean_interval",
+    "mix_scores",
+    "novelty",
     "prompted_classes",
     "read_prompts",
     "summarize_curves",
