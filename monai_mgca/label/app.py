@@ -25,13 +25,18 @@ from monailabel.config import settings as server_settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.scoring import ScoringMethod
+from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.utils.sessions import Sessions
 
 from monai_mgca import __version__
 from monai_mgca.label.datastore import RadiographDatastore
+from monai_mgca.label.embeddings import StudyEmbeddings
 from monai_mgca.label.infers import ClassificationInfer, DetectionInfer, SegmentationInfer
 from monai_mgca.label.phrases import PhraseInfer
+from monai_mgca.label.scoring import EmbeddingScoring
 from monai_mgca.label.settings import LabelSettings
+from monai_mgca.label.strategies import Disagreement, Diversity, TextQuery, UncertaintyDiversity
 from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.errors import first_cause
 
@@ -66,6 +71,7 @@ class MGCAApp(MONAILabelApp):
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         self.settings = LabelSettings.load(app_dir, conf)
+        self._embeddings = StudyEmbeddings(self.settings)
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.WARNING)
         description = "Image-report pretraining for radiographs: segmentation, detection, classification and grounding"
@@ -87,6 +93,24 @@ class MGCAApp(MONAILabelApp):
         if "grounding" in self.settings.models:
             infers["grounding"] = PhraseInfer(self.settings, self._some_studies)
         return infers
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        heads = {name: self._infers[name] for name in ("classification", "segmentation") if name in self._infers}
+        return {
+            **super().init_strategies(),
+            "mgca_diversity": Diversity(self._embeddings),
+            "mgca_text": TextQuery(self._embeddings),
+            "mgca_disagreement": Disagreement(self._embeddings),
+            "mgca_uncertainty": UncertaintyDiversity(self._embeddings, heads),
+        }
+
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        return {"mgca_embeddings": EmbeddingScoring(self._embeddings)}
+
+    def on_init_complete(self) -> None:
+        super().on_init_complete()
+        # embeddings are refreshed where they are used: MONAI Label would start a process for it at every sample
+        self._auto_update_scoring = False
 
     def server_mode(self, mode: bool) -> None:
         super().server_mode(mode)

@@ -1,0 +1,116 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from fastapi import HTTPException
+from filelock import FileLock, Timeout
+
+from monai_mgca.inferers.embedding_file import read_embeddings, write_embeddings
+
+__all__ = ["Rows", "refresh_rows"]
+
+# so many are computed between two writes: what was computed is not lost
+CHUNK = 1024
+# how long a request waits while another process computes
+PATIENCE = 30
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A vector for each id, and what a refresh did.
+
+    Args:
+        ids: in the order of the rows.
+        values: (N, D), float32.
+        computed: how many are new or were computed anew.
+        removed: how many are no longer asked for.
+    """
+
+    ids: list[str]
+    values: np.ndarray
+    computed: int
+    removed: int
+
+
+def refresh_rows(
+    path: Path,
+    fingerprint: str,
+    states: Mapping[str, str],
+    compute: Callable[[Sequence[str]], Mapping[str, np.ndarray]],
+) -> Rows:
+    """Bring a file of vectors up to date: only what is new or has changed is computed.
+
+    Several processes may do so at a time; the file is written whole or not at all, now and then on a long way.
+
+    Args:
+        path: of the npz file.
+        fingerprint: of what computes; when it changes, all is computed anew.
+        states: what each id's vector is computed from, such as a file's size and time; those that are no longer here
+            are dropped.
+        compute: gives vectors of ids; those that it leaves out get no row, and are tried again the next time.
+
+    Returns:
+        The rows, in the order of `states`.
+
+    Raises:
+        HTTPException: when another process has been computing for half a minute; 503.
+
+    Example::
+
+        states = {"a": "1", "b": "1"}
+        rows = refresh_rows(Path("rows.npz"), "sha256:0", states, lambda ids: {i: np.ones(2, np.float32) for i in ids})
+        print(rows.ids, rows.computed)  # ['a', 'b'] 2
+    """
+    try:
+        with FileLock(f"{path}.lock", timeout=PATIENCE):
+            return _refresh(path, fingerprint, states, compute)
+    except Timeout:
+        raise HTTPException(
+            503, "Another process is computing the studies' embeddings, see GET /scoring/. Ask again in a while."
+        ) from None
+
+
+def _refresh(
+    path: Path,
+    fingerprint: str,
+    states: Mapping[str, str],
+    compute: Callable[[Sequence[str]], Mapping[str, np.ndarray]],
+) -> Rows:
+    old = read_embeddings(path, fingerprint) or {}
+    rows: dict[str, np.ndarray] = {}
+    if old:
+        stored = zip(old["ids"].tolist(), old["states"].tolist(), np.array(old["values"]), strict=True)
+        rows = {name: value for name, state, value in stored if states.get(name) == state}
+    removed = len(old.get("ids", ())) - len(rows)
+    missing = [name for name in states if name not in rows]
+    kept = len(rows)
+    for start in range(0, len(missing), CHUNK):
+        rows |= compute(missing[start : start + CHUNK])
+        _write(path, fingerprint, states, rows)
+    if removed and not missing:
+        _write(path, fingerprint, states, rows)
+    ids = [name for name in states if name in rows]
+    values = np.stack([rows[name] for name in ids]) if ids else np.zeros((0, 1), np.float32)
+    return Rows(ids, values, len(rows) - kept, removed)
+
+
+def _write(path: Path, fingerprint: str, states: Mapping[str, str], rows: Mapping[str, np.ndarray]) -> None:
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    names = [name for name in states if name in rows]
+    arrays = {"ids": np.array(names), "states": np.array([states[name] for name in names])}
+    write_embeddings(path, {**arrays, "values": np.stack([rows[name] for name in names])}, fingerprint)
