@@ -94,7 +94,7 @@ def _refresh(
     if old:
         stored = zip(old["ids"].tolist(), old["states"].tolist(), np.array(old["values"]), strict=True)
         rows = {name: value for name, state, value in stored if states.get(name) == state}
-    removed = len(old.get("ids", ())) - len(rows)
+    removed = sum(name not in states for name in old["ids"].tolist()) if old else 0
     missing = [name for name in states if name not in rows]
     kept = len(rows)
     for start in range(0, len(missing), CHUNK):

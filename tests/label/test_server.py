@@ -55,7 +55,9 @@ def studies(tmp_path_factory, save_image):
 
 @pytest.fixture(scope="module")
 def server(start_server, studies, label_bundle):
-    return start_server(studies, label_bundle)
+    running = start_server(studies, label_bundle)
+    assert wait_for(running, "/scoring/")["status"] == "DONE"  # what it does by itself when it starts
+    return running
 
 
 def state(studies: Path) -> dict[str, bytes]:
