@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="folders with model_pretrain.pt")
     parser.add_argument("--queries", nargs="+", default=["Cardiomegaly", "Pleural Effusion"], help="names of classes")
     parser.add_argument("--budgets", type=int, nargs="+", default=[25, 50, 100])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="0 for the queries alone")
     args = parser.parse_args()
 
     classes = class_names(args.datalist, "classification")
@@ -148,9 +148,9 @@ def main() -> None:
         model = load_pretrained(run / "model_pretrain.pt")
         (vectors, features), (test_vectors, test_features) = encode(model, paths), encode(model, test_paths)
         for name in args.queries:
-            text = model.embed_texts([name.lower()])[0].cpu()
             truth = test_labels[:, classes.index(name)] == 1
-            print(precision(f"{name.lower()}, {run.name}", test_vectors, text, truth))
+            for query in (name.lower(), f"there is {name.lower()}"):
+                print(precision(f"{query}, {run.name}", test_vectors, model.embed_texts([query])[0].cpu(), truth))
         if normal:
             text = model.embed_texts([NORMAL])[0].cpu()
             print(precision(f"{NORMAL}, {run.name}", test_vectors, text, np.array(normal) == 1))
@@ -161,7 +161,8 @@ def main() -> None:
             for seed in range(args.seeds):
                 for row in simulate(way, seed, pool, test, args.budgets):
                     figures[way, row["budget"]][seed].append(row)
-    report(figures, args.budgets, args.seeds)
+    if args.seeds:
+        report(figures, args.budgets, args.seeds)
 
 
 if __name__ == "__main__":
