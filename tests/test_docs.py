@@ -177,6 +177,7 @@ BUNDLE_TESTS = "tests/bundle/test_bundle_commands.py"
 FINETUNING = "tests/bundle/test_finetuning.py"
 GROUND = "tests/test_ground.py"
 ZERO_SHOT = "tests/bundle/test_zero_shot.py"
+CLIENTS = re.compile("curl |python docs/label_client.py")
 ELSEWHERE = {
     f"{DATA} csv $CXR/manifest.csv --image image_path --report text --patient patient_id --split split --where source=iu_xray --output iu_xray.json": "tests/data/test_sources.py",
     f"{TRAIN} --dataset_dir $CXR --data_list_file_path iu_xray.json --image_encoder resnet_compact --report_encoder $MINILM --freeze_report_encoder true --pool_report mean --cache memory --cache_report_states true --image_size 128 --max_length 96 --hidden_dim 512 --augment true --select_sentences 0.7 --batch_size 64 --learning_rate 1e-3 --warmup 0.2 --epochs 20 --early_stopping_patience 0 --channels_last true --seed 0 --ckpt_dir runs/seed0 --output_dir runs/seed0/eval": "not run: needs the real data and half an hour",
@@ -184,6 +185,8 @@ ELSEWHERE = {
     f'{DATA} csv $CXR/manifest.csv --image image_path --boxes boxes --classes "Lung Opacity (RSNA)" --patient patient_id --split split --where source=nih_cxr14 --output opacity.json': "tests/data/test_table_labels.py",
     f"{DATA} csv $CXR/manifest.csv --image image_path --boxes boxes --classes Cardiomediastinum --patient patient_id --split split --where source=covid_chestxray --output heart.json": "tests/data/test_table_labels.py",
     "python -m monai_mgca.retrieve --evaluate --sections validation --dataset-dir $CXR --datalist iu_xray.json --checkpoint runs/seed0/model_pretrain.pt --output found": "not run: needs the real data",
+    f"{DATA} csv $CXR/manifest.csv --image image_path --report text --label finding --classes normal --patient patient_id --split split --where source=iu_xray --output normal.json": "tests/data/test_table_labels.py",
+    "python benchmarks/annotation.py --dataset-dir $CXR --datalist findings.json --normal normal.json --runs runs/seed0 runs/seed1 runs/seed2": "not run: needs the real data",
     "python benchmarks/zero_shot.py --dataset-dir $CXR --datalist findings.json --runs runs/seed0 runs/seed1 runs/seed2": "not run: needs the real data",
     'python -m monai_mgca.ground --evaluate --section training --dataset-dir $CXR --datalist opacity.json --phrases "Lung Opacity (RSNA)=there is a focal airspace opacity" --checkpoint runs/seed0/model_pretrain.pt random --output found': "not run: needs the real data",
     'python -m monai_mgca.ground --evaluate --section training --dataset-dir $CXR --datalist heart.json --phrases "Cardiomediastinum=the heart is enlarged" --checkpoint runs/seed0/model_pretrain.pt random --output found': "not run: needs the real data",
@@ -212,6 +215,10 @@ ELSEWHERE = {
     f"{DATA} covidx --dataset-dir covidx-cxr2 --output covidx.json": "tests/data/test_labeled_sources.py",
     f"{DATA} open_i --reports ecgen-radiology --images NLMCXR_png --output NLMCXR_png/datalist.json": "tests/data/test_sources.py",
     f"{DATA} mimic_cxr --dataset-dir mimic-cxr-jpg --reports mimic-cxr-reports --output mimic-cxr-jpg/datalist.json": "tests/data/test_sources.py",
+    'pip install -e ".[label]" -c constraints.txt': "not run: as the test extra, without what tests need",
+    "python -m monai_mgca.label --studies bundles/mgca/data/sample/images": "tests/label/test_page.py",
+    "monailabel start_server --app label_app --studies bundles/mgca/data/sample/images --host 127.0.0.1": "tests/label/test_command.py",
+    **dict.fromkeys(filter(CLIENTS.match, read_commands(ROOT / "docs" / "monailabel.md")), "tests/label/test_page.py"),
     "python -m monai_mgca.report": "tests/test_report.py",
     "python -m monai_mgca.report --checkpoint bundles/mgca/models/model_pretrain.pt --dataset-dir dicom --section test --output report.html": "tests/test_report.py",
     "python -m monai_mgca.networks.weights convert vit_base.ckpt models/model_pretrain.pt": "tests/networks/test_conversion.py",
@@ -344,6 +351,8 @@ from monai_mgca.networks import *
 
 @pytest.mark.parametrize(("module", "name", "text"), find_examples())
 def test_docstring_example_runs(module, name, text, own_data):
+    if module.startswith("monai_mgca.label."):
+        pytest.importorskip("monailabel", reason="MONAI Label is not installed: it needs Python 3.11 or older")
     code = compile(text.replace("/data/cxr", str(own_data)), f"{module}.{name}", "exec")
     for part, reason in NEEDS.items():
         if f"{module}.{name}".startswith(f"monai_mgca.{part}"):
