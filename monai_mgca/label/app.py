@@ -27,6 +27,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.sessions import Sessions
 
 from monai_mgca import __version__
@@ -37,12 +38,14 @@ from monai_mgca.label.phrases import PhraseInfer
 from monai_mgca.label.scoring import EmbeddingScoring
 from monai_mgca.label.settings import LabelSettings
 from monai_mgca.label.strategies import Disagreement, Diversity, TextQuery, UncertaintyDiversity
+from monai_mgca.label.trainers import BundleTrain
 from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.errors import first_cause
 
 __all__ = ["MGCAApp"]
 
 INFERS = {"segmentation": SegmentationInfer, "detection": DetectionInfer, "classification": ClassificationInfer}
+TRAINED = ("segmentation", "detection")
 # what MONAI Label logs there are whole requests and what is known of images and labels: a patient's data may be in it
 QUIET = (
     "monailabel.endpoints",
@@ -93,6 +96,9 @@ class MGCAApp(MONAILabelApp):
         if "grounding" in self.settings.models:
             infers["grounding"] = PhraseInfer(self.settings, self._some_studies)
         return infers
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        return {name: BundleTrain(self.settings, name) for name in TRAINED if name in self.settings.models}
 
     def init_strategies(self) -> dict[str, Strategy]:
         heads = {name: self._infers[name] for name in ("classification", "segmentation") if name in self._infers}
