@@ -14,8 +14,9 @@ import hashlib
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ __all__ = ["MGCAApp"]
 
 INFERS = {"segmentation": SegmentationInfer, "detection": DetectionInfer, "classification": ClassificationInfer}
 TRAINED = ("segmentation", "detection")
+# of what was sent, in seconds: no request takes as long
+MAX_AGE = 3600
 # what MONAI Label logs there are whole requests and what is known of images and labels: a patient's data may be in it
 QUIET = (
     "monailabel.endpoints",
@@ -121,20 +124,24 @@ class MGCAApp(MONAILabelApp):
     def server_mode(self, mode: bool) -> None:
         super().server_mode(mode)
         if mode:  # what clients send goes to a place that is known, and the owner's alone
-            folder = self.settings.app_dir / "tmp"
-            folder.mkdir(mode=0o700, exist_ok=True)
-            tempfile.tempdir = str(folder)
+            self.received_dir.mkdir(mode=0o700, exist_ok=True)
+            tempfile.tempdir = str(self.received_dir)
+
+    @property
+    def received_dir(self) -> Path:
+        """Folder of what clients send, while it is worked on."""
+        return self.settings.app_dir / "tmp"
+
+    def cleanup_sessions(self) -> None:
+        """MONAI Label does this when it starts and every five minutes; it leaves what was sent with a refused request."""
+        super().cleanup_sessions()
+        remove_old(self.received_dir, MAX_AGE)
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         _need(self._infers, request.get("model"), "model")
         self._check_image(request.get("image"), datastore or self.datastore())
-        try:
-            with answering():
-                return super().infer(request, datastore)
-        except Exception:
-            if _is_inside(request["image"], tempfile.gettempdir()):  # MONAI Label removes what was sent on success only
-                Path(request["image"]).unlink(missing_ok=True)
-            raise
+        with answering():
+            return super().infer(request, datastore)
 
     def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         raise HTTPException(400, "Radiographs are no slides: POST /infer/ is for them.")
@@ -204,6 +211,14 @@ class MGCAApp(MONAILabelApp):
         store = self.datastore()
         for image_id in sorted(store.list_images(), key=lambda name: hashlib.sha256(name.encode()).digest()):
             yield store.get_image_uri(image_id)
+
+
+def remove_old(folder: Path, seconds: float) -> None:
+    """Remove the files of a folder that are older."""
+    for path in folder.glob("*"):
+        with suppress(OSError):  # another process was faster
+            if path.is_file() and time.time() - path.stat().st_mtime > seconds:
+                path.unlink()
 
 
 @contextmanager

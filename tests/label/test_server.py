@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import pytest
 import requests
 from PIL import Image
 
+from monai_mgca.label.app import remove_old
 from monai_mgca.label.geometry import Geometry, read_geometry, read_label_map, write_label_map
 from monai_mgca.label.markups import boxes_to_markups, markups_to_boxes
 
@@ -130,7 +132,13 @@ def test_a_file_that_is_sent_is_read_and_not_kept(server, studies):
         assert answer.json()["prediction"] == server.infer("classification", image).json()["prediction"]
     broken = server.ask("POST", "/infer/classification?output=json", files={"file": ("x.png", b"no image")})
     assert broken.status_code == 400 and "cannot read the radiograph" in broken.json()["detail"]
-    assert not list((server.app_dir / "tmp").iterdir())
+    left = list((server.app_dir / "tmp").iterdir())
+    assert len(left) == 1  # the refused one: MONAI Label removes what was sent on success only
+    remove_old(server.app_dir / "tmp", 3600)
+    assert left[0].exists()
+    os.utime(left[0], (1, 1))
+    remove_old(server.app_dir / "tmp", 3600)
+    assert not left[0].exists()
 
 
 def test_a_session_is_opened_used_and_closed(server, studies):
