@@ -33,6 +33,7 @@ from monailabel.utils.sessions import Sessions
 
 from monai_mgca import __version__
 from monai_mgca.label.datastore import RadiographDatastore
+from monai_mgca.label.dicomweb import connect
 from monai_mgca.label.embeddings import StudyEmbeddings
 from monai_mgca.label.infers import ClassificationInfer, DetectionInfer, SegmentationInfer
 from monai_mgca.label.phrases import PhraseInfer
@@ -85,7 +86,7 @@ class MGCAApp(MONAILabelApp):
 
     def init_datastore(self) -> Datastore:
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
+            return connect(self.studies, self.settings.app_dir / "dicomweb")
         return RadiographDatastore(
             self.studies,
             server_settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
@@ -133,7 +134,7 @@ class MGCAApp(MONAILabelApp):
         return self.settings.app_dir / "tmp"
 
     def cleanup_sessions(self) -> None:
-        """MONAI Label does this when it starts and every five minutes; it leaves what was sent with a refused request."""
+        """MONAI Label does this at the start and every five minutes; what came with a refused request it leaves."""
         super().cleanup_sessions()
         remove_old(self.received_dir, MAX_AGE)
 
@@ -210,7 +211,10 @@ class MGCAApp(MONAILabelApp):
         """Paths of all studies in an order that has nothing to do with them, and stays when some are added."""
         store = self.datastore()
         for image_id in sorted(store.list_images(), key=lambda name: hashlib.sha256(name.encode()).digest()):
-            yield store.get_image_uri(image_id)
+            try:
+                yield store.get_image_uri(image_id)
+            except HTTPException:  # a series of a PACS that is no radiograph
+                continue
 
 
 def remove_old(folder: Path, seconds: float) -> None:

@@ -39,6 +39,7 @@ __all__ = ["BundleInfer", "ClassificationInfer", "DetectionInfer", "Segmentation
 
 logger = logging.getLogger(__name__)
 
+EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".png")
 IMAGE, PRED = CommonKeys.IMAGE, CommonKeys.PRED
 
 
@@ -138,7 +139,7 @@ class SegmentationInfer(BundleInfer):
     """
 
     def __init__(self, settings: LabelSettings) -> None:
-        config = {"result_extension": ["", ".nrrd", ".nii.gz", ".png"]}
+        config = {"result_extension": ["", *EXTENSIONS]}
         super().__init__(settings, "segmentation", "Segments every class of the finetuned network", config)
 
     @property
@@ -219,15 +220,22 @@ def write_result(values: np.ndarray, image: str, request: dict[str, Any]) -> str
     Args:
         values: of the image's own size.
         image: path of the image.
-        request: "result_extension", else NIfTI where the image is NIfTI, and NRRD where it is another.
+        request: "result_extension", one of :data:`EXTENSIONS`, else NIfTI where the image is NIfTI, and NRRD where it is another.
 
     Returns:
         Path of a temporary file.
+
+    Raises:
+        HTTPException: for another extension; 400.
+        DataError: when the file cannot hold the values.
     """
-    extension = request.get("result_extension")
-    if not extension or not isinstance(extension, str):
+    extension = request.get("result_extension") or ""
+    extension = extension[0] if isinstance(extension, list) else extension  # a client may send the choices themselves
+    if not extension:
         extension = ".nii.gz" if image.lower().endswith(NIFTI) else ".nrrd"
-    path = temporary_name(extension if extension.startswith(".") else f".{extension}")
+    if extension not in EXTENSIONS:
+        raise HTTPException(400, f"result_extension is one of {', '.join(EXTENSIONS)}, not {extension!r}.")
+    path = temporary_name(extension)
     try:
         write_label_map(values, read_geometry(image), path)
     except Exception:

@@ -88,6 +88,9 @@ def test_segmentation_is_the_bundles(settings, studies, inference):
     assert infer.info()["labels"] == {"lung": 1} and infer.info()["type"] == "segmentation"
     file, _ = infer({"image": str(studies / "a.png"), "result_extension": ".png"})
     assert Image.open(file).size == SIZE and Image.open(file).mode == "L"
+    for extension in (".exe", ".png/../../x.png", "/tmp/x.png", "png"):
+        with pytest.raises(HTTPException, match="result_extension is one of"):
+            infer({"image": str(studies / "a.png"), "result_extension": extension})
 
 
 def test_overlapping_classes_become_the_more_probable_one(label_bundle, studies, settings, tmp_path):
