@@ -1,0 +1,254 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fastapi import HTTPException
+from filelock import FileLock
+from monai.utils import optional_import
+from monailabel.config import settings as server_settings
+from monailabel.datastore.dicom import DICOMWebDatastore
+from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
+from monailabel.endpoints import infer as infer_endpoint
+from monailabel.interfaces.datastore import DefaultLabelTag
+
+from monai_mgca.label.datastore import NAME, ContainedStore
+from monai_mgca.label.geometry import read_geometry, read_label_map, write_label_map
+from monai_mgca.label.pacs import Pacs, open_pacs
+from monai_mgca.label.segmentation_objects import names_of, read_segmentation, segment_names, write_segmentation
+from monai_mgca.transforms import LoadRadiograph
+from monai_mgca.utils import DataError, read_settings, write_settings
+from monai_mgca.utils.files import replacing
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+pydicom, _ = optional_import("pydicom")
+
+__all__ = ["RadiographDICOMWebDatastore", "connect"]
+
+logger = logging.getLogger(__name__)
+
+FINAL = DefaultLabelTag.FINAL.value
+SOURCE, RESULT = "image.dcm", "segmentation.dcm"  # in the folder of a series
+
+
+class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
+    """The radiographs of a PACS as MONAI Label's datastore; an image's id is the UID of its series.
+
+    A radiograph is fetched when it is first asked for, and kept as ``<id>.nii.gz`` (W, H, 1) as it is to be displayed:
+    0 to 255, its window applied, MONOCHROME1 inverted. Masks that are saved with the tag "final" go to the PACS as
+    DICOM SEG, and those of the PACS, whoever made them, are the labels; boxes and what has another tag stay here.
+
+    Args:
+        pacs: the DICOMweb server.
+        folder: to keep radiographs and labels in; each server has its own in it.
+    """
+
+    def __init__(self, pacs: Pacs, folder: str | os.PathLike) -> None:
+        self.pacs, self._client = pacs, pacs.client
+        place = Path(folder).resolve() / f"mgca-{hashlib.sha256(pacs.client.base_url.encode()).hexdigest()[:16]}"
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        LocalDatastore.__init__(self, str(place), extensions=("*.nii.gz", "*.nii", "*.nrrd"), auto_reload=False)
+
+    def knows(self, image_id: str) -> bool:
+        return self.pacs.find(image_id) is not None
+
+    def list_images(self) -> list[str]:
+        return list(self.pacs.radiographs())
+
+    def json(self) -> dict[str, Any]:
+        known = super().json()
+        known["objects"] = {**{uid: {"image": {}, "labels": {}} for uid in self.list_images()}, **known["objects"]}
+        return known
+
+    def get_image_uri(self, image_id: str) -> str:
+        self._need(image_id)
+        return self._inside(str(self._fetch(image_id)), f"image '{image_id}'")
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        self.get_image_uri(image_id)
+        return super().get_image_info(image_id)
+
+    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
+        self.get_image_uri(image_id)
+        super().update_image_info(image_id, info)
+
+    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+        raise HTTPException(403, "Radiographs come from the PACS: store it there.")
+
+    def remove_image(self, image_id: str) -> None:
+        self._need(image_id)
+        raise HTTPException(403, "Radiographs are the PACS's own: delete it there.")
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: Sequence[str] | None = None) -> list[str]:
+        """Those with a DICOM SEG in the PACS, and those with boxes."""
+        labeled = {*self.pacs.segmentations(), *LocalDatastore.get_labeled_images(self)}
+        return [uid for uid in self.list_images() if uid in labeled]
+
+    def get_unlabeled_images(self, label_tag: str | None = None, labels: Sequence[str] | None = None) -> list[str]:
+        labeled = set(self.get_labeled_images())
+        return [uid for uid in self.list_images() if uid not in labeled]
+
+    def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
+        segmented = {FINAL: image_id} if image_id in self.pacs.segmentations() else {}
+        return {**super().get_labels_by_image_id(image_id), **segmented}
+
+    def get_label_uri(self, label_id: str, label_tag: str, image_id: str = "") -> str:
+        """A label's id is its image's. The newest mask of the PACS comes before boxes."""
+        mask = self._fetch_mask(label_id) if label_tag == FINAL and self.knows(label_id) else None
+        path = str(mask or LocalDatastore.get_label_uri(self, label_id, label_tag))
+        return self._inside(path, f"label '{label_id}'") if path else path
+
+    def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
+        """Of a mask of the PACS, the names of its segments as ``label_info``."""
+        mask = self._fetch_mask(label_id) if label_tag == FINAL else None
+        if mask is None:
+            return super().get_label_info(label_id, label_tag)
+        return read_settings(mask.with_name(mask.name.replace(".nii.gz", ".json")))
+
+    def save_label(
+        self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], label_id: str = ""
+    ) -> str:
+        self.get_image_uri(image_id)
+        if not NAME.fullmatch(label_tag or ""):
+            raise HTTPException(400, f"a label's tag is letters, digits, blanks and ._,=+@-, not '{label_tag}'.")
+        if label_tag == FINAL and not label_filename.endswith(".json"):
+            names = (label_info or {}).get("label_info")
+            self.pacs.store(_segmentation(self._folder(image_id), label_filename, names, automatic=False))
+            return image_id
+        return LocalDatastore.save_label(self, image_id, label_filename, label_tag, label_info)
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        if label_tag == FINAL and label_id in self.pacs.segmentations():
+            raise HTTPException(403, "The label is a DICOM SEG of the PACS: delete it there.")
+        super().remove_label(label_id, label_tag)
+
+    def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
+        """Pairs of image and label: of each mask of the PACS, and of all boxes."""
+        pairs = []
+        for uid in self.list_images():
+            try:
+                labels = [self._fetch_mask(uid), LocalDatastore.get_label_uri(self, uid, FINAL)]
+                pairs += [{"image": self.get_image_uri(uid), "label": str(label)} for label in labels if label]
+            except HTTPException as error:
+                logger.warning(f"left out of the labels: {error.detail}")
+        return pairs
+
+    def _folder(self, uid: str) -> Path:
+        folder = Path(self._datastore.image_path()).resolve() / uid
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _fetch(self, uid: str) -> Path:
+        folder = self._folder(uid)
+        path = folder.with_name(f"{uid}.nii.gz")
+        with FileLock(folder / ".lock"):
+            if not path.is_file():
+                self._convert(uid, folder, path)
+        self._init_from_datastore_file()  # another process may have fetched others
+        if uid not in self._datastore.objects:
+            series = self.pacs.find(uid)
+            info = {"name": path.name, "SeriesInstanceUID": uid, "StudyInstanceUID": series.study}
+            info["Modality"] = series.modality
+            self._datastore.objects[uid] = ImageLabelModel(image=DataModel(ext=".nii.gz", info=info))
+            self._update_datastore_file()
+        return path
+
+    def _convert(self, uid: str, folder: Path, path: Path) -> None:
+        data = self.pacs.only_instance(self.pacs.find(uid))
+        if str(data.get("SeriesInstanceUID")) != uid:
+            raise HTTPException(502, f"The DICOMweb server gives another series for {uid}.")
+        temporary = folder / "displayed.nii.gz"
+        try:
+            with replacing(folder / SOURCE) as source:
+                data.save_as(source, write_like_original=False)
+            pixels = LoadRadiograph()(folder / SOURCE)[0].numpy()
+            write_label_map(pixels, read_geometry(folder / SOURCE), temporary)
+        except DataError as error:
+            (folder / SOURCE).unlink(missing_ok=True)
+            raise HTTPException(400, f"The series {uid} is no radiograph: {error.__cause__ or error}") from None
+        os.replace(temporary, path)
+
+    def _fetch_mask(self, uid: str) -> Path | None:
+        """The label map of the newest DICOM SEG of an image, or None."""
+        series = self.pacs.segmentations().get(uid)
+        if series is None:
+            return None
+        self.get_image_uri(uid)
+        folder = self._folder(uid)
+        path = folder / f"{series.uid}.nii.gz"
+        with FileLock(folder / ".lock"):
+            if not path.is_file():
+                geometry = read_geometry(folder / SOURCE)
+                data = self.pacs.only_instance(series)
+                try:
+                    mask = read_segmentation(data, geometry.size)
+                except DataError as error:
+                    raise HTTPException(400, f"The label of the series {uid}: {error}") from None
+                write_settings(folder / f"{series.uid}.json", {"label_info": names_of(data)})
+                write_label_map(mask, geometry, path)
+        return path
+
+
+def connect(url: str, folder: str | os.PathLike) -> RadiographDICOMWebDatastore:
+    """Open a DICOMweb server as MONAI Label's own environment variables say, see :func:`open_pacs`.
+
+    Args:
+        url: of the server.
+        folder: to keep radiographs in, unless ``MONAI_LABEL_DICOMWEB_CACHE_PATH`` names another.
+    """
+    # MONAI Label's own runs a program that wants planes, which radiographs lack, and numbers the segments anew
+    infer_endpoint.nifti_to_dicom_seg = result_as_segmentation
+    return RadiographDICOMWebDatastore(
+        open_pacs(url), server_settings.MONAI_LABEL_DICOMWEB_CACHE_PATH.strip() or folder
+    )
+
+
+def result_as_segmentation(series_dir: str, label: str | None, label_info: Any, **_options: Any) -> str:
+    """What MONAI Label's ``/infer?output=dicom_seg`` asks: path of a DICOM SEG of a model's result.
+
+    Args:
+        series_dir: the folder of the series.
+        label: path of the model's result.
+        label_info: names of the segments, see :func:`segment_names`.
+
+    Raises:
+        HTTPException: 400, when the result is no mask.
+    """
+    folder = Path(series_dir)
+    if not label or label.endswith(".json"):
+        raise HTTPException(400, "output=dicom_seg is for masks: this model gives none; ask for output=json.")
+    data = _segmentation(folder, label, label_info, automatic=True)
+    with replacing(folder / RESULT) as temporary:
+        data.save_as(temporary, write_like_original=False)
+    return str(folder / RESULT)
+
+
+def _segmentation(folder: Path, label: str, label_info: Any, automatic: bool) -> Dataset:
+    names = segment_names(label_info)
+    source = pydicom.dcmread(folder / SOURCE, stop_before_pixels=True)
+    geometry = read_geometry(folder / SOURCE)
+    try:
+        if label.endswith(".bin"):  # OHIF sends bytes alone
+            mask = np.fromfile(label, np.uint8).reshape(geometry.size[::-1])
+        else:
+            mask = read_label_map(label)
+        return write_segmentation(mask, source, geometry, names, automatic)
+    except (DataError, ValueError) as error:
+        raise HTTPException(400, f"The label cannot be saved: {error}") from None
