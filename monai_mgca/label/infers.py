@@ -220,7 +220,7 @@ def write_result(values: np.ndarray, image: str, request: dict[str, Any]) -> str
     Args:
         values: of the image's own size.
         image: path of the image.
-        request: "result_extension", one of :data:`EXTENSIONS`, else NIfTI where the image is NIfTI, and NRRD where it is another.
+        request: "result_extension", one of :data:`EXTENSIONS`; without it NIfTI for a NIfTI image, else NRRD.
 
     Returns:
         Path of a temporary file.
