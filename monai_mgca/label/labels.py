@@ -8,18 +8,20 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from PIL import Image
 
 from monai_mgca.data.annotations import image_size
@@ -29,11 +31,13 @@ from monai_mgca.label.markups import markups_to_boxes
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
 
-__all__ = ["labels_to_datalist"]
+__all__ = ["check_names", "labels_to_datalist"]
 
 logger = logging.getLogger(__name__)
 
 BOXES = ".json"
+# a class's name goes into a configuration, which would run what begins with "$"
+NAME = re.compile(r"[^\W_][\w .,()/+-]*")
 
 
 def labels_to_datalist(
@@ -41,113 +45,212 @@ def labels_to_datalist(
 ) -> Path:
     """Write the datalist of the labels that annotators saved, as the bundle's ``train_<task>.json`` takes it.
 
-    Only labels of the tag "final" count: label maps for segmentation, Slicer's markups for detection. Which images
-    validate is told by their ids alone, so that an image stays where it is when others are added, mostly.
+    Only labels of the tag "final" count: label maps for segmentation, Slicer's markups for detection. What a value of
+    a label map is tells the ``label_info`` that Slicer saves with it, else the order of the classes. Which images
+    validate is told by their ids alone: an image stays where it is when labels are added, unless there would be none
+    to train or to validate with.
 
     Args:
         datastore: with a ``work_dir`` in its folder; masks and datalist are written there.
         task: "segmentation" or "detection".
-        classes: names of the classes. By default those of the boxes, and of masks "class 1" and so on.
-        val_split: the part of the images to validate with; at least one image validates and one trains.
+        classes: names of the classes. By default those that the labels name, sorted, and "class 1" and so on where
+            label maps come without names.
+        val_split: the part of the images to validate with, from 0 to 1; at least one image validates and one trains.
 
     Returns:
         Path of the datalist; its paths are relative to the datastore's folder.
 
     Raises:
-        DataError: naming all images whose label cannot be used; when fewer than two images have a label.
+        DataError: naming all images whose label cannot be used; when fewer than two images have a label, or a class has
+            none to train with.
 
     Example::
 
         # datalist = labels_to_datalist(RadiographDatastore("/data/cxr"), "segmentation", ["lung"])
     """
-    base, folder = Path(os.path.realpath(datastore.work_dir)).parent, datastore.work_dir / task
-    wanted, others = _labels_of(datastore, task)
-    if others:
-        logger.info(f"{task}: {others} labels of another kind are left out.")
-    if len(wanted) < 2:
-        kind = "boxes (Slicer markups)" if task == "detection" else "masks"
-        raise DataError(f"{task} has {len(wanted)} images with saved {kind}: save labels of two or more as final.")
-    read = _read_boxes if task == "detection" else _read_mask
-    found: dict[str, Any] = {}
-    problems = []
-    for name, image, label in wanted:
-        try:
-            found[name] = read(image, label)
-        except DataError as error:
-            problems.append((name, str(error)))
+    wanted = _labels_of(datastore, task)
+    found, problems = _read_all(datastore, task, wanted)
     names = list(classes or _names_of(found.values()))
-    problems += [(name, problem) for name, item in found.items() if (problem := _problem(item, names))]
+    check_names(names)
+    planes = {name: _by_class(item, names) for name, item in found.items()}
+    problems += [(name, reason) for name, reason in planes.items() if isinstance(reason, str)]
     if problems:
         title = f"{len(problems)} of {len(wanted)} saved labels cannot be used for {task}"
         raise DataError(list_problems(title, problems, "Save these labels again, or delete them."))
+    parts = split_ids(list(planes), val_split)
+    _check_positives({name: _positives(planes[name]) for name in parts["training"]}, names, len(parts["validation"]))
+    base, folder = Path(os.path.realpath(datastore.work_dir)).parent, datastore.work_dir / task
+    images = {name: os.path.relpath(os.path.realpath(image), base) for name, image, _ in wanted}
+    _remove_old(folder / "masks", planes)
     entries = {
         name: {
             "id": name,
-            "image": os.path.relpath(os.path.realpath(image), base),
+            "image": images[name],
             "patient": name,
-            **_entry(found[name], names, folder / "masks" / f"{name}.png", base),
+            **_entry(item, folder / "masks" / f"{name}.png", base),
         }
-        for name, image, _ in wanted
+        for name, item in planes.items()
     }
+    sections = {part: [entries[name] for name in some] for part, some in parts.items()}
     key = "box_classes" if task == "detection" else "mask_classes"
-    sections = {part: [entries[name] for name in some] for part, some in _split(list(entries), val_split).items()}
     write_datalist(folder / "datalist.json", sections, task, "labels of MONAI Label", {}, **{key: names})
     return folder / "datalist.json"
 
 
-def _labels_of(datastore: Datastore, task: str) -> tuple[list[tuple[str, str, str]], int]:
-    """Id, image and label of every image with a label of the task's kind, and how many have another kind."""
+def check_names(classes: Iterable[str]) -> None:
+    """Refuse names of classes that are no plain words, or given twice.
+
+    Raises:
+        DataError: naming them.
+
+    Example::
+
+        check_names(["left lung", "right lung"])
+    """
+    names = list(classes)
+    bad = [repr(name) for name in names if not NAME.fullmatch(name)]
+    bad += [f"{name!r} twice" for name in sorted(set(names)) if names.count(name) > 1]
+    if bad:
+        raise DataError(f"classes: {', '.join(bad)}. A name is letters, digits, blanks and _.,()/+-, and there once.")
+
+
+def split_ids(ids: Sequence[str], val_split: float) -> dict[str, list[str]]:
+    """Divide images by a hash of their ids, so that each stays on its side when others come.
+
+    Args:
+        ids: of two images or more.
+        val_split: the part that validates, from 0 to 1.
+
+    Returns:
+        "training" and "validation", none of them empty.
+
+    Example::
+
+        print(split_ids(["a", "b", "c"], 0.3))
+    """
+    place = {name: int.from_bytes(sha256(name.encode()).digest()[:8]) / 2**64 for name in ids}
+    order = sorted(ids, key=place.__getitem__)
+    count = min(max(1, sum(place[name] < val_split for name in order)), len(order) - 1)
+    return {"training": order[count:], "validation": order[:count]}
+
+
+def _labels_of(datastore: Datastore, task: str) -> list[tuple[str, str, str]]:
+    """Id, image and label of every image with a label of the task's kind."""
     pairs = [(datastore._to_id(os.path.basename(d["image"]))[0], d["image"], d["label"]) for d in datastore.datalist()]
     wanted = [pair for pair in sorted(pairs) if (Path(pair[2]).suffix.lower() == BOXES) == (task == "detection")]
-    return wanted, len(pairs) - len(wanted)
+    if others := sorted({pair[0] for pair in pairs} - {pair[0] for pair in wanted}):
+        logger.info(f"{task}: {len(others)} images have a label of another kind, left out: {', '.join(others[:20])}.")
+    if len(wanted) < 2:
+        kind = "boxes (Slicer markups)" if task == "detection" else "masks"
+        raise DataError(f"{task} has {len(wanted)} images with saved {kind}: save labels of two or more as final.")
+    return wanted
 
 
-def _read_mask(image: str, label: str) -> np.ndarray:
+def _read_all(
+    datastore: Datastore, task: str, wanted: list[tuple[str, str, str]]
+) -> tuple[dict[str, tuple[np.ndarray, Any]], list[tuple[str, str]]]:
+    """What each label holds, and what cannot be read."""
+    found, problems = {}, []
+    for name, image, label in wanted:
+        try:
+            if task == "detection":
+                found[name] = _read_boxes(image, label)
+            else:
+                info = datastore.get_label_info(name, DefaultLabelTag.FINAL) or {}
+                found[name] = _read_mask(image, label, info.get("label_info"))
+        except DataError as error:
+            problems.append((name, str(error)))
+    return found, problems
+
+
+def _read_mask(image: str, label: str, info: Any) -> tuple[np.ndarray, dict[int, str]]:
+    """(H, W) values, and the names of those in it where Slicer saved names."""
     mask, size = read_label_map(label), image_size(image)
     if mask.shape != size:
         raise DataError(f"its mask is {mask.shape[1]} x {mask.shape[0]}, the image {size[1]} x {size[0]} pixels")
-    return mask
+    mask = mask.astype(np.int64)
+    try:
+        named = {int(row.get("idx") or number): str(row["name"]) for number, row in enumerate(info or [], 1)}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise DataError('the label_info saved with it is no list of {"name": ..., "idx": ...}') from None
+    present = [int(value) for value in np.unique(mask) if value]
+    if named and (unnamed := [value for value in present if value not in named]):
+        raise DataError(f"its mask holds {unnamed}, but the label_info saved with it names {sorted(named)}")
+    return mask, {value: named[value] for value in present if named}
 
 
 def _read_boxes(image: str, label: str) -> tuple[np.ndarray, list[str]]:
-    try:
-        content = json.loads(Path(label).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"its label is no JSON ({type(error).__name__})") from None
+    """(N, 4) in pixels, what lies over the image's edge cut off, and their names."""
     geometry = read_geometry(image)
-    boxes, names = markups_to_boxes(content, geometry)
-    clipped = boxes.clip(0, [*geometry.size, *geometry.size])
-    if (clipped[:, 2:] - clipped[:, :2] < 1).any():
-        raise DataError("a box is outside the image, or smaller than a pixel")
-    return clipped.round(2), names
+    try:
+        boxes, names = markups_to_boxes(json.loads(Path(label).read_text(encoding="utf-8")), geometry)
+    except DataError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # any client may have written it
+        raise DataError(f"its label is no markups JSON ({type(error).__name__})") from None
+    inside = boxes.clip(0, [*geometry.size, *geometry.size])
+    if not np.isfinite(inside).all() or (inside[:, 2:] - inside[:, :2] < 1).any():
+        raise DataError("a box lies outside the image, or is smaller than a pixel")
+    return inside.round(2), names
 
 
-def _names_of(items: Any) -> list[str]:
+def _names_of(items: Iterable[tuple[np.ndarray, Any]]) -> list[str]:
+    """The classes that the labels name; label maps without names have numbers."""
     items = list(items)
-    if items and isinstance(items[0], tuple):
-        return sorted({name for _, names in items for name in names})
-    highest = max((int(mask.max(initial=0)) for mask in items), default=0)
-    return [f"class {value}" for value in range(1, highest + 1)]
+    named = {name for _, names in items for name in (names.values() if isinstance(names, dict) else names)}
+    if named or not items or not isinstance(items[0][1], dict):
+        return sorted(named)
+    return [f"class {value}" for value in range(1, max(int(mask.max(initial=0)) for mask, _ in items) + 1)]
 
 
-def _problem(item: Any, classes: Sequence[str]) -> str:
+def _by_class(item: tuple[np.ndarray, Any], classes: list[str]) -> Any:
+    """A label in the order of the classes, a map (H, W) uint8 or (boxes, indices); or what is wrong with it."""
+    values, names = item
+    used = set(names.values() if isinstance(names, dict) else names)
+    if unknown := sorted(used - set(classes)):
+        return f"has {', '.join(map(repr, unknown))}; the classes are {', '.join(classes)}"
+    if not isinstance(names, dict):
+        return values, [classes.index(name) for name in names]
+    if names:
+        mapped = np.zeros(values.shape, np.uint8)
+        for value, name in names.items():
+            mapped[values == value] = classes.index(name) + 1
+        return mapped
+    if len(classes) == 1:  # as everywhere here: of one class, all that is not zero belongs to it
+        return (values != 0).astype(np.uint8)
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    if low < 0 or high > len(classes):
+        return f"has the values {low} to {high}; there are {len(classes)} classes ({', '.join(classes)})"
+    return values.astype(np.uint8)
+
+
+def _positives(item: Any) -> Iterator[int]:
+    yield from (item[1] if isinstance(item, tuple) else (int(value) - 1 for value in np.unique(item) if value))
+
+
+def _check_positives(positives: dict[str, Iterable[int]], classes: list[str], validating: int) -> None:
+    seen = {index for some in positives.values() for index in some}
+    if missing := [name for index, name in enumerate(classes) if index not in seen] or (
+        [] if classes else ["any class"]
+    ):
+        raise DataError(
+            f"no label of {', '.join(missing)} among the {len(positives)} images to train with ({validating} more "
+            "validate): save more labels, or name the classes to train as 'classes'."
+        )
+
+
+def _remove_old(folder: Path, wanted: Iterable[str]) -> None:
+    """Masks of labels that are no more."""
+    keep = {f"{name}.png" for name in wanted}
+    for path in folder.glob("*.png"):
+        if path.name not in keep:
+            path.unlink()
+
+
+def _entry(item: Any, path: Path, base: Path) -> dict[str, Any]:
     if isinstance(item, tuple):
-        unknown = sorted(set(item[1]) - set(classes))
-        return f"has boxes of {', '.join(unknown)}; the classes are {', '.join(classes)}" if unknown else ""
-    low, high = int(item.min(initial=0)), int(item.max(initial=0))
-    return f"has the values {low} to {high}; there are {len(classes)} classes" if low < 0 or high > len(classes) else ""
-
-
-def _entry(item: Any, classes: Sequence[str], path: Path, base: Path) -> dict[str, Any]:
-    if isinstance(item, tuple):
-        return {"boxes": item[0].tolist(), "box_labels": [list(classes).index(name) for name in item[1]]}
+        return {"boxes": item[0].tolist(), "box_labels": item[1]}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        Image.fromarray(item.astype(np.uint8)).save(temporary, format="PNG")
+        Image.fromarray(item).save(temporary, format="PNG")
     return {"mask": os.path.relpath(os.path.realpath(path), base)}
-
-
-def _split(names: Sequence[str], val_split: float) -> dict[str, list[str]]:
-    order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-    count = min(max(1, round(val_split * len(order))), len(order) - 1)
-    return {"training": order[count:], "validation": order[:count]}

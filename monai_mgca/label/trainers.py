@@ -8,48 +8,52 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import monai
 import torch
 from fastapi import HTTPException
-from monai.bundle import ConfigWorkflow
+from filelock import FileLock, Timeout
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.others.generic import device_list, name_to_device
 
 from monai_mgca.data.datalist import read_datalist
-from monai_mgca.label.labels import labels_to_datalist
+from monai_mgca.label.labels import check_names, labels_to_datalist
 from monai_mgca.label.settings import LabelSettings
 from monai_mgca.label.strategies import number
 from monai_mgca.networks import load_network
-from monai_mgca.utils import read_settings, write_settings
+from monai_mgca.utils import read_settings, switches, write_settings
 
 __all__ = ["BundleTrain"]
 
 logger = logging.getLogger(__name__)
 
-# what makes the network that weights fit into
-NETWORK = ("encoder", "decoder", "in_channels", "image_size", "anchor_sizes", "anchor_ratios", "strides")
+# what makes the network that weights fit into, by its name in a training's configuration and beside the weights
+NETWORK = {"encoder": "image_encoder"} | {
+    key: key for key in ("decoder", "in_channels", "image_size", "anchor_sizes", "anchor_ratios", "strides")
+}
 
 
 class BundleTrain(TrainTask):
     """Trains on what annotators saved, by the bundle's own ``train_<task>.json``, for the model of the same name.
 
-    It goes on from the weights that are served now, or begins from the pretrained encoder where there are none. New
-    weights go to the app's folder and are served from then on; the bundle's stay as they are. The weights of the best
-    epoch are kept, and those that it began with are one of these: what is served gets no worse on the images that
-    validate. A training that fails changes nothing.
+    It goes on from the weights that are served now where the classes are the same, else it begins from the pretrained
+    encoder. Weights that are better than those it went on from, on the images that validate, go to the app's folder and
+    are served from then on; the bundle's stay as they are. A training that fails or is stopped changes nothing.
 
     Args:
         settings: of the app.
@@ -73,13 +77,15 @@ class BundleTrain(TrainTask):
         }
 
     def stats(self) -> dict[str, Any]:
-        return read_settings(self._stats_path)
+        """How far a training is, or how the last one ended."""
+        return read_settings(self._partial / self._stats.name) or read_settings(self._stats)
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         """
         Args:
-            request: values for the keys of the configuration. "pretrained": go on from the weights now served;
-                "classes": names of the classes, separated by commas, where they are not those of these weights.
+            request: values for the keys of the configuration. "pretrained": go on from the weights now served, else
+                the new ones take their place however good they are; "classes": names of the classes, separated by
+                commas, where they are not those of these weights.
             datastore: of the studies and labels.
 
         Returns:
@@ -87,100 +93,138 @@ class BundleTrain(TrainTask):
 
         Raises:
             DataError: when the labels cannot be used, naming their images.
-            HTTPException: when a value of the request is none that can be used, or there is no pretrained encoder.
+            HTTPException: when a value of the request cannot be used, there is no pretrained encoder, or the model is
+                being trained.
         """
         start = time.time()
-        values = {**self.config(), **request}
-        served = self.settings.weights(self.task) if values["pretrained"] else None
+        values = self._checked({**self.config(), **request})
+        served = self.settings.weights(self.task)
         known = read_settings(served.with_suffix(".json")) if served else {}
-        classes = [name.strip() for name in str(values["classes"] or "").split(",") if name.strip()]
-        split = number(values, "val_split", 0.01, 0.99)
-        datalist = labels_to_datalist(datastore, self.task, classes or known.get("classes"), split)
-        content = read_datalist(datalist)
-        classes = content["box_classes" if self.task == "detection" else "mask_classes"]
-        if classes != known.get("classes"):
-            served, known = None, {}
-        partial = self.settings.trained_dir / f".{self.task}.{os.getpid()}"
-        try:
-            overrides = self._overrides(values, known, classes, datalist, partial, len(content["training"]))
-            stats = self._run(overrides, served)
-            for ending in (".json", ".pt"):
-                name = f"model_{self.task}{ending}"
-                os.replace(partial / name, self.settings.trained_dir / name)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        counts = {"images": len(content["training"]), "validation_images": len(content["validation"])}
-        stats |= {**counts, "total_time": f"{time.time() - start:.0f} s"}
-        write_settings(self._stats_path, stats)
-        logger.info(f"Served from now on: {self.settings.weights(self.task)}; {json.dumps(stats)}")
+        with self._alone():
+            wanted = values["classes"] or known.get("classes")
+            datalist = labels_to_datalist(datastore, self.task, wanted, values["val_split"])
+            content = read_datalist(datalist)
+            classes = content["box_classes" if self.task == "detection" else "mask_classes"]
+            if not values["pretrained"] or classes != known.get("classes"):
+                served = None
+            images = len(content["training"])
+            stats = self._train(self._overrides(values, known, classes, datalist, images), served)
+            if better := stats["before"] is None or stats["best_metric"] > stats["before"]:
+                for ending in (".json", ".pt"):  # who serves looks at the time of the second
+                    name = f"model_{self.task}{ending}"
+                    os.replace(self._partial / name, self.settings.trained_dir / name)
+            counts = {"training_images": images, "validation_images": len(content["validation"])}
+            stats |= {**counts, "new_weights": better, "total_time": f"{time.time() - start:.0f} s"}
+            write_settings(self._stats, stats)
+        told = f"{stats['key_metric']} {stats['best_metric']:.4f}, before {stats['before']}"
+        kept = "" if better else "no epoch was better than the weights served before, which stay; "
+        logger.info(f"{self.task}: {kept}served: {self.settings.weights(self.task)}; {told}.")
         return stats
 
     @property
-    def _stats_path(self) -> Path:
+    def _stats(self) -> Path:
         return self.settings.trained_dir / f"train_{self.task}.json"
 
+    @property
+    def _partial(self) -> Path:
+        """The folder of a training that is not done."""
+        return self.settings.trained_dir / f".{self.task}"
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One training of a task at a time, in whichever process; what a stopped one left goes first."""
+        self.settings.trained_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.settings.trained_dir / f".{self.task}.lock", timeout=0):
+                shutil.rmtree(self._partial, ignore_errors=True)
+                try:
+                    yield
+                finally:
+                    shutil.rmtree(self._partial, ignore_errors=True)
+        except Timeout:
+            raise HTTPException(409, f"{self.task} is being trained: wait, or DELETE /train/.") from None
+
+    def _checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The request's values by their types. No text of a client may reach a configuration, which runs it."""
+        names = values["classes"] or []
+        names = names.split(",") if isinstance(names, str) else names
+        if not isinstance(names, list):
+            raise HTTPException(400, f"classes are names separated by commas, not {names!r}.")
+        classes = [str(name).strip() for name in names if str(name).strip()]
+        check_names(classes)
+        device = values["device"]
+        device = self.settings.device if isinstance(device, list) or not device else str(device)
+        try:
+            given = torch.device(name_to_device(device))
+            truths = vars(switches(**{key: values[key] for key in ("pretrained", "freeze_encoder")}))
+        except (RuntimeError, ValueError) as error:
+            raise HTTPException(400, str(error).splitlines()[0]) from None
+        return {
+            **truths,
+            "classes": classes,
+            "device": given,
+            "val_split": number(values, "val_split", 0.01, 0.99),
+            "learning_rate": number(values, "learning_rate", 1e-8, 1),
+            **{key: int(number(values, key, 1, 100000)) for key in ("max_epochs", "batch_size")},
+        }
+
     def _overrides(
-        self,
-        values: Mapping[str, Any],
-        known: Mapping[str, Any],
-        classes: list[str],
-        datalist: Path,
-        partial: Path,
-        images: int,
+        self, values: Mapping[str, Any], known: Mapping[str, Any], classes: list[str], datalist: Path, images: int
     ) -> dict[str, Any]:
         """What is set in the bundle's configuration."""
         encoder = self.settings.bundle / "models" / "model.pt"
         if not encoder.is_file():
             raise HTTPException(409, f"There is no {encoder.name} in the bundle: pretrain first.")
-        device = name_to_device(values["device"] if isinstance(values["device"], str) else self.settings.device)
-        network = {key: known["image_encoder" if key == "encoder" else key] for key in NETWORK if _knows(known, key)}
         return {
             "bundle_root": str(self.settings.bundle),
             "dataset_dir": str(datalist.parents[2]),
             "data_list_file_path": str(datalist),
-            "ckpt_dir": str(partial),
+            "ckpt_dir": str(self._partial),
             "output_dir": str(self.settings.app_dir / "eval"),
             "pretrained_path": str(encoder),
-            "device": f"$torch.device('{device}')",
+            "device": values["device"],
             "classes": classes,
-            "epochs": int(number(values, "max_epochs", 1, 100000)),
-            "batch_size": min(int(number(values, "batch_size", 1, 100000)), images),
-            "learning_rate": number(values, "learning_rate", 0, 1),
-            "freeze_encoder": bool(values["freeze_encoder"]),
+            "epochs": values["max_epochs"],
+            "batch_size": min(values["batch_size"], images),
+            "learning_rate": values["learning_rate"],
+            "freeze_encoder": values["freeze_encoder"],
             "cache": "memory" if images < 2000 else "none",
             "num_workers": 0,
             **({"label_key": "mask"} if self.task == "segmentation" else {}),
-            **network,
+            **{key: known[name] for key, name in NETWORK.items() if known.get(name) is not None},
         }
 
-    def _run(self, overrides: Mapping[str, Any], served: Path | None) -> dict[str, Any]:
+    def _train(self, overrides: dict[str, Any], served: Path | None) -> dict[str, Any]:
         """Run the bundle's training; gives its key metric, before and at its best."""
-        hook = sys.excepthook
-        config = self.settings.bundle / "configs" / f"train_{self.task}.json"
-        workflow = ConfigWorkflow(str(config), workflow_type="train", logging_file=False, **overrides)
+        config = str(self.settings.bundle / "configs" / f"train_{self.task}.json")
+        handlers = ConfigParser.load_config_file(config)["train"]["handlers"]
+        summary = next(i for i, handler in enumerate(handlers) if handler["_target_"].endswith("RunSummary"))
+        overrides[f"train#handlers#{summary}#_disabled_"] = True  # its files are about to move
+        hook, before = sys.excepthook, None
+        workflow = ConfigWorkflow(config, workflow_type="train", logging_file=False, **overrides)
         try:
             workflow.initialize()
-            evaluator, before = workflow.evaluator, None
+            evaluator = workflow.evaluator
             if served is not None:
                 load_network(workflow.network_def, served)
-                evaluator.run()  # so that an epoch has to be better than these
+                logger.info(f"All weights start from those that are served, {served}; first they are validated.")
+                evaluator.run()  # an epoch has to be better than these
                 before = float(evaluator.state.best_metric)
+
+            def stats(trainer: Engine | None = None) -> dict[str, Any]:
+                state = evaluator.state
+                told = {"key_metric": state.key_metric_name, "before": before, "best_metric": float(state.best_metric)}
+                epoch = (trainer or workflow.trainer).state.epoch
+                told |= {"epoch": epoch, "total_epochs": overrides["epochs"]}
+                write_settings(self._partial / self._stats.name, told)
+                return told
+
+            workflow.trainer.add_event_handler(Events.EPOCH_COMPLETED, stats)
             workflow.run()
             workflow.finalize()
+            return stats()
         finally:
             sys.excepthook = hook
             monai.utils.set_determinism(seed=None)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-        state = evaluator.state
-        best = float(state.best_metric)
-        return {
-            "key_metric": state.key_metric_name,
-            "before": before,
-            "best_metric": best,
-            "epoch": overrides["epochs"],
-        }
-
-
-def _knows(known: Mapping[str, Any], key: str) -> bool:
-    return known.get("image_encoder" if key == "encoder" else key) is not None

@@ -1,0 +1,207 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("monailabel", reason="MONAI Label is not installed: it needs Python 3.11 or older")
+
+from monai_mgca.data import load_labeled
+from monai_mgca.label.datastore import RadiographDatastore
+from monai_mgca.label.geometry import read_geometry, write_label_map
+from monai_mgca.label.labels import labels_to_datalist, split_ids
+from monai_mgca.label.markups import boxes_to_markups
+from monai_mgca.transforms import LoadMask
+from monai_mgca.utils import DataError
+
+SIZES = {"a.png": (31, 47), "b.nii.gz": (53, 29), "c.dcm": (40, 61), "d.jpg": (37, 37)}
+
+
+@pytest.fixture
+def store(tmp_path, save_image):
+    """Four radiographs of four formats and odd sizes, none labeled."""
+    folder = tmp_path / "studies"
+    folder.mkdir()
+    for name, size in SIZES.items():
+        save_image(folder / name, size)
+    return RadiographDatastore(folder)
+
+
+@pytest.fixture
+def save(store, tmp_path):
+    """Saves a label as the server does: an id, a mask (H, W) or boxes with names, the file's ending."""
+
+    def save(name, label, ending, info=None, tag="final"):
+        path, geometry = tmp_path / f"label{ending}", read_geometry(store.get_image_uri(name))
+        if ending == ".json":
+            path.write_text(json.dumps(boxes_to_markups(*label, None, geometry)))
+        else:
+            write_label_map(label, geometry, path)
+        store.save_label(name, str(path), tag, info or {})
+
+    return save
+
+
+def mask_of(store, name, *values):
+    """An upright mask with a rectangle of each value, no two alike."""
+    width, height = read_geometry(store.get_image_uri(name)).size
+    mask = np.zeros((height, width), np.uint8)
+    for place, value in enumerate(values):
+        mask[3 + 9 * place : 8 + 9 * place, 2 : 20 + place] = value
+    return mask
+
+
+def test_masks_keep_their_pixels_in_every_format(store, save):
+    masks = {name: mask_of(store, name, 1, 2) for name in "abcd"}
+    for name, ending in zip("abcd", (".nrrd", ".nii.gz", ".png", ".nii"), strict=True):
+        save(name, masks[name], ending)
+    path = labels_to_datalist(store, "segmentation", ["lung", "heart"], 0.25)
+    assert path.is_relative_to(store.work_dir)
+    content = json.loads(path.read_text())
+    assert content["mask_classes"] == ["lung", "heart"]
+    entries = content["training"] + content["validation"]
+    assert sorted(entry["id"] for entry in entries) == list("abcd") and len(content["validation"]) >= 1
+    for entry in entries:
+        read = LoadMask(2)(str(path.parents[2] / entry["mask"])).numpy()
+        np.testing.assert_array_equal(read, [masks[entry["id"]] == 1, masks[entry["id"]] == 2])
+    # as the bundle's configuration loads it
+    loaded = load_labeled(path, "training", "segmentation", path.parents[2])
+    assert len(loaded) == len(content["training"])
+
+
+def test_values_are_told_by_the_names_that_slicer_saves(store, save):
+    info = {"label_info": [{"name": "heart", "idx": 1}, {"name": "nodule", "idx": 2}, {"name": "lung", "idx": 3}]}
+    for name in "ab":
+        save(name, mask_of(store, name, 1, 3), ".nrrd", info)
+    path = labels_to_datalist(store, "segmentation", ["lung", "heart"])
+    for name in "ab":
+        found = np.asarray(Image.open(path.parent / "masks" / f"{name}.png"))
+        np.testing.assert_array_equal(found, mask_of(store, name, 2, 1))
+    assert json.loads(labels_to_datalist(store, "segmentation").read_text())["mask_classes"] == ["heart", "lung"]
+
+
+def test_without_names_classes_are_numbered_and_one_class_is_all_that_is_not_zero(store, save):
+    for name in "ab":
+        save(name, mask_of(store, name, 1, 2), ".png")
+    path = labels_to_datalist(store, "segmentation")
+    assert json.loads(path.read_text())["mask_classes"] == ["class 1", "class 2"]
+    for name in "ab":
+        save(name, mask_of(store, name, 255), ".png")
+    labels_to_datalist(store, "segmentation", ["lung"])
+    assert set(np.unique(Image.open(path.parent / "masks" / "a.png"))) == {0, 1}
+
+
+def test_boxes_keep_their_pixels_and_end_at_the_edge(store, save):
+    boxes = {name: np.array([[2.5, 3, 12, 23.25], [5, 6, 7, 8]]) + place for place, name in enumerate("abcd")}
+    for name, some in boxes.items():
+        save(name, (some, ["nodule", "effusion"]), ".json")
+    save("d", (np.array([[-4, -3, 50, 20.0]]), ["nodule"]), ".json")
+    path = labels_to_datalist(store, "detection")
+    content = json.loads(path.read_text())
+    assert content["box_classes"] == ["effusion", "nodule"]
+    entries = {entry["id"]: entry for entry in content["training"] + content["validation"]}
+    for name in "abc":
+        np.testing.assert_allclose(entries[name]["boxes"], boxes[name], atol=0.01)
+        assert entries[name]["box_labels"] == [1, 0]
+    assert entries["d"]["boxes"] == [[0, 0, 37, 20]]
+    assert load_labeled(path, "validation", "detection", path.parents[2])
+
+
+def test_other_kinds_and_other_tags_are_left_out_and_told(store, save, caplog):
+    for name in "abc":
+        save(name, mask_of(store, name, 1), ".nrrd")
+    save("d", (np.array([[2, 3, 12, 23]]), ["nodule"]), ".json")
+    save("c", mask_of(store, "c", 1), ".nrrd", tag="original")
+    store.remove_label("c", "final")
+    with caplog.at_level(logging.INFO, "monai_mgca"):
+        path = labels_to_datalist(store, "segmentation", ["lung"])
+    content = json.loads(path.read_text())
+    assert sorted(entry["id"] for entry in content["training"] + content["validation"]) == ["a", "b"]
+    assert "1 images have a label of another kind, left out: d." in caplog.text
+    with pytest.raises(DataError, match="detection has 1 images with saved boxes"):
+        labels_to_datalist(store, "detection", ["nodule"])
+
+
+def test_masks_of_labels_that_are_no_more_go(store, save):
+    for name in "abc":
+        save(name, mask_of(store, name, 1), ".nrrd")
+    folder = labels_to_datalist(store, "segmentation", ["lung"]).parent / "masks"
+    assert (folder / "c.png").is_file()
+    store.remove_label("c", "final")
+    labels_to_datalist(store, "segmentation", ["lung"])
+    assert sorted(path.name for path in folder.iterdir()) == ["a.png", "b.png"]
+
+
+def test_all_labels_that_cannot_be_used_are_told_at_once(store, save, tmp_path):
+    save("a", mask_of(store, "a", 1, 3), ".nrrd")
+    save("b", mask_of(store, "b", 1), ".nrrd", {"label_info": [{"name": "rib", "idx": 1}]})
+    Image.fromarray(mask_of(store, "c", 1)[:, 1:]).save(tmp_path / "small.png")
+    store.save_label("c", str(tmp_path / "small.png"), "final", {})
+    (tmp_path / "broken.nrrd").write_text("no label")
+    store.save_label("d", str(tmp_path / "broken.nrrd"), "final", {})
+    with pytest.raises(DataError) as refused:
+        labels_to_datalist(store, "segmentation", ["lung", "heart"])
+    told = str(refused.value)
+    assert told.startswith("4 of 4 saved labels cannot be used for segmentation")
+    assert "a: has the values 0 to 3; there are 2 classes (lung, heart)" in told
+    assert "b: has 'rib'; the classes are lung, heart" in told
+    assert "c: its mask is 39 x 61, the image 40 x 61 pixels" in told
+    assert "d: cannot read the label" in told
+    assert not (store.work_dir / "segmentation" / "datalist.json").exists()
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{", '{"markups": [3]}', '{"markups": [{"center": ["x", 1, 2], "size": [1, 1, 1]}]}']
+)
+def test_boxes_that_cannot_be_used_are_told_at_once(store, save, tmp_path, content):
+    save("a", (np.array([[2, 3, 12, 23]]), ["ghost"]), ".json")
+    save("b", (np.array([[200, 3, 212, 23]]), ["nodule"]), ".json")
+    (tmp_path / "broken.json").write_text(content)
+    store.save_label("c", str(tmp_path / "broken.json"), "final", {})
+    with pytest.raises(DataError) as refused:
+        labels_to_datalist(store, "detection", ["nodule"])
+    told = str(refused.value)
+    assert "a: has 'ghost'; the classes are nodule" in told and "b: a box lies outside the image" in told
+    assert "\n  c: " in told
+
+
+@pytest.mark.parametrize("name", ["$print(1)", "@device", "%file", "", "a\nb"])
+def test_a_name_that_a_configuration_would_run_is_no_class(store, save, name):
+    for image in "ab":
+        save(image, (np.array([[2, 3, 12, 23]]), [name]), ".json")
+    with pytest.raises(DataError, match="A name is letters"):
+        labels_to_datalist(store, "detection")
+
+
+def test_a_class_without_a_label_to_train_with_is_told(store, save):
+    for image in "ab":
+        save(image, mask_of(store, image, 1), ".nrrd")
+    with pytest.raises(DataError, match="no label of heart among the 1 images to train with"):
+        labels_to_datalist(store, "segmentation", ["lung", "heart"])
+    for image in "ab":
+        save(image, mask_of(store, image), ".nrrd")
+    with pytest.raises(DataError, match="no label of any class"):
+        labels_to_datalist(store, "segmentation")
+
+
+def test_an_image_stays_on_its_side_when_others_come():
+    ids = [f"study_{number}" for number in range(400)]
+    few, many = split_ids(ids[:200], 0.2), split_ids(ids, 0.2)
+    assert set(few["validation"]) <= set(many["validation"]) and set(few["training"]) <= set(many["training"])
+    assert 50 < len(many["validation"]) < 110
+    for part in (0.01, 0.99):
+        assert all(len(some) == 1 for some in split_ids(["a", "b"], part).values())
