@@ -216,8 +216,8 @@ def _by_class(item: tuple[np.ndarray, Any], classes: list[str]) -> Any:
         for value, name in names.items():
             mapped[values == value] = classes.index(name) + 1
         return mapped
-    if len(classes) == 1:  # as everywhere here: of one class, all that is not zero belongs to it
-        return (values != 0).astype(np.uint8)
+    if len(classes) == 1 and values.max(initial=0) == 255 and np.isin(values, (0, 255)).all():
+        return (values != 0).astype(np.uint8)  # black and white, as a drawing program saves it
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
     if low < 0 or high > len(classes):
         return f"has the values {low} to {high}; there are {len(classes)} classes ({', '.join(classes)})"

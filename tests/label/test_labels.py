@@ -37,7 +37,7 @@ def store(tmp_path, save_image):
     folder = tmp_path / "studies"
     folder.mkdir()
     for name, size in SIZES.items():
-        save_image(folder / name, size)
+        save_image(folder / name, size, np.diag([-0.2, -0.3, 1, 1]))
     return RadiographDatastore(folder)
 
 
@@ -78,6 +78,7 @@ def test_masks_keep_their_pixels_in_every_format(store, save):
     for entry in entries:
         read = LoadMask(2)(str(path.parents[2] / entry["mask"])).numpy()
         np.testing.assert_array_equal(read, [masks[entry["id"]] == 1, masks[entry["id"]] == 2])
+    assert json.loads(labels_to_datalist(store, "segmentation", ["lung", "heart"], 0.25).read_text()) == content
     # as the bundle's configuration loads it
     loaded = load_labeled(path, "training", "segmentation", path.parents[2])
     assert len(loaded) == len(content["training"])
@@ -94,11 +95,13 @@ def test_values_are_told_by_the_names_that_slicer_saves(store, save):
     assert json.loads(labels_to_datalist(store, "segmentation").read_text())["mask_classes"] == ["heart", "lung"]
 
 
-def test_without_names_classes_are_numbered_and_one_class_is_all_that_is_not_zero(store, save):
+def test_without_names_classes_are_numbered_and_black_and_white_is_one_class(store, save):
     for name in "ab":
         save(name, mask_of(store, name, 1, 2), ".png")
     path = labels_to_datalist(store, "segmentation")
     assert json.loads(path.read_text())["mask_classes"] == ["class 1", "class 2"]
+    with pytest.raises(DataError, match=r"a: has the values 0 to 2; there are 1 classes \(lung\)"):
+        labels_to_datalist(store, "segmentation", ["lung"])
     for name in "ab":
         save(name, mask_of(store, name, 255), ".png")
     labels_to_datalist(store, "segmentation", ["lung"])

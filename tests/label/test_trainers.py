@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,7 +165,7 @@ def test_a_training_that_fails_or_was_killed_changes_nothing(settings, store, mo
     assert train.stats() == {"epoch": 3}
     monkeypatch.setattr("monai_mgca.label.trainers.os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        train({**ONE_EPOCH, "pretrained": False}, store["segmentation"])
+        train({**ONE_EPOCH, "pretrained": "false"}, store["segmentation"])
     assert not partial.exists() and train.stats() == {}
     assert settings.weights("segmentation").parent == settings.bundle / "models" and tree(settings.bundle) == weights
 
@@ -180,6 +182,12 @@ def test_labels_that_cannot_be_used_are_told(settings, store, tmp_path):
     with pytest.raises(DataError, match="detection has 1 images with saved boxes"):
         BundleTrain(settings, "detection")(ONE_EPOCH, store["detection"])
     assert not list(settings.trained_dir.glob("*.pt"))
+
+
+def test_needs_the_pretrained_encoder(settings, store, tmp_path):
+    bundle = shutil.copytree(settings.bundle, tmp_path / "mgca", ignore=shutil.ignore_patterns("model.pt"))
+    with pytest.raises(HTTPException, match=r"no model\.pt in the bundle"):
+        BundleTrain(replace(settings, bundle=bundle), "segmentation")(ONE_EPOCH, store["segmentation"])
 
 
 def test_tells_its_options(settings):
