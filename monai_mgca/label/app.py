@@ -81,6 +81,8 @@ class MGCAApp(MONAILabelApp):
         self._embeddings = StudyEmbeddings(self.settings)
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.WARNING)
+        # it warns of the unknown words of a phrase
+        logging.getLogger("monai_mgca.inferers.pretrained").setLevel(logging.ERROR)
         description = "Image-report pretraining for radiographs: segmentation, detection, classification and grounding"
         super().__init__(app_dir, studies, dict(conf), "MGCA", description, __version__)
 

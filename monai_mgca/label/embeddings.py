@@ -90,13 +90,18 @@ class StudyEmbeddings:
         """
         model, fingerprint = self._model()
         unreadable: dict[str, str] = {}
-        paths = {}
+        paths: dict[str, str] = {}
+        states: dict[str, str] = {}
         for name in sorted(datastore.list_images()):
             try:
                 paths[name] = datastore.get_image_uri(name)
+                states[name] = file_state(paths[name])
+            except OSError as error:
+                unreadable[name] = f"The file of '{name}' cannot be read: {error.strerror}."
             except HTTPException as error:
+                if error.status_code >= 500:  # a PACS that does not answer: what is known of its images is kept
+                    raise
                 unreadable[name] = str(error.detail)
-        states = {name: file_state(path) for name, path in paths.items()}
 
         def embed(names: Sequence[str]) -> dict[str, np.ndarray]:
             vectors, failed = _embed_images(model, {name: paths[name] for name in names})

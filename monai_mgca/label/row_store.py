@@ -24,8 +24,8 @@ __all__ = ["Rows", "refresh_rows"]
 
 # so many are computed between two writes: what was computed is not lost
 CHUNK = 1024
-# how long a request waits while another process computes
-PATIENCE = 30
+# seconds that a request waits while another process computes: MONAI Label answers nobody else in the meantime
+PATIENCE = 5
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def refresh_rows(
         The rows, in the order of `states`.
 
     Raises:
-        HTTPException: when another process has been computing for half a minute; 503.
+        HTTPException: when another process computes for longer than a few seconds; 503.
 
     Example::
 
@@ -98,9 +98,10 @@ def _refresh(
     missing = [name for name in states if name not in rows]
     kept = len(rows)
     for start in range(0, len(missing), CHUNK):
-        rows |= compute(missing[start : start + CHUNK])
-        _write(path, fingerprint, states, rows)
-    if removed and not missing:
+        if found := compute(missing[start : start + CHUNK]):
+            rows |= found
+            _write(path, fingerprint, states, rows)
+    if removed and len(rows) == kept:
         _write(path, fingerprint, states, rows)
     ids = [name for name in states if name in rows]
     values = np.stack([rows[name] for name in ids]) if ids else np.zeros((0, 1), np.float32)

@@ -27,14 +27,15 @@ from filelock import FileLock
 from PIL import Image
 
 from monai_mgca.inferers import load_pretrained
-from monai_mgca.label import row_store
+from monai_mgca.label import row_store, strategies
 from monai_mgca.label.datastore import RadiographDatastore
 from monai_mgca.label.embeddings import StudyEmbeddings
 from monai_mgca.label.infers import ClassificationInfer, SegmentationInfer
 from monai_mgca.label.row_store import refresh_rows
 from monai_mgca.label.scoring import EmbeddingScoring
 from monai_mgca.label.settings import LabelSettings
-from monai_mgca.label.strategies import Disagreement, Diversity, TextQuery, UncertaintyDiversity, entropy
+from monai_mgca.label.strategies import Disagreement, Diversity, TextQuery, UncertaintyDiversity
+from monai_mgca.label.uncertainty import entropies_of, entropy
 from monai_mgca.utils import DataError
 
 CANARY = "Canarywordium"
@@ -113,6 +114,27 @@ def test_a_broken_study_is_told_and_the_others_go_on(store, embeddings, caplog):
     assert Diversity(embeddings)({}, store)["id"] != "s3"
 
 
+def test_a_file_that_is_gone_is_told_and_the_others_go_on(store, embeddings):
+    embeddings(store)
+    (store.work_dir.parent / "s3.png").unlink()  # the datastore has not seen it
+    answer = EmbeddingScoring(embeddings)({}, store)
+    assert answer["images"] == COUNT - 1 and answer["unreadable"] == {
+        "s3": "The file of 's3' cannot be read: No such file or directory."
+    }
+
+
+def test_what_is_known_stays_while_a_pacs_does_not_answer(store, embeddings, monkeypatch):
+    def fail(name):
+        raise HTTPException(502, "The DICOMweb server does not answer.")
+
+    embeddings(store)
+    with monkeypatch.context() as context:
+        context.setattr(store, "get_image_uri", fail)
+        with pytest.raises(HTTPException, match="502"):
+            embeddings(store)
+    assert embeddings(store).computed == 0
+
+
 def test_scoring_tells_how_far_the_labels_reach(store, embeddings):
     none = EmbeddingScoring(embeddings)({}, store)
     assert none["farthest"] is none["mean"] is None and none["computed"] == 2 * COUNT - 1
@@ -182,6 +204,33 @@ def test_uncertainty_is_the_networks_entropy(store, embeddings, settings, task):
     far = ask({"model": task, "weight": 0}, store)
     assert far["id"] == Diversity(embeddings)({}, store)["id"]
     assert (store.work_dir / f"uncertainty_{task}.npz").is_file()
+
+
+def test_entropies_that_take_long_are_computed_over_several_requests(store, embeddings, settings, monkeypatch):
+    infer = ClassificationInfer(settings)
+    ask = UncertaintyDiversity(embeddings, {"classification": infer})
+    monkeypatch.setattr(strategies, "SECONDS", -1)  # one image a request
+    label(store, "s0")
+    farthest = Diversity(embeddings)({}, store)["id"]
+    first = ask({}, store)
+    assert first["id"] == farthest and first["compared"] == 1
+    monkeypatch.setattr(strategies, "SECONDS", 60)
+    assert ask({}, store)["compared"] == COUNT - 1
+    path = store.work_dir / "uncertainty_classification.npz"
+    written = path.stat().st_mtime_ns
+    monkeypatch.setattr(infer, "probabilities", None)  # all are known
+    names = [f"s{i}" for i in range(1, COUNT)]
+    assert list(entropies_of(infer, names, store)) == names and path.stat().st_mtime_ns == written
+
+
+def test_all_that_is_left_was_handed_out(store, embeddings, settings):
+    label(store, "s0")
+    ask = UncertaintyDiversity(embeddings, {"classification": ClassificationInfer(settings)})
+    before = ask({"weight": 0}, store)
+    assert before["novelty"] > 0
+    for i in range(1, COUNT):
+        lend(store, f"s{i}")
+    assert ask({"weight": 0}, store) == before
 
 
 def test_entropy_by_hand():
