@@ -131,6 +131,22 @@ def _save_dicom(path: Path, values: np.ndarray, patient: str) -> None:
     data.save_as(path)
 
 
+@pytest.fixture(scope="session")
+def make_radiograph(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Makes a DICOM dataset of a series of its own, as a PACS keeps it; keywords are its tags."""
+    pydicom = pytest.importorskip("pydicom")
+    folder = tmp_path_factory.mktemp("radiographs")
+
+    def make(size: tuple[int, int] = (31, 47), values: Any = None, patient: str = "", **tags: Any) -> Any:
+        data = pydicom.dcmread(_save_image(folder / "one.dcm", size, values=values, patient=patient))
+        data.StudyInstanceUID, data.SeriesInstanceUID = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
+        for keyword, value in tags.items():
+            setattr(data, keyword, value)
+        return data
+
+    return make
+
+
 @dataclass
 class Server:
     """A running server: where it is, what it logs to, and the shortest way to ask it."""
