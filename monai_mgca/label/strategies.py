@@ -178,10 +178,12 @@ class UncertaintyDiversity(MeaningStrategy):
     def _infer(self, model: Any) -> BundleInfer:
         ready = [name for name, infer in self.infers.items() if infer.is_valid()]
         name = model if isinstance(model, str) and model else next(iter(ready), None)
-        if name is None:
-            raise HTTPException(409, f"There are no weights yet of {', '.join(self.infers) or 'a model'}: train first.")
+        if name is not None and name not in self.infers:
+            known = " or ".join(self.infers) or "none"
+            raise HTTPException(400, f"model: {known} can tell how sure it is, not '{name}'.")
         if name not in ready:
-            raise HTTPException(400, f"model: {', '.join(ready) or 'none'} can tell how sure it is, not '{name}'.")
+            wanted = name or " and ".join(self.infers) or "a classification"
+            raise HTTPException(409, f"There are no weights yet of {wanted}: train first.")
         return self.infers[name]
 
 

@@ -200,7 +200,7 @@ def test_other_wrong_requests_get_an_error(server, studies):
 def test_active_learning_gives_one_image_after_the_other(server):
     for strategy, params, key in (
         ("mgca_diversity", {}, "novelty"),
-        ("mgca_text", {"text": "left pleural effusion"}, "similarity"),
+        ("mgca_text", {"text": f"left pleural effusion {CANARY}"}, "similarity"),
         ("mgca_disagreement", {}, "similarity"),
         ("mgca_uncertainty", {"model": "segmentation", "weight": 0.5}, "uncertainty"),
         ("mgca_uncertainty", {}, "uncertainty"),

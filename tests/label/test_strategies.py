@@ -252,6 +252,10 @@ def test_wrong_values_are_told(store, embeddings, settings, tmp_path):
     bare = replace(settings, bundle=tmp_path)
     with pytest.raises(HTTPException, match="no weights yet"):
         UncertaintyDiversity(embeddings, {"classification": ClassificationInfer(bare)})({}, store)
+    with pytest.raises(HTTPException, match="no weights yet of classification: train first"):
+        UncertaintyDiversity(embeddings, {"classification": ClassificationInfer(bare)})(
+            {"model": "classification"}, store
+        )
     with pytest.raises(HTTPException, match="pretrain first"):
         Diversity(StudyEmbeddings(bare))({}, store)
 
