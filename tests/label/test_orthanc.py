@@ -1,0 +1,351 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A real PACS: Orthanc with its DICOMweb plugin, in a folder of its own, and a live server before it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import socket
+import subprocess
+import time
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from monai_mgca.label.dicomweb import connect
+from monai_mgca.label.geometry import read_geometry, read_label_map, write_label_map
+from monai_mgca.label.markups import markups_to_boxes
+from monai_mgca.transforms import LoadRadiograph
+
+pydicom = pytest.importorskip("pydicom")
+dicomweb_client = pytest.importorskip("dicomweb_client")
+
+CXR = Path(__file__).resolve().parents[3] / "shared" / "data" / "cxr"
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+CANARY = "Canarywordium"
+KINDS = [  # modality, photometric interpretation
+    ("CR", "MONOCHROME2"),
+    ("CR", "MONOCHROME1"),
+    ("DX", "MONOCHROME2"),
+    ("DX", "MONOCHROME1"),
+    ("CR", "MONOCHROME2"),
+]
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    """The address of an empty PACS on free ports; it is stopped after the module's tests."""
+    program = shutil.which("Orthanc")
+    if program is None or not PLUGIN.is_file():
+        pytest.skip("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb")
+    folder = tmp_path_factory.mktemp("orthanc")
+    with socket.socket() as http, socket.socket() as dicom:
+        http.bind(("127.0.0.1", 0))
+        dicom.bind(("127.0.0.1", 0))
+        ports = http.getsockname()[1], dicom.getsockname()[1]
+    config = {
+        "HttpPort": ports[0],
+        "DicomPort": ports[1],
+        "StorageDirectory": str(folder / "db"),
+        "IndexDirectory": str(folder / "db"),
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "Plugins": [str(PLUGIN)],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+    (folder / "orthanc.json").write_text(json.dumps(config))
+    with (folder / "output.txt").open("w") as output:
+        process = subprocess.Popen(
+            [program, str(folder / "orthanc.json")], cwd=folder, stdout=output, stderr=subprocess.STDOUT
+        )
+    url = f"http://127.0.0.1:{ports[0]}/dicom-web"
+    try:
+        _wait(url, process, folder / "output.txt")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait(url, process, output):
+    for _ in range(120):
+        if process.poll() is not None:
+            break
+        try:
+            if requests.get(f"{url}/series", timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            pass
+        time.sleep(0.25)
+    pytest.fail(f"Orthanc did not start:\n{output.read_text()[-2000:]}")
+
+
+def gray_levels():
+    """Real radiographs where they are, else gray levels of any kind; all of odd, different sizes, none square."""
+    if CXR.is_dir():
+        rows = [row for row in csv.DictReader((CXR / "manifest.csv").open()) if row["source"] == "iu_xray"]
+        images = [np.array(Image.open(CXR / row["image_path"]).convert("L")) for row in rows[: len(KINDS)]]
+    else:
+        images = [np.random.default_rng(i).integers(0, 255, (256, 256), dtype=np.uint8) for i in range(len(KINDS))]
+    for i, image in enumerate(images):
+        images[i] = np.ascontiguousarray(image[: 151 - 4 * i, : 121 + 10 * i])
+        images[i][0, :2] = 0, 255  # nothing of the range is left for the reader to stretch
+    return images
+
+
+@pytest.fixture(scope="module")
+def pacs(orthanc, make_radiograph):
+    """The address of a PACS with five radiographs, what each shows, by the UID of its series, and their datasets."""
+    shown, kept = {}, {}
+    client = dicomweb_client.DICOMwebClient(orthanc)
+    for values, (modality, photometric) in zip(gray_levels(), KINDS, strict=True):
+        stored = 255 - values if photometric == "MONOCHROME1" else values
+        data = make_radiograph(values=stored, patient=CANARY, Modality=modality, PhotometricInterpretation=photometric)
+        data.PatientBirthDate, data.StudyDescription, data.ReferringPhysicianName = "19500101", CANARY, CANARY
+        client.store_instances([data])
+        shown[data.SeriesInstanceUID], kept[data.SeriesInstanceUID] = values, data
+    other = make_radiograph(Modality="OT")
+    client.store_instances([other])
+    return orthanc, shown, kept
+
+
+def segs(url):
+    client = dicomweb_client.DICOMwebClient(url)
+    found = [pydicom.Dataset.from_json(one) for one in client.search_for_series(search_filters={"Modality": "SEG"})]
+    return [client.retrieve_series(one.StudyInstanceUID, one.SeriesInstanceUID)[0] for one in found]
+
+
+def make_mask(size, *values):
+    mask = np.zeros(size[::-1], np.uint8)
+    for number, value in enumerate(values):
+        mask[11 + 30 * number : 38 + 30 * number, 17 : 60 + number] = value
+    return mask
+
+
+def test_radiographs_come_as_displayed_and_masks_go_back(pacs, tmp_path):
+    url, shown, kept = pacs
+    store = connect(url, tmp_path)
+    assert set(store.list_images()) == set(shown)
+    for uid, values in shown.items():
+        path = store.get_image_uri(uid)
+        np.testing.assert_array_equal(LoadRadiograph()(path)[0].numpy(), values)
+        assert read_geometry(path).size == values.shape[::-1]
+        mask = make_mask(values.shape[::-1], 3, 1)
+        write_label_map(mask, read_geometry(path), tmp_path / "mask.nii.gz")
+        names = [{"name": name, "idx": number} for number, name in enumerate(("lung", "heart", "effusion"), 1)]
+        store.save_label(uid, str(tmp_path / "mask.nii.gz"), "final", {"label_info": names})
+        fresh = connect(url, tmp_path / "elsewhere")
+        assert uid in fresh.get_labeled_images() and uid not in fresh.get_unlabeled_images()
+        np.testing.assert_array_equal(read_label_map(fresh.get_label_uri(uid, "final")), mask)
+        assert fresh.get_label_info(uid, "final") == {"label_info": names}
+    assert len(store.datalist()) == 5 and store.status()["completed"] == 5
+    for seg in segs(url):
+        reference = seg.ReferencedSeriesSequence[0]
+        source = kept[reference.SeriesInstanceUID]
+        assert reference.ReferencedInstanceSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+        assert (seg.StudyInstanceUID, seg.PatientID) == (source.StudyInstanceUID, CANARY)
+        expected = make_mask((source.Columns, source.Rows), 3, 1)
+        np.testing.assert_array_equal(seg.pixel_array, [expected == number for number in (1, 2, 3)])
+        remove(url, seg)
+
+
+def remove(url, data):
+    """DICOMweb has no way of its own; Orthanc has."""
+    root = url.removesuffix("/dicom-web")
+    (found,) = requests.post(f"{root}/tools/lookup", data=data.SeriesInstanceUID, timeout=30).json()
+    requests.delete(f"{root}{found['Path']}", timeout=30).raise_for_status()
+
+
+def test_dcmqi_reads_the_segmentation(pacs, tmp_path):
+    """3D Slicer reads DICOM SEG by dcmqi."""
+    program = shutil.which("segimage2itkimage")
+    if program is None:
+        pytest.skip("dcmqi is not installed: pip install dcmqi")
+    url, shown, _ = pacs
+    store = connect(url, tmp_path)
+    uid, values = next(iter(shown.items()))
+    mask, geometry = make_mask(values.shape[::-1], 2, 1), read_geometry(store.get_image_uri(uid))
+    write_label_map(mask, geometry, tmp_path / "mask.nii.gz")
+    store.save_label(uid, str(tmp_path / "mask.nii.gz"), "final", {})
+    (seg,) = segs(url)
+    seg.save_as(tmp_path / "seg.dcm", write_like_original=False)
+    command = [program, "--inputDICOM", tmp_path / "seg.dcm", "--outputDirectory", tmp_path, "--outputType", "nrrd"]
+    subprocess.run([*command, "--mergeSegments"], check=True, capture_output=True)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "1.nrrd"), mask)
+    np.testing.assert_allclose(read_geometry(tmp_path / "1.nrrd").affine, geometry.affine, atol=1e-6)
+    remove(url, seg)
+
+
+@pytest.fixture(scope="module")
+def server(start_server, pacs, label_bundle):
+    return start_server(pacs[0], label_bundle)
+
+
+def test_server_knows_the_radiographs(server, pacs):
+    info = server.ask("GET", "/info/").json()
+    assert list(info["models"]) == ["segmentation", "detection", "classification", "grounding"]
+    assert info["datastore"]["total"] == 5 and info["datastore"]["completed"] == 0
+    assert set(server.ask("GET", "/datastore/?output=all").json()["objects"]) == set(pacs[1])
+
+
+def test_masks_have_size_and_geometry_of_the_radiograph(server, pacs, tmp_path):
+    for uid, values in pacs[1].items():
+        sent = server.ask("GET", f"/datastore/image?image={uid}")
+        (tmp_path / "image.nii.gz").write_bytes(sent.content)
+        for model, params in (("segmentation", {}), ("grounding", {"text": "left pleural effusion"})):
+            answer = server.infer(model, uid, output="image", **params)
+            assert answer.status_code == 200, answer.text
+            (tmp_path / "mask.nii.gz").write_bytes(answer.content)
+            mask = read_label_map(tmp_path / "mask.nii.gz")
+            assert mask.shape == values.shape and set(np.unique(mask)) <= {0, 1}
+            place = read_geometry(tmp_path / "image.nii.gz")
+            np.testing.assert_allclose(read_geometry(tmp_path / "mask.nii.gz").affine, place.affine, atol=1e-6)
+
+
+def test_boxes_and_classes_of_the_radiograph(server, pacs, tmp_path):
+    for uid in pacs[1]:
+        (tmp_path / "image.nii.gz").write_bytes(server.ask("GET", f"/datastore/image?image={uid}").content)
+        place = read_geometry(tmp_path / "image.nii.gz")
+        result = server.infer("detection", uid, score_threshold=0.01).json()
+        markups = server.infer("detection", uid, output="image", score_threshold=0.01).json()
+        boxes, names = markups_to_boxes(markups, place)
+        assert len(boxes) > 0 and names == result["label_name"]
+        np.testing.assert_allclose(boxes, result["box_pixels"], atol=0.02)
+        assert len(server.infer("classification", uid).json()["prediction"]) == 2
+
+
+def test_polarity_does_not_change_what_is_seen(server, pacs, tmp_path):
+    """A MONOCHROME1 radiograph gives what its displayed image gives when it is sent as PNG."""
+    for uid, values in pacs[1].items():
+        Image.fromarray(values).save(tmp_path / "shown.png")
+        with (tmp_path / "shown.png").open("rb") as file:
+            sent = server.ask("POST", "/infer/classification?output=json", files={"file": ("shown.png", file)})
+        assert sent.json()["prediction"] == server.infer("classification", uid).json()["prediction"]
+
+
+def test_result_as_dicom_seg_is_the_mask(server, pacs, tmp_path):
+    info = {"label_info": [{"name": "lung", "idx": 1}]}
+    for uid, values in pacs[1].items():
+        answer = server.infer("segmentation", uid, output="dicom_seg", **info)
+        assert answer.status_code == 200 and answer.headers["content-type"] == "application/dicom", answer.text
+        seg = pydicom.dcmread(BytesIO(answer.content))
+        (tmp_path / "mask.nii.gz").write_bytes(server.infer("segmentation", uid, output="image").content)
+        np.testing.assert_array_equal(seg.pixel_array, read_label_map(tmp_path / "mask.nii.gz"))
+        assert seg.pixel_array.shape == values.shape and seg.SegmentSequence[0].SegmentLabel == "lung"
+        assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == uid
+    assert segs(pacs[0]) == []  # an answer is not stored
+    for model in ("detection", "classification"):
+        answer = server.infer(model, uid, output="dicom_seg", **info)
+        assert answer.status_code == 400 and "masks" in answer.json()["detail"]
+
+
+def wait_for(server, path):
+    for _ in range(400):
+        task = server.ask("GET", path).json()
+        if task["status"] not in ("SUBMITTED", "RUNNING"):
+            return task
+        time.sleep(0.5)
+    return task
+
+
+def save_mask(server, uid, mask, folder):
+    """As Slicer does."""
+    (folder / "image.nii.gz").write_bytes(server.ask("GET", f"/datastore/image?image={uid}").content)
+    write_label_map(mask, read_geometry(folder / "image.nii.gz"), folder / "label.nrrd")
+    params = json.dumps({"label_info": [{"name": "lung", "idx": 1}]})
+    files = {"label": ("label.nrrd", (folder / "label.nrrd").read_bytes())}
+    answer = server.ask("PUT", f"/datastore/label?image={uid}&tag=final", data={"params": params}, files=files)
+    assert answer.status_code == 200 and answer.json()["label"] == uid, answer.text
+
+
+def test_saved_label_is_a_seg_in_the_pacs(server, pacs, tmp_path):
+    url, shown, _ = pacs
+    uid = list(shown)[1]
+    mask = make_mask(shown[uid].shape[::-1], 1)
+    save_mask(server, uid, mask, tmp_path)
+    (seg,) = segs(url)
+    np.testing.assert_array_equal(seg.pixel_array, mask)
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == uid
+    assert server.ask("GET", "/datastore/").json()["completed"] == 1
+    (pair,) = server.ask("GET", "/datastore/?output=train").json()
+    np.testing.assert_array_equal(read_label_map(pair["label"]), mask)
+    back = server.ask("GET", f"/datastore/label?label={uid}&tag=final")
+    (tmp_path / "back.nii.gz").write_bytes(back.content)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "back.nii.gz"), mask)
+    assert server.ask("DELETE", f"/datastore/label?id={uid}&tag=final").status_code == 403
+
+
+def test_active_learning_leaves_out_what_is_labeled(server, pacs):
+    labeled = list(pacs[1])[1]
+    for strategy, params in (
+        ("mgca_diversity", {}),
+        ("mgca_text", {"text": "left pleural effusion"}),
+        ("mgca_uncertainty", {"model": "segmentation"}),
+        ("random", {}),
+    ):
+        answer = server.ask("POST", f"/activelearning/{strategy}", json=params)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["id"] in set(pacs[1]) - {labeled} and answer.json()["path"].endswith(".nii.gz")
+        assert CANARY not in answer.text
+    wait_for(server, "/scoring/")  # what the server does by itself when it starts
+    assert server.ask("POST", "/scoring/mgca_embeddings?run_sync=true").json()["images"] == 5
+
+
+def test_batch_inference_reads_the_pacs(server, pacs):
+    answer = server.ask("POST", "/batch/infer/segmentation?images=all&run_sync=true", json={"max_workers": 1})
+    assert answer.status_code == 200 and len(answer.json()) == 5, answer.text
+
+
+def test_training_from_the_segs_changes_what_is_served(server, pacs, tmp_path):
+    for uid, values in pacs[1].items():
+        save_mask(server, uid, make_mask(values.shape[::-1], 1), tmp_path)
+    before = server.infer("segmentation", uid, output="image").content
+    # not from the weights now served: it could find none better in one epoch, and would leave them
+    request = {"max_epochs": 1, "val_split": 0.25, "batch_size": 2, "pretrained": False, "device": "cpu"}
+    answer = server.ask("POST", "/train/segmentation", json=request)
+    assert answer.status_code == 200, answer.text
+    done = wait_for(server, "/train/")
+    assert done["status"] == "DONE", done
+    assert (server.app_dir / "models" / "model_segmentation.pt").is_file()
+    assert server.infer("segmentation", uid, output="image").content != before
+
+
+@pytest.mark.parametrize("image", ["1.2.3.4", "../../x", "s00", "/etc/passwd"])
+def test_unknown_ids_get_an_error_and_the_server_lives(server, pacs, tmp_path, image):
+    (tmp_path / "x.nrrd").write_bytes(b"x")
+    for method, path, arguments in (
+        ("POST", "/infer/segmentation", {"params": {"image": image}}),
+        ("POST", "/infer/segmentation", {"params": {"image": image, "output": "dicom_seg"}}),
+        ("GET", "/datastore/image", {"params": {"image": image}}),
+        ("GET", "/datastore/image/info", {"params": {"image": image}}),
+        ("PUT", "/datastore/label", {"params": {"image": image}, "files": {"label": ("x.nrrd", b"x")}}),
+        ("DELETE", "/datastore/image", {"params": {"id": image}}),
+    ):
+        answer = server.ask(method, path, **arguments)
+        assert answer.status_code == 404 and "There is no image" in answer.json()["detail"], (path, answer.text)
+    uid = next(iter(pacs[1]))
+    assert server.ask("DELETE", f"/datastore/image?id={uid}").status_code == 403
+    broken = server.ask("PUT", f"/datastore/label?image={uid}&tag=final", files={"label": ("x.nrrd", b"x")})
+    assert broken.status_code == 400 and "label" in broken.json()["detail"]
+    assert len(segs(pacs[0])) == 6 and server.ask("GET", "/info/").status_code == 200
+
+
+def test_nothing_of_a_patient_is_in_logs_or_list(server):
+    """Last of all, when everything was asked."""
+    assert CANARY not in server.logs() and "segmentation:" in server.logs()
+    (listed,) = (server.app_dir / "dicomweb").glob("*/datastore_v2.json")
+    assert CANARY not in listed.read_text() and "SeriesInstanceUID" in listed.read_text()
