@@ -165,6 +165,8 @@ class MGCAApp(MONAILabelApp):
 
     def train(self, request: dict[str, Any]) -> dict[str, Any]:
         _need(self._trainers, request.get("model"), "model to train")
+        # a training's own process would ask the server for it by HTTP, and fail where that listens elsewhere
+        self._auto_update_scoring = False
         with answering():
             return super().train(request)
 

@@ -13,8 +13,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +29,7 @@ pytest.importorskip("monailabel", reason="MONAI Label is not installed: it needs
 from fastapi import HTTPException
 from filelock import FileLock
 
+from monai_mgca.label.__main__ import make_app
 from monai_mgca.label.datastore import RadiographDatastore
 from monai_mgca.label.geometry import read_geometry, write_label_map
 from monai_mgca.label.infers import DetectionInfer, SegmentationInfer
@@ -33,6 +38,7 @@ from monai_mgca.label.settings import LabelSettings
 from monai_mgca.label.trainers import BundleTrain
 from monai_mgca.utils import DataError, read_settings, write_settings
 
+ROOT = Path(__file__).resolve().parents[2]
 TASKS = ("segmentation", "detection")
 CANARY = "zzcanaryword"
 ONE_EPOCH = {"max_epochs": 1, "val_split": 0.3, "batch_size": 2, "device": "cpu"}
@@ -188,6 +194,33 @@ def test_needs_the_pretrained_encoder(settings, store, tmp_path):
     bundle = shutil.copytree(settings.bundle, tmp_path / "mgca", ignore=shutil.ignore_patterns("model.pt"))
     with pytest.raises(HTTPException, match=r"no model\.pt in the bundle"):
         BundleTrain(replace(settings, bundle=bundle), "segmentation")(ONE_EPOCH, store["segmentation"])
+
+
+def test_a_process_of_its_own_ends_with_one_line(settings, store):
+    """As the server starts it; there is no server here that it could ask for anything."""
+    make_app(settings)
+    store["detection"].remove_label("i0", "final")
+    store["detection"].remove_label("i1", "final")
+    store["detection"].remove_label("i2", "final")
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "monailabel.interfaces.utils.app", "-a", str(settings.app_dir), "-m", "train"]
+    running = {}
+    for task in TASKS:
+        request = json.dumps({**ONE_EPOCH, "model": task, "pretrained": False})
+        running[task] = subprocess.Popen(
+            [*command, "-s", str(store[task].work_dir.parent), "-r", request],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    told = {task: process.communicate(timeout=240)[0] for task, process in running.items()}
+    assert running["segmentation"].returncode == 0, told["segmentation"]
+    assert settings.weights("segmentation").parent == settings.trained_dir
+    assert running["detection"].returncode != 0
+    assert "400: detection has 1 images with saved boxes" in told["detection"].strip().splitlines()[-1]
+    assert CANARY not in "".join(told.values())
 
 
 def test_tells_its_options(settings):
