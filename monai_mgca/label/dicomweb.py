@@ -15,37 +15,29 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from fastapi import HTTPException
 from filelock import FileLock
-from monai.utils import optional_import
 from monailabel.config import settings as server_settings
 from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
-from monailabel.endpoints import infer as infer_endpoint
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from monai_mgca.label.datastore import NAME, ContainedStore
-from monai_mgca.label.geometry import read_geometry, read_label_map, write_label_map
+from monai_mgca.label.geometry import read_geometry, write_label_map
 from monai_mgca.label.pacs import Pacs, open_pacs
-from monai_mgca.label.segmentation_objects import names_of, read_segmentation, segment_names, write_segmentation
+from monai_mgca.label.pacs_endpoints import SOURCE, replace_endpoints, segmentation_of
+from monai_mgca.label.segmentation_objects import names_of, read_segmentation
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError, read_settings, write_settings
 from monai_mgca.utils.files import replacing
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
-pydicom, _ = optional_import("pydicom")
 
 __all__ = ["RadiographDICOMWebDatastore", "connect"]
 
 logger = logging.getLogger(__name__)
 
 FINAL = DefaultLabelTag.FINAL.value
-SOURCE, RESULT = "image.dcm", "segmentation.dcm"  # in the folder of a series
 
 
 class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
@@ -130,7 +122,7 @@ class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
             raise HTTPException(400, f"a label's tag is letters, digits, blanks and ._,=+@-, not '{label_tag}'.")
         if label_tag == FINAL and not label_filename.endswith(".json"):
             names = (label_info or {}).get("label_info")
-            self.pacs.store(_segmentation(self._folder(image_id), label_filename, names, automatic=False))
+            self.pacs.store(segmentation_of(self._folder(image_id), label_filename, names, automatic=False))
             return image_id
         return LocalDatastore.save_label(self, image_id, label_filename, label_tag, label_info)
 
@@ -213,42 +205,7 @@ def connect(url: str, folder: str | os.PathLike) -> RadiographDICOMWebDatastore:
         url: of the server.
         folder: to keep radiographs in, unless ``MONAI_LABEL_DICOMWEB_CACHE_PATH`` names another.
     """
-    # MONAI Label's own runs a program that wants planes, which radiographs lack, and numbers the segments anew
-    infer_endpoint.nifti_to_dicom_seg = result_as_segmentation
+    replace_endpoints()
     return RadiographDICOMWebDatastore(
         open_pacs(url), server_settings.MONAI_LABEL_DICOMWEB_CACHE_PATH.strip() or folder
     )
-
-
-def result_as_segmentation(series_dir: str, label: str | None, label_info: Any, **_options: Any) -> str:
-    """What MONAI Label's ``/infer?output=dicom_seg`` asks: path of a DICOM SEG of a model's result.
-
-    Args:
-        series_dir: the folder of the series.
-        label: path of the model's result.
-        label_info: names of the segments, see :func:`segment_names`.
-
-    Raises:
-        HTTPException: 400, when the result is no mask.
-    """
-    folder = Path(series_dir)
-    if not label or label.endswith(".json"):
-        raise HTTPException(400, "output=dicom_seg is for masks: this model gives none; ask for output=json.")
-    data = _segmentation(folder, label, label_info, automatic=True)
-    with replacing(folder / RESULT) as temporary:
-        data.save_as(temporary, write_like_original=False)
-    return str(folder / RESULT)
-
-
-def _segmentation(folder: Path, label: str, label_info: Any, automatic: bool) -> Dataset:
-    names = segment_names(label_info)
-    source = pydicom.dcmread(folder / SOURCE, stop_before_pixels=True)
-    geometry = read_geometry(folder / SOURCE)
-    try:
-        if label.endswith(".bin"):  # OHIF sends bytes alone
-            mask = np.fromfile(label, np.uint8).reshape(geometry.size[::-1])
-        else:
-            mask = read_label_map(label)
-        return write_segmentation(mask, source, geometry, names, automatic)
-    except (DataError, ValueError) as error:
-        raise HTTPException(400, f"The label cannot be saved: {error}") from None

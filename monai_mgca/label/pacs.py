@@ -191,6 +191,7 @@ def open_pacs(url: str) -> Pacs:
         wado_url_prefix=settings.MONAI_LABEL_WADO_PREFIX,
         stow_url_prefix=settings.MONAI_LABEL_STOW_PREFIX,
     )
+    client.set_http_retry_params(max_attempts=2, wait_exponential_multiplier=250)  # by default half a minute of them
     lifetime = min(settings.MONAI_LABEL_DICOMWEB_CACHE_EXPIRY, LIFETIME)
     return Pacs(client, _filters(settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER), lifetime)
 

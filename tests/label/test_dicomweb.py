@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 from fastapi import HTTPException
 
-from monai_mgca.label.dicomweb import RadiographDICOMWebDatastore, connect, result_as_segmentation
+from monai_mgca.label.dicomweb import RadiographDICOMWebDatastore, connect
 from monai_mgca.label.geometry import Geometry, read_geometry, read_label_map, write_label_map
 from monai_mgca.label.pacs import Pacs, _filters, is_uid
+from monai_mgca.label.pacs_endpoints import RESOURCE, result_as_segmentation
 from monai_mgca.label.segmentation_objects import read_segmentation, segment_names, write_segmentation
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
@@ -361,6 +362,23 @@ def test_segmentation_refuses_what_it_cannot_read(make_radiograph):
     seg.PixelData = b"\0"
     with pytest.raises(DataError, match="cannot be read"):
         read_segmentation(seg, (20, 30))
+
+
+def test_addresses_that_are_handed_on():
+    for path in ("studies", "studies/1.2/series/1.3/instances/1.4/frames/1,2", "/series/", "studies/1.2/rendered"):
+        assert RESOURCE.fullmatch(path)
+    for path in (
+        "../system",
+        "studies/../../system",
+        "%2e%2e/system",
+        "..",
+        ".",
+        "a\\..\\b",
+        "a?b",
+        "a\n",
+        "studies//x",
+    ):
+        assert not RESOURCE.fullmatch(path)
 
 
 def test_names_follow_their_numbers():

@@ -344,6 +344,17 @@ def test_unknown_ids_get_an_error_and_the_server_lives(server, pacs, tmp_path, i
     assert len(segs(pacs[0])) == 6 and server.ask("GET", "/info/").status_code == 200
 
 
+def test_proxy_for_viewers_reaches_dicomweb_alone(server, pacs):
+    """MONAI Label hands a viewer's questions on, with the server's own password."""
+    root = pacs[0].removesuffix("/dicom-web")
+    assert requests.get(f"{root}/system", timeout=30).ok
+    for operation in ("qido", "wado"):
+        assert len(server.ask("GET", f"/proxy/dicom/{operation}/series").json()) >= 5
+        for path in ("%2e%2e/system", "%252e%252e/system", "..%2fsystem", "studies/..%2f..%2fsystem", "..%5csystem"):
+            answer = server.ask("GET", f"/proxy/dicom/{operation}/{path}")
+            assert answer.status_code == 404, (path, answer.text)
+
+
 def test_nothing_of_a_patient_is_in_logs_or_list(server):
     """Last of all, when everything was asked."""
     assert CANARY not in server.logs() and "segmentation:" in server.logs()
