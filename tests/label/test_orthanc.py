@@ -34,7 +34,8 @@ from monai_mgca.transforms import LoadRadiograph
 pydicom = pytest.importorskip("pydicom")
 dicomweb_client = pytest.importorskip("dicomweb_client")
 
-CXR = Path(__file__).resolve().parents[3] / "shared" / "data" / "cxr"
+ROOT = Path(__file__).resolve().parents[2]
+CXR = ROOT.parent / "shared" / "data" / "cxr"
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 CANARY = "Canarywordium"
 KINDS = [  # modality, photometric interpretation
@@ -44,6 +45,12 @@ KINDS = [  # modality, photometric interpretation
     ("DX", "MONOCHROME1"),
     ("CR", "MONOCHROME2"),
 ]
+
+
+def page_block(language):
+    """A block of the page's section on a PACS."""
+    section = (ROOT / "docs" / "monailabel.md").read_text(encoding="utf-8").split("## A PACS by DICOMweb\n")[1]
+    return section.split(f"```{language}\n")[1].split("```")[0]
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +64,10 @@ def orthanc(tmp_path_factory):
         http.bind(("127.0.0.1", 0))
         dicom.bind(("127.0.0.1", 0))
         ports = http.getsockname()[1], dicom.getsockname()[1]
-    config = {
-        "HttpPort": ports[0],
-        "DicomPort": ports[1],
-        "StorageDirectory": str(folder / "db"),
-        "IndexDirectory": str(folder / "db"),
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "Plugins": [str(PLUGIN)],
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-    }
+    config = json.loads(page_block("json"))
+    assert config["Plugins"] == [str(PLUGIN)]
+    database = str(folder / "db")
+    config |= {"HttpPort": ports[0], "DicomPort": ports[1], "StorageDirectory": database, "IndexDirectory": database}
     (folder / "orthanc.json").write_text(json.dumps(config))
     with (folder / "output.txt").open("w") as output:
         process = subprocess.Popen(
@@ -342,6 +343,25 @@ def test_unknown_ids_get_an_error_and_the_server_lives(server, pacs, tmp_path, i
     broken = server.ask("PUT", f"/datastore/label?image={uid}&tag=final", files={"label": ("x.nrrd", b"x")})
     assert broken.status_code == 400 and "label" in broken.json()["detail"]
     assert len(segs(pacs[0])) == 6 and server.ask("GET", "/info/").status_code == 200
+
+
+def test_commands_of_the_page_run(server, pacs, make_radiograph, tmp_path):
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    data = make_radiograph((61, 83))
+    data.save_as(tmp_path / "radiograph.dcm")
+    places = {"http://127.0.0.1:8042": pacs[0].removesuffix("/dicom-web"), "http://127.0.0.1:8000": server.url}
+    commands = [line for line in page_block("sh").splitlines() if line.startswith("curl ")]
+    assert len(commands) == 5
+    for command in commands:
+        for old, new in {**places, "SERIES": data.SeriesInstanceUID, "curl ": "curl --fail-with-body "}.items():
+            command = command.replace(old, new)
+        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    mask = read_label_map(tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(pydicom.dcmread(tmp_path / "segmentation.dcm").pixel_array, mask)
+    (seg,) = [seg for seg in segs(pacs[0]) if seg.StudyInstanceUID == data.StudyInstanceUID]
+    np.testing.assert_array_equal(seg.pixel_array, mask)
 
 
 def test_proxy_for_viewers_reaches_dicomweb_alone(server, pacs):
