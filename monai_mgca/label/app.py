@@ -187,10 +187,12 @@ class MGCAApp(MONAILabelApp):
         return super().bundle_path(model)
 
     def model_file(self, model: str, validate: bool = True) -> str | None:
+        """Weights that this server trained: MONAI Label lets clients fetch and delete them. The bundle's are not."""
         if not validate:  # asked by an upload of weights, which come without what is to be known of them
             raise HTTPException(403, "Weights are not replaced over HTTP: train, or put them into the app's models/.")
         _need(self._infers, model, "model")
-        return super().model_file(model, validate)
+        path = self.settings.trained_dir / f"model_{model}.pt"
+        return str(path) if path.is_file() else None
 
     def _load_sessions(self, load: bool = False) -> Sessions | None:
         if not load:

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import time
@@ -186,6 +187,7 @@ def test_other_wrong_requests_get_an_error(server, studies):
     ):
         refused(server, studies, "POST", path, 404, message)
     refused(server, studies, "PUT", "/datastore/label?image=s00&tag=../../x", 400, "tag", **sent)
+    refused(server, studies, "DELETE", "/model/segmentation", 404, "Model File NOT Found")  # the bundle's stay
     refused(server, studies, "PUT", "/model/segmentation", 403, "not replaced", files={"file": ("a.pt", b"x")})
     refused(server, studies, "POST", "/infer/grounding?image=s00", 400, "no word")
     refused(server, studies, "POST", "/activelearning/mgca_text", 400, "text", json={})
@@ -267,6 +269,10 @@ def test_training_from_saved_labels_changes_what_is_served(server, studies, labe
     assert server.infer(task, "s20", output="image", **params).content != before
     assert server.ask("GET", "/info/").json()["train_stats"][task]
     assert server.ask("GET", "/datastore/").json()["completed"] == 12
+    checksum = hashlib.sha256((server.app_dir / "models" / f"model_{task}.pt").read_bytes()).hexdigest()
+    assert server.ask("GET", f"/model/info/{task}").json()["checksum"].endswith(checksum)
+    assert server.ask("DELETE", f"/model/{task}").status_code == 200  # the way back to the bundle's
+    assert server.infer(task, "s20", output="image", **params).content == before
 
 
 def wait_for(server, path):
