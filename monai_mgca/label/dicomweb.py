@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fastapi import HTTPException
 from filelock import FileLock
 from monailabel.config import settings as server_settings
@@ -170,8 +171,8 @@ class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
         try:
             with replacing(folder / SOURCE) as source:
                 data.save_as(source, write_like_original=False)
-            pixels = LoadRadiograph()(folder / SOURCE)[0].numpy()
-            write_label_map(pixels, read_geometry(folder / SOURCE), temporary)
+            pixels = LoadRadiograph()(folder / SOURCE)[0].round().clamp(0, 255)
+            write_label_map(pixels.numpy().astype(np.uint8), read_geometry(folder / SOURCE), temporary)
         except DataError as error:
             (folder / SOURCE).unlink(missing_ok=True)
             raise HTTPException(400, f"The series {uid} is no radiograph: {error.__cause__ or error}") from None

@@ -104,7 +104,9 @@ def _displayed(img: Any) -> np.ndarray:
 
 
 class RadiographNiftiReader(NibabelReader):
-    """Read a NIfTI radiograph, stored (W, H) or (W, H, 1), as (H, W), float32, its range scaled to 0..255.
+    """Read a NIfTI radiograph, stored (W, H) or (W, H, 1), as (H, W), float32, 0..255.
+
+    Whole numbers of 8 bits stay as they are, as in a PNG; of other types the range is scaled to 0..255.
 
     The first axis is taken for the columns from left to right and the second for the rows from top to bottom, as the
     usual converters store them; the header's orientation flips nothing.
@@ -132,4 +134,5 @@ class RadiographNiftiReader(NibabelReader):
         meta[MetaKeys.AFFINE] = np.asarray(meta[MetaKeys.AFFINE])[:, [1, 0, 2, 3]]
         meta[MetaKeys.SPATIAL_SHAPE] = np.asarray(values.shape)
         meta[MetaKeys.ORIGINAL_CHANNEL_DIM] = float("nan")
-        return scale_to_255(values) if self.scale else values, meta
+        as_stored = img.get_data_dtype() == np.uint8 and (img.dataobj.slope, img.dataobj.inter) == (1, 0)
+        return scale_to_255(values) if self.scale and not as_stored else values, meta

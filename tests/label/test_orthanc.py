@@ -192,8 +192,11 @@ def test_dcmqi_reads_the_segmentation(pacs, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def server(start_server, pacs, label_bundle):
-    return start_server(pacs[0], label_bundle)
+def server(start_server, pacs, label_bundle, tmp_path_factory):
+    reports = tmp_path_factory.mktemp("reports")
+    for uid in pacs[1]:
+        (reports / f"{uid}.txt").write_text(f"{CANARY}. Small left pleural effusion.")
+    return start_server(pacs[0], label_bundle, "--reports", str(reports))
 
 
 def test_server_knows_the_radiographs(server, pacs):
@@ -295,6 +298,7 @@ def test_active_learning_leaves_out_what_is_labeled(server, pacs):
     for strategy, params in (
         ("mgca_diversity", {}),
         ("mgca_text", {"text": "left pleural effusion"}),
+        ("mgca_disagreement", {}),
         ("mgca_uncertainty", {"model": "segmentation"}),
         ("random", {}),
     ):
@@ -303,7 +307,18 @@ def test_active_learning_leaves_out_what_is_labeled(server, pacs):
         assert answer.json()["id"] in set(pacs[1]) - {labeled} and answer.json()["path"].endswith(".nii.gz")
         assert CANARY not in answer.text
     wait_for(server, "/scoring/")  # what the server does by itself when it starts
-    assert server.ask("POST", "/scoring/mgca_embeddings?run_sync=true").json()["images"] == 5
+    answer = server.ask("POST", "/scoring/mgca_embeddings?run_sync=true").json()
+    assert answer["images"] == answer["reports"] == 5
+
+
+def test_a_session_beside_the_pacs(server, pacs, tmp_path):
+    uid, values = next(iter(pacs[1].items()))
+    Image.fromarray(values).save(tmp_path / "shown.png")
+    with (tmp_path / "shown.png").open("rb") as file:
+        session = server.ask("PUT", "/session/", files={"files": ("shown.png", file)}).json()["session_id"]
+    answer = server.ask("POST", f"/infer/classification?session_id={session}&output=json")
+    assert answer.json()["prediction"] == server.infer("classification", uid).json()["prediction"]
+    assert server.ask("DELETE", f"/session/{session}").status_code == 200
 
 
 def test_batch_inference_reads_the_pacs(server, pacs):

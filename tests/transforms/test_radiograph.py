@@ -169,6 +169,16 @@ def test_nifti(tmp_path, shape, name):
     assert (output.affine @ torch.tensor([1.0, 0, 0, 1]).double()).tolist() == [0, 3, 0, 1]  # down a row: y
 
 
+def test_nifti_of_8_bits_is_as_it_is(tmp_path):
+    values = np.array([[10, 20, 30], [40, 50, 200]], dtype=np.uint8)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(LoadRadiograph()(tmp_path / "a.nii.gz")[0], values.T)
+    scaled = nibabel.Nifti1Image(values, np.eye(4))
+    scaled.header.set_slope_inter(2.0, 5.0)
+    nibabel.save(scaled, tmp_path / "b.nii")
+    assert np.asarray(LoadRadiograph()(tmp_path / "b.nii")).max() == 255
+
+
 def test_volume_and_nan_are_refused(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 3, 2), np.int16), np.eye(4)), tmp_path / "a.nii")
     with pytest.raises(DataError, match="a.nii.*(4, 3, 2).*LoadImage"):
