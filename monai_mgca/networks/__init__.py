@@ -17,6 +17,8 @@ from .finetune import find_pretrained, freeze_encoder, start_encoder
 from .image_encoder import ImageFeatures, ResNetImageEncoder, ViTImageEncoder, create_image_encoder
 from .matching import AttentionMatcher, attention_to_weights, soft_match
 from .mgca import MGCA, ImageEmbedder
+from .micro_batch import check_micro_batches, encode_in_micro_batches
+from .norm import synchronize_batch_norm
 from .official import convert_official_checkpoint
 from .pretrained import load_image_weights, load_network
 from .projection import ProjectionHead
@@ -42,12 +44,14 @@ __all__ = [
     "ViTImageEncoder",
     "aggregate_words",
     "attention_to_weights",
+    "check_micro_batches",
     "convert_official_checkpoint",
     "create_classifier",
     "create_detector",
     "create_image_encoder",
     "create_pyramid",
     "create_segmenter",
+    "encode_in_micro_batches",
     "find_pretrained",
     "freeze_encoder",
     "load_encoder",
@@ -57,4 +61,5 @@ __all__ = [
     "load_torchvision_resnet",
     "soft_match",
     "start_encoder",
+    "synchronize_batch_norm",
 ]

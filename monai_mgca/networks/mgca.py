@@ -18,6 +18,7 @@ from torch import nn
 
 from monai_mgca.networks.image_encoder import ImageFeatures
 from monai_mgca.networks.matching import AttentionMatcher, attention_to_weights, soft_match
+from monai_mgca.networks.micro_batch import check_micro_batches, encode_in_micro_batches
 from monai_mgca.networks.projection import ProjectionHead
 from monai_mgca.networks.words import aggregate_words
 from monai_mgca.utils.enums import MGCAKeys as Keys
@@ -96,10 +97,13 @@ class MGCA(nn.Module):
             not (False).
         normalize_image_context: give the image tokens' contexts unit length, as those of the words. The official code
             does not with a ViT (False).
+        micro_batch_size: samples that an encoder takes at a time, whose graph alone is held: see
+            :func:`encode_in_micro_batches`. Projections and losses see the whole batch. 0: all at once.
 
     Raises:
-        ValueError: for an unknown ``matcher`` or ``pool_report``, with the nearest known one; in training for a batch
-            of one pair, which has no batch statistics and no negatives.
+        ValueError: for an unknown ``matcher`` or ``pool_report``, with the nearest known one; for micro-batches that
+            are no number from 0 on, or with a batch norm in an encoder; in training for a batch of one pair, which
+            has no batch statistics and no negatives.
 
     Example::
 
@@ -124,8 +128,13 @@ class MGCA(nn.Module):
         pool_report: str = "cls",
         mask_padding: bool = True,
         normalize_image_context: bool = True,
+        micro_batch_size: int = 0,
     ) -> None:
         super().__init__()
+        if not isinstance(micro_batch_size, int) or micro_batch_size < 0:
+            raise ValueError(f"micro_batch_size must be a whole number from 0 (off) on, got {micro_batch_size!r}.")
+        if micro_batch_size:
+            check_micro_batches(image_encoder, report_encoder)
         self.image_encoder, self.report_encoder = image_encoder, report_encoder
         self.image_head = ProjectionHead(image_encoder.out_channels, hidden_dim, embed_dim)
         self.image_token_head = ProjectionHead(image_encoder.token_channels, hidden_dim, embed_dim)
@@ -140,6 +149,7 @@ class MGCA(nn.Module):
         self.pool_report = look_up_option(pool_report, ("cls", "mean"))
         self.mask_padding = mask_padding
         self.normalize_image_context = normalize_image_context
+        self.micro_batch_size = micro_batch_size
 
     def image_embedder(self) -> ImageEmbedder:
         """The image encoder and its projection as one network that shares their weights."""
@@ -153,7 +163,7 @@ class MGCA(nn.Module):
         Returns:
             "image_embedding" (B, D), "image_tokens" (B, P, D) and "image_weights" (B, P).
         """
-        features: ImageFeatures = self.image_encoder(image)
+        features = ImageFeatures(*encode_in_micro_batches(self.image_encoder, self.micro_batch_size, image))
         count = features.tokens.shape[1]
         if features.attention is None:
             weights = torch.full((len(image), count), 1 / count, device=image.device)
@@ -186,7 +196,9 @@ class MGCA(nn.Module):
             where W = L - 1.
         """
         if report_states is None or report_attention is None:
-            report_states, report_attention = self.report_encoder(input_ids, attention_mask)
+            report_states, report_attention = encode_in_micro_batches(
+                self.report_encoder, self.micro_batch_size, input_ids, attention_mask
+            )
         states = report_states.to(torch.promote_types(report_states.dtype, torch.float32))
         if self.pool_report == "cls":
             pooled = states[:, 0]
