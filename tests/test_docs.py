@@ -230,6 +230,7 @@ ELSEWHERE = {
     f"{TRAIN} --tracking mlflow": BUNDLE_TESTS,
     f"{TRAIN} --dataset_dir dicom --image_encoder resnet50 --epochs 20": "tests/bundle/test_bundle_configs.py",
     f"HF_HUB_OFFLINE=1 {TRAIN} --dataset_dir dicom --report_encoder weights/bert --image_encoder_weights weights/deit/model.safetensors": "tests/bundle/test_bundle_paper_size.py",
+    f"{TRAIN} --dataset_dir dicom --batch_size 288 --micro_batch_size 24": "tests/bundle/test_bundle_costs.py",
     f"{TRAIN} --dataset_dir dicom --freeze_report_encoder true --cache_report_states true --cache disk --checkpointing true --batch_size 24": "tests/bundle/test_bundle_configs.py",
     "torchrun --standalone --nproc_per_node=2 -m monai.bundle run --config_file \"['bundles/mgca/configs/train.json','bundles/mgca/configs/multi_gpu_train.json']\" --dataset_dir dicom": BUNDLE_TESTS,
     f"{RUN} \"['bundles/mgca/configs/train.json','bundles/mgca/configs/evaluate.json']\" --dataset_dir dicom --section test": "tests/bundle/test_bundle_outputs.py",

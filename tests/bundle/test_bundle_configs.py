@@ -173,6 +173,11 @@ CASES = {
     "cache": ({"cache": "disk"}, "train#dataset", lambda d: type(d).__name__ == "CachedOnDiskDataset"),
     "cache_dir": ({"cache": "disk", "cache_dir": "CACHE"}, "train#dataset", lambda d: str(d.cache_dir) == "CACHE"),
     "num_workers": ({"num_workers": 2}, "train#dataloader", lambda x: x.num_workers == 2),
+    "micro_batch_size": (
+        {"image_encoder": "vit_compact", "micro_batch_size": 3},
+        "network_def",
+        lambda n: n.micro_batch_size == 3,
+    ),
     "checkpointing": ({"checkpointing": True}, "network_def", lambda n: n.image_encoder.checkpointing),
     "compile": ({"compile": True}, "train#trainer", lambda t: t.compile is True),
     "amp": ({"amp": True}, "validate#evaluator", lambda e: e.amp is True),

@@ -129,6 +129,11 @@ class TestData:
         assert isinstance(error, DataError)
         assert "17" in str(error) and "16" in str(error) and "batch_size" in str(error)
 
+    def test_micro_batches_with_batch_norm(self, fail):
+        error = fail(micro_batch_size=4)
+        assert isinstance(error, ValueError)
+        assert "not exact with ResNetImageEncoder" in str(error) and "set micro_batch_size to 0" in str(error)
+
     def test_inference_without_images(self, fail, tmp_path):
         (tmp_path / "empty").mkdir()
         error = fail("inference", kind="infer", dataset_dir=str(tmp_path / "empty"), load_pretrain=False)
