@@ -21,17 +21,23 @@ from monai_mgca.utils.precision import full_precision
 
 __all__ = ["TokenAlignmentLoss"]
 
-# Similarities held at once: 8 MiB in float32, which stays in cache on a CPU and is nothing on a GPU.
-CHUNK_ELEMENTS = 2**21
-# Far below every similarity, and finite: what is weighted with 0 must not become NaN.
-HIDDEN = -1e30
+# Similarities held at once: half a MiB in float32, which stays in a CPU's cache; on a GPU few large steps are faster.
+CPU_ELEMENTS, GPU_ELEMENTS = 2**17, 2**24
+# Below it exp(-2 / temperature) is no number in float32; in float64 temperatures of 0.003 are still fine.
+FLOAT32_TEMPERATURE = 1 / 30
+
+
+def _slices(count: int, step: int) -> list[slice]:
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 class _WeightedTokenContrast(torch.autograd.Function):
     """Sum over the batch of the weighted symmetric cross-entropies of tokens and contexts.
 
-    The gradients are those of softmax cross-entropy and are made beside the loss, a few samples at a time, so that no
-    (B, N, N) matrix outlives its chunk. Only two (B, N, D) tensors are kept for the backward pass.
+    The gradients are those of softmax cross-entropy and are made beside the loss, some samples at a time or, of long
+    ones, some rows: no (B, N, N) matrix is ever whole, and memory is linear in N. What makes it fast: rows and columns
+    share one exponential, because a cosine over the temperature has a bound to subtract in place of the maximum; and
+    both softmaxes are one product of rank 2 with it.
     """
 
     @staticmethod
@@ -40,33 +46,21 @@ class _WeightedTokenContrast(torch.autograd.Function):
         tokens: torch.Tensor,
         context: torch.Tensor,
         weights: torch.Tensor,
-        mask: torch.Tensor | None,
+        real: torch.Tensor,
         temperature: float,
     ) -> torch.Tensor:
-        """Arguments as those of :class:`TokenAlignmentLoss`, in full precision; the sum is not yet divided by B."""
+        """Arguments as those of :class:`TokenAlignmentLoss`; ``real`` is 1 on tokens that count, else 0."""
         count, length = tokens.shape[:2]
-        chunk = max(1, CHUNK_ELEMENTS // length**2)
+        elements = CPU_ELEMENTS if tokens.device.type == "cpu" else GPU_ELEMENTS
+        blocks = _slices(length, max(1, min(length, elements // length)))
         needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         total = tokens.new_zeros(())
-        grads = (torch.empty_like(tokens), torch.empty_like(context)) if needs_grad else ()
-        for start in range(0, count, chunk):
-            part = slice(start, start + chunk)
-            token, other, weight = tokens[part], context[part], weights[part]
-            scores = torch.bmm(token / temperature, other.transpose(1, 2))
-            matched = scores.diagonal(dim1=1, dim2=2).clone()
-            if mask is not None:
-                hidden = ~mask[part]
-                # a padding row hides itself from the columns' softmax, a padding column from the rows'
-                scores.masked_fill_(hidden[:, :, None] | hidden[:, None, :], HIDDEN)
-            rows, columns = scores.logsumexp(2), scores.logsumexp(1)
-            total += (weight * (rows + columns - 2 * matched)).sum() / 2
+        grads = (torch.empty_like(tokens), torch.zeros_like(context)) if needs_grad else ()
+        for part in _slices(count, max(1, elements // length**2)):
+            chunk = _Chunk(tokens[part], context[part], weights[part], real[part], temperature)
+            total += chunk.loss(blocks)
             if needs_grad:
-                grad = torch.exp(scores - rows[:, :, None]).mul_(weight[:, :, None])
-                grad += scores.sub_(columns[:, None, :]).exp_().mul_(weight[:, None, :])
-                grad.diagonal(dim1=1, dim2=2).sub_(2 * weight)
-                grad *= 0.5 / temperature
-                torch.bmm(grad, other, out=grads[0][part])
-                torch.bmm(grad.transpose(1, 2), token, out=grads[1][part])
+                chunk.add_gradients(blocks, grads[0][part], grads[1][part])
         ctx.save_for_backward(*grads)
         return total
 
@@ -75,6 +69,54 @@ class _WeightedTokenContrast(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         token_grad, context_grad = ctx.saved_tensors
         return grad * token_grad, grad * context_grad, None, None, None
+
+
+class _Chunk:
+    """Some samples of :class:`_WeightedTokenContrast`: their loss first, then their gradients."""
+
+    def __init__(
+        self,
+        tokens: torch.Tensor,
+        context: torch.Tensor,
+        weights: torch.Tensor,
+        real: torch.Tensor,
+        temperature: float,
+    ) -> None:
+        # what padding holds must not count, whatever it is
+        hidden = (real == 0)[:, :, None]
+        self.tokens, self.context = tokens.masked_fill(hidden, 0), context.masked_fill(hidden, 0)
+        self.weights, self.real, self.scale = weights, real, 1 / temperature
+        self.exponentials: torch.Tensor | None = None
+
+    def _exponentiate(self, rows: slice) -> torch.Tensor:
+        """exp(cosine / temperature - its bound) of some rows with all columns."""
+        bound = self.tokens.new_full((), -self.scale)
+        columns = self.context.transpose(1, 2)
+        return torch.baddbmm(bound, self.tokens[:, rows], columns, alpha=self.scale).exp_()
+
+    def loss(self, blocks: list[slice]) -> torch.Tensor:
+        real = self.real[:, :, None]
+        row, column, matched = torch.empty_like(real), torch.zeros_like(real), torch.empty_like(self.real)
+        for rows in blocks:
+            self.exponentials = self._exponentiate(rows)
+            torch.bmm(self.exponentials, real, out=row[:, rows])
+            column.baddbmm_(self.exponentials.transpose(1, 2), real[:, rows])
+            matched[:, rows] = self.exponentials.diagonal(offset=rows.start, dim1=1, dim2=2)
+        tiny = torch.finfo(row.dtype).tiny  # of a sample of padding only, which has no weight
+        self.row, self.column = (sums[:, :, 0].clamp_(min=tiny) for sums in (row, column))
+        return (self.weights * ((self.row / matched).log() + (self.column / matched).log())).sum() / 2
+
+    def add_gradients(self, blocks: list[slice], token_grad: torch.Tensor, context_grad: torch.Tensor) -> None:
+        weights = self.weights * (self.scale / 2)
+        left = torch.stack((weights / self.row, self.real), dim=2)
+        right = torch.stack((self.real, weights / self.column), dim=1)
+        for rows in blocks:
+            # of several blocks only the last is still there
+            grad = self.exponentials if len(blocks) == 1 else self._exponentiate(rows)
+            grad *= torch.bmm(left[:, rows], right)
+            grad.diagonal(offset=rows.start, dim1=1, dim2=2).sub_(2 * weights[:, rows])
+            token_grad[:, rows] = torch.bmm(grad, self.context)
+            context_grad.baddbmm_(grad.transpose(1, 2), self.tokens[:, rows])
 
 
 class TokenAlignmentLoss(_Loss):
@@ -89,12 +131,12 @@ class TokenAlignmentLoss(_Loss):
     report of one word has nothing to be told from and adds 0. No gradient goes to ``weights``.
 
     Args:
-        temperature: divides the cosines; the paper's tau2.
+        temperature: divides the cosines; the paper's tau2. Below 1/30 it is computed in float64.
         mask_padding: keep tokens outside ``mask`` out of the softmax and without weight. The official code does not
             (False), which makes padding a negative.
 
     Raises:
-        ValueError: when ``temperature`` is not positive, or a shape does not fit.
+        ValueError: when ``temperature`` is below 0.003, or a shape does not fit.
 
     Example::
 
@@ -106,8 +148,8 @@ class TokenAlignmentLoss(_Loss):
 
     def __init__(self, temperature: float = 0.1, mask_padding: bool = True) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}.")
+        if temperature < 0.003:
+            raise ValueError(f"temperature must be at least 0.003, got {temperature}.")
         self.temperature = temperature
         self.mask_padding = mask_padding
 
@@ -137,11 +179,15 @@ class TokenAlignmentLoss(_Loss):
                 raise ValueError(f"{name} must be {tuple(tokens.shape[:2])}, got {tuple(value.shape)}.")
         mask = mask.bool() if mask is not None and self.mask_padding else None
         with full_precision(tokens, context) as (tokens, context):
+            dtype = tokens.dtype
             if weights is None:
                 weights = tokens.new_ones(tokens.shape[:2]) if mask is None else mask.to(tokens.dtype)
                 weights = weights / weights.sum(1, keepdim=True).clamp_min(1)
             elif mask is not None:
                 weights = weights * mask
+            if self.temperature < FLOAT32_TEMPERATURE:
+                tokens, context = tokens.double(), context.double()
             weights = weights.detach().to(tokens.dtype)
-            total: torch.Tensor = _WeightedTokenContrast.apply(tokens, context, weights, mask, self.temperature)
-            return total / len(tokens)
+            real = torch.ones_like(weights) if mask is None else mask.to(weights.dtype)
+            total: torch.Tensor = _WeightedTokenContrast.apply(tokens, context, weights, real, self.temperature)
+            return (total / len(tokens)).to(dtype)

@@ -11,19 +11,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from monai_mgca.utils.precision import full_precision
 
 __all__ = ["AttentionMatcher", "attention_to_weights", "soft_match"]
+
+# similarities held at once: half a MiB in float32 stays in a CPU's cache, a GPU prefers few large steps
+CPU_ELEMENTS, GPU_ELEMENTS = 2**17, 2**24
 
 
 def _open_empty(key_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention over no key at all is NaN: open all keys of such rows, and tell which rows had one."""
     filled = key_mask.any(dim=1, keepdim=True)
     return key_mask | ~filled, filled[:, :, None]
+
+
+class _SoftMatch(torch.autograd.Function):
+    """softmax(scale * queries @ keys) @ keys, a part at a time; the attention is made again for the gradient.
+
+    So memory is linear in the tokens, and what is held at once stays in a CPU's cache.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, queries: torch.Tensor, keys: torch.Tensor, bias: torch.Tensor, scale: float, normalize: bool
+    ) -> torch.Tensor:
+        """``bias`` (B, 1, M) is added to the scores: 0, or -inf for keys to leave out."""
+        context = torch.empty_like(queries)
+        for part, rows in _parts(queries, keys):
+            attention = _attend(queries[part, rows], keys[part], bias[part], scale)
+            context[part, rows] = torch.bmm(attention, keys[part])
+        norm = context.norm(dim=2, keepdim=True).clamp_(min=1e-12) if normalize else None
+        if norm is not None:
+            context /= norm
+        ctx.save_for_backward(queries, keys, bias, context, norm)
+        ctx.scale = scale
+        return context
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        queries, keys, bias, context, norm = ctx.saved_tensors
+        query_grad, key_grad = torch.empty_like(queries), torch.zeros_like(keys)
+        for part, rows in _parts(queries, keys):
+            g, found, query, key = grad[part, rows], context[part, rows], queries[part, rows], keys[part]
+            along = (g * found).sum(2, keepdim=True)
+            if norm is not None:  # what points along the context changes nothing of its direction
+                g, along = (g - along * found) / norm[part, rows], torch.zeros_like(along)
+            attention = _attend(query, key, bias[part], ctx.scale)
+            key_grad[part].baddbmm_(attention.transpose(1, 2), g)
+            score_grad = torch.baddbmm(-along, g, key.transpose(1, 2)).mul_(attention)
+            query_grad[part, rows] = torch.bmm(score_grad, key).mul_(ctx.scale)
+            key_grad[part].baddbmm_(score_grad.transpose(1, 2), query, alpha=ctx.scale)
+        return query_grad, key_grad, None, None, None
+
+
+def _attend(queries: torch.Tensor, keys: torch.Tensor, bias: torch.Tensor, scale: float) -> torch.Tensor:
+    return torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=scale).softmax(dim=2)
+
+
+def _parts(queries: torch.Tensor, keys: torch.Tensor) -> Iterator[tuple[slice, slice]]:
+    """Samples, and of long ones rows, that are matched at once."""
+    elements = CPU_ELEMENTS if queries.device.type == "cpu" else GPU_ELEMENTS
+    samples = max(1, elements // (queries.shape[1] * keys.shape[1]))
+    rows = max(1, elements // keys.shape[1])
+    for start in range(0, len(queries), samples):
+        for row in range(0, queries.shape[1], rows):
+            yield slice(start, start + samples), slice(row, row + rows)
 
 
 def soft_match(
@@ -53,15 +114,12 @@ def soft_match(
         print(soft_match(F.normalize(words, dim=-1), F.normalize(patches, dim=-1)).shape)
     """
     with full_precision(queries, keys) as (queries, keys):
-        if key_mask is None:
-            context = F.scaled_dot_product_attention(queries, keys, keys, scale=1 / temperature)
-        else:
+        bias, filled = queries.new_zeros(len(queries), 1, keys.shape[1]), None
+        if key_mask is not None:
             key_mask, filled = _open_empty(key_mask)
-            context = F.scaled_dot_product_attention(
-                queries, keys, keys, attn_mask=key_mask[:, None, :], scale=1 / temperature
-            )
-            context = context.masked_fill(~filled, 0)
-        return F.normalize(context, dim=-1) if normalize else context
+            bias.masked_fill_(~key_mask[:, None, :], -torch.inf)
+        context: torch.Tensor = _SoftMatch.apply(queries, keys, bias, 1 / temperature, normalize)
+        return context if filled is None else context.masked_fill(~filled, 0)
 
 
 class AttentionMatcher(nn.Module):

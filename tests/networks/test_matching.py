@@ -16,7 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from monai_mgca.networks import AttentionMatcher, attention_to_weights, soft_match
+from monai_mgca.networks import AttentionMatcher, attention_to_weights, matching, soft_match
 
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]).bool()
 
@@ -58,6 +58,25 @@ def test_soft_match_equals_explicit_softmax(tokens, mask, normalize, temperature
     weight = torch.randn_like(expected)
     grads = [torch.autograd.grad((x * weight).sum(), [queries, keys]) for x in (found, expected)]
     torch.testing.assert_close(*grads, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_soft_match_in_parts_as_at_once(tokens, normalize, monkeypatch):
+    queries, keys = tokens(6), tokens(4)
+    weight, results = torch.randn_like(queries), []
+    for elements in (2**17, 48, 24, 8, 1):  # all at once, two samples, one, two rows, one
+        monkeypatch.setattr(matching, "CPU_ELEMENTS", elements)
+        found = soft_match(queries, keys, key_mask=MASK, normalize=normalize)
+        results.append((found, *torch.autograd.grad((found * weight).sum(), [queries, keys])))
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0], rtol=1e-12, atol=1e-14)
+
+
+def test_soft_match_keeps_no_attention(tokens):
+    queries, keys, sizes = tokens(60), tokens(50), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
+        soft_match(queries, keys)
+    assert sizes and max(sizes) <= queries.numel() < 4 * 60 * 50
 
 
 @pytest.mark.parametrize("learned", [True, False])
