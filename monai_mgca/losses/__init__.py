@@ -14,6 +14,7 @@ from __future__ import annotations
 from .classification import MaskedBCEWithLogitsLoss
 from .detection import DetectionLoss
 from .instance import InstanceAlignmentLoss
+from .matched import MatchedTokenLoss
 from .mgca import MGCALoss
 from .prototype import PrototypeAlignmentLoss, sinkhorn
 from .segmentation import LogDiceFocalLoss
@@ -25,6 +26,7 @@ __all__ = [
     "LogDiceFocalLoss",
     "MGCALoss",
     "MaskedBCEWithLogitsLoss",
+    "MatchedTokenLoss",
     "PrototypeAlignmentLoss",
     "TokenAlignmentLoss",
     "sinkhorn",

@@ -27,8 +27,14 @@ CPU_ELEMENTS, GPU_ELEMENTS = 2**17, 2**24
 FLOAT32_TEMPERATURE = 1 / 30
 
 
-def _slices(count: int, step: int) -> list[slice]:
+def slices(count: int, step: int) -> list[slice]:
+    """A range in steps."""
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def elements_at_once(device: torch.device) -> int:
+    """How many similarities a chunk may have."""
+    return CPU_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS
 
 
 class _WeightedTokenContrast(torch.autograd.Function):
@@ -51,13 +57,13 @@ class _WeightedTokenContrast(torch.autograd.Function):
     ) -> torch.Tensor:
         """Arguments as those of :class:`TokenAlignmentLoss`; ``real`` is 1 on tokens that count, else 0."""
         count, length = tokens.shape[:2]
-        elements = CPU_ELEMENTS if tokens.device.type == "cpu" else GPU_ELEMENTS
-        blocks = _slices(length, max(1, min(length, elements // length)))
+        elements = elements_at_once(tokens.device)
+        blocks = slices(length, max(1, min(length, elements // length)))
         needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         total = tokens.new_zeros(())
-        grads = (torch.empty_like(tokens), torch.zeros_like(context)) if needs_grad else ()
-        for part in _slices(count, max(1, elements // length**2)):
-            chunk = _Chunk(tokens[part], context[part], weights[part], real[part], temperature)
+        grads = (torch.zeros_like(tokens), torch.zeros_like(context)) if needs_grad else ()
+        for part in slices(count, max(1, elements // length**2)):
+            chunk = TokenContrast(tokens[part], context[part], weights[part], real[part], temperature)
             total += chunk.loss(blocks)
             if needs_grad:
                 chunk.add_gradients(blocks, grads[0][part], grads[1][part])
@@ -71,7 +77,7 @@ class _WeightedTokenContrast(torch.autograd.Function):
         return grad * token_grad, grad * context_grad, None, None, None
 
 
-class _Chunk:
+class TokenContrast:
     """Some samples of :class:`_WeightedTokenContrast`: their loss first, then their gradients."""
 
     def __init__(
@@ -115,7 +121,7 @@ class _Chunk:
             grad = self.exponentials if len(blocks) == 1 else self._exponentiate(rows)
             grad *= torch.bmm(left[:, rows], right)
             grad.diagonal(offset=rows.start, dim1=1, dim2=2).sub_(2 * weights[:, rows])
-            token_grad[:, rows] = torch.bmm(grad, self.context)
+            token_grad[:, rows].baddbmm_(grad, self.context)
             context_grad.baddbmm_(grad.transpose(1, 2), self.tokens[:, rows])
 
 
