@@ -67,13 +67,20 @@ class AlignmentLossHandler(Metric):
         """
         pred, total = output
         with torch.no_grad():
-            total = self.loss(pred) if total is None else total
-            total = total.detach()
+            total = self._evaluate(pred) if total is None else total.detach()
             self._names = ("loss", *self.loss.terms)
             values = torch.stack([total, *self.loss.terms.values()]).float()
         size = len(pred[MGCAKeys.IMAGE_EMBEDDING])
         self._sum = self._sum.to(values.device) + size * values
         self._count += size
+
+    def _evaluate(self, pred: Any) -> torch.Tensor:
+        training = self.loss.training
+        # processes need not have as many batches to validate: none may wait for the samples of the others
+        self.loss.eval()
+        total: torch.Tensor = self.loss(pred)
+        self.loss.train(training)
+        return total
 
     @sync_all_reduce("_sum", "_count")
     def compute(self) -> float:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.modules.loss import _Loss
 
-from monai_mgca.utils.dist import all_gather_with_grad, rank
+from monai_mgca.utils.dist import all_gather_with_grad, batch_sizes, rank
 from monai_mgca.utils.precision import full_precision
 
 __all__ = ["InstanceAlignmentLoss"]
@@ -30,7 +30,8 @@ class InstanceAlignmentLoss(_Loss):
 
     Args:
         temperature: divides the cosines; the paper's tau1.
-        gather_distributed: take the pairs of all processes as negatives, with gradients.
+        gather_distributed: in training mode, take the pairs of all processes as negatives, with gradients. The loss is
+            the mean over the own pairs. Processes may have batches of different sizes.
 
     Raises:
         ValueError: when ``temperature`` is not positive, or the embeddings are not of one shape (B, D).
@@ -63,9 +64,10 @@ class InstanceAlignmentLoss(_Loss):
             raise ValueError(f"image and report must both be (B, D), got {tuple(image.shape)}, {tuple(report.shape)}.")
         with full_precision(image, report) as (image, report):
             all_images, all_reports, first = image, report, 0
-            if self.gather_distributed:
-                all_images, all_reports = all_gather_with_grad(image), all_gather_with_grad(report)
-                first = rank() * len(image)
+            if self.gather_distributed and self.training:
+                sizes = batch_sizes(len(image))
+                all_images, all_reports = all_gather_with_grad(torch.stack((image, report), 1), sizes).unbind(1)
+                first = sum(sizes[: rank()])
             target = torch.arange(first, first + len(image), device=image.device)
             to_report = F.cross_entropy(image @ all_reports.T / self.temperature, target)
             to_image = F.cross_entropy(report @ all_images.T / self.temperature, target)

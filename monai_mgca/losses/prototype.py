@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.modules.loss import _Loss
 
-from monai_mgca.utils.dist import all_gather_with_grad, rank
+from monai_mgca.utils.dist import all_gather_with_grad, batch_sizes, rank
 from monai_mgca.utils.precision import full_precision
 
 __all__ = ["PrototypeAlignmentLoss", "sinkhorn"]
@@ -37,7 +37,7 @@ def sinkhorn(
         gather_distributed: balance the codes over the samples of all processes.
 
     Returns:
-        (B, K) codes in float32, rows sum to 1; no gradient flows through them.
+        (B, K) codes in float32 at least, rows sum to 1; no gradient flows through them.
 
     Raises:
         ValueError: when ``epsilon`` is not positive, ``iterations`` is negative or ``scores`` is not (B, K).
@@ -53,9 +53,10 @@ def sinkhorn(
         raise ValueError(f"iterations must not be negative, got {iterations}.")
     if scores.ndim != 2:
         raise ValueError(f"scores must be (B, K), got {tuple(scores.shape)}.")
-    rows = len(scores)
+    rows, first = len(scores), 0
     if gather_distributed:
-        scores = all_gather_with_grad(scores)
+        sizes = batch_sizes(rows)
+        scores, first = all_gather_with_grad(scores, sizes), sum(sizes[: rank()])
     with full_precision(scores) as (scores,):
         # the overall scale cancels, and smaller numbers keep more of their digits
         log_codes = (scores - scores.max()) / epsilon
@@ -63,8 +64,7 @@ def sinkhorn(
             log_codes = log_codes.log_softmax(dim=0)
             log_codes = log_codes.log_softmax(dim=1)
         codes = log_codes.softmax(dim=1)
-    first = rank() * rows if gather_distributed else 0
-    return codes.narrow(0, first, rows).float()
+    return codes.narrow(0, first, rows)
 
 
 class PrototypeAlignmentLoss(_Loss):
@@ -78,7 +78,8 @@ class PrototypeAlignmentLoss(_Loss):
         temperature: divides the cosines of the prediction; the paper's tau3.
         epsilon: entropy of the codes, see :func:`sinkhorn`.
         iterations: Sinkhorn iterations.
-        gather_distributed: balance the codes over the samples of all processes.
+        gather_distributed: in training mode, balance the codes over the samples of all processes, which may have
+            batches of different sizes.
 
     Raises:
         ValueError: when ``temperature`` is not positive, or the scores are not of one shape (B, K).
@@ -115,9 +116,9 @@ class PrototypeAlignmentLoss(_Loss):
                 f"{tuple(image_scores.shape)}, {tuple(report_scores.shape)}."
             )
         with full_precision(image_scores, report_scores) as (image_scores, report_scores):
+            gather = self.gather_distributed and self.training
             image_codes, report_codes = (
-                sinkhorn(scores, self.epsilon, self.iterations, self.gather_distributed).to(scores.dtype)
-                for scores in (image_scores, report_scores)
+                sinkhorn(scores, self.epsilon, self.iterations, gather) for scores in (image_scores, report_scores)
             )
             from_image = F.cross_entropy(image_scores / self.temperature, report_codes)
             from_report = F.cross_entropy(report_scores / self.temperature, image_codes)

@@ -18,6 +18,7 @@ from .image_encoder import ImageFeatures, ResNetImageEncoder, ViTImageEncoder, c
 from .matching import AttentionMatcher, attention_to_weights, soft_match
 from .mgca import MGCA, ImageEmbedder
 from .micro_batch import check_micro_batches, encode_in_micro_batches
+from .norm import synchronize_batch_norm
 from .official import convert_official_checkpoint
 from .pretrained import load_image_weights, load_network
 from .projection import ProjectionHead
@@ -60,4 +61,5 @@ __all__ = [
     "load_torchvision_resnet",
     "soft_match",
     "start_encoder",
+    "synchronize_batch_norm",
 ]

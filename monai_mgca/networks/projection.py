@@ -15,48 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from monai_mgca.utils.precision import full_precision
+from monai_mgca.networks.norm import MaskedBatchNorm
 
-__all__ = ["MaskedBatchNorm", "ProjectionHead"]
-
-
-class MaskedBatchNorm(nn.BatchNorm1d):
-    """Batch normalization over rows of which some are padding: those do not enter the statistics.
-
-    Args:
-        num_features: C.
-        affine: learn a scale and a shift.
-    """
-
-    def __init__(self, num_features: int, affine: bool = True) -> None:
-        super().__init__(num_features, affine=affine)
-
-    def forward(self, input: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """
-        Args:
-            input: (R, C).
-            mask: (R,) bool, True on rows that are not padding; all if None.
-
-        Returns:
-            (R, C); rows of padding are normalized with the others' statistics.
-        """
-        if mask is None or not self.training:
-            return super().forward(input)
-        with full_precision(input) as (rows,):
-            share = mask.to(rows.dtype)
-            count = share.sum().clamp_min(1)
-            share = share / count
-            mean = share @ rows
-            variance = share @ (rows - mean).square()
-            with torch.no_grad():
-                self.num_batches_tracked.add_(1)
-                # a batch of padding only has no statistics
-                momentum = self.momentum * mask.any().to(self.running_mean.dtype)
-                self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-                unbiased = variance * count / (count - 1).clamp_min(1)
-                self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
-            output = (rows - mean) * torch.rsqrt(variance + self.eps)
-            return output * self.weight + self.bias if self.affine else output
+__all__ = ["ProjectionHead"]
 
 
 class ProjectionHead(nn.Module):

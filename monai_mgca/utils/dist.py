@@ -11,13 +11,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch.autograd.function import once_differentiable
 
-__all__ = ["all_gather_with_grad", "rank", "world_size"]
+__all__ = ["all_gather_with_grad", "batch_sizes", "rank", "world_size"]
 
 
 def world_size() -> int:
@@ -30,33 +32,57 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
+@cache
+def _host_group(world: Any) -> Any:
+    """A group of all processes for tensors on the CPU: numbers that Python needs must not wait for the GPU."""
+    return world if dist.get_backend(world) == "gloo" else dist.new_group(backend="gloo")
+
+
+def batch_sizes(count: int) -> list[int]:
+    """How many samples each process has in this step, in the order of the ranks. All processes must call it.
+
+    Args:
+        count: samples of this process.
+    """
+    if world_size() == 1:
+        return [count]
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
+    dist.all_gather(sizes, torch.tensor([count]), group=_host_group(dist.group.WORLD))
+    return [int(size) for size in sizes]
+
+
 class _AllGather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
-        ctx.rows = tensor.shape[0]
-        parts = [torch.empty_like(tensor) for _ in range(world_size())]
-        dist.all_gather(parts, tensor.contiguous())
-        return torch.cat(parts)
+    def forward(ctx: Any, tensor: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+        ctx.start, ctx.rows = sum(sizes[: rank()]), len(tensor)
+        longest = max(sizes)
+        # every process must send as much as the others
+        sent = tensor.new_zeros(longest, *tensor.shape[1:])
+        sent[: len(tensor)] = tensor
+        parts = [torch.empty_like(sent) for _ in sizes]
+        dist.all_gather(parts, sent)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
-        grad = grad.contiguous()
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        grad = grad.clone(memory_format=torch.contiguous_format)
         # every process holds a part of the gradient of every row: sum them, then keep one's own rows
         dist.all_reduce(grad)
-        return grad.narrow(0, rank() * ctx.rows, ctx.rows)
+        return grad.narrow(0, ctx.start, ctx.rows), None
 
 
-def all_gather_with_grad(tensor: torch.Tensor) -> torch.Tensor:
+def all_gather_with_grad(tensor: torch.Tensor, sizes: Sequence[int] | None = None) -> torch.Tensor:
     """Concatenate the rows of all processes in the order of their ranks; gradients flow back to every process.
 
     Args:
-        tensor: (B, ...), of the same shape in every process.
+        tensor: (B, ...), of the same shape in every process but for B.
+        sizes: B of every process, from :func:`batch_sizes`; asked for if None.
 
     Returns:
-        (world_size * B, ...); the tensor itself where there is one process.
+        (sum of all B, ...); the tensor itself where there is one process.
     """
     if world_size() == 1:
         return tensor
-    gathered: torch.Tensor = _AllGather.apply(tensor)
+    gathered: torch.Tensor = _AllGather.apply(tensor, batch_sizes(len(tensor)) if sizes is None else sizes)
     return gathered

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from monai_mgca.networks import ProjectionHead
-from monai_mgca.networks.projection import MaskedBatchNorm
+from monai_mgca.networks.norm import MaskedBatchNorm
 
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]).bool()
 
