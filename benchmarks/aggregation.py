@@ -1,0 +1,63 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Word pieces to words, forward and backward, beside the plain way of plain.py: `python benchmarks/aggregation.py`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from harness import alternate, differences, peak_memory, print_table
+from plain import plain_aggregate
+
+from monai_mgca.networks import aggregate_words
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    sizes = {"batch": 64, "length": 112, "channels": 768, "threads": 1, "repeats": 9, "seed": 0}
+    for name, value in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=value, help="(default: %(default)s)")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    generator = torch.Generator().manual_seed(args.seed)
+    pieces = torch.randn(args.batch, args.length, args.channels, generator=generator).to(args.device).requires_grad_()
+    attention = torch.rand(args.batch, args.length, generator=generator).to(args.device)
+    # two of three pieces open a word; [CLS], [SEP] and padding belong to none
+    opens = torch.rand(args.batch, args.length, generator=generator) < 2 / 3
+    lengths = torch.randint(args.length // 5, args.length, (args.batch,), generator=generator)
+    place = torch.arange(args.length)
+    word_ids = torch.where((place > 0) & (place < lengths[:, None]), opens.long().cumsum(1), 0).sub(1).to(args.device)
+    grad = torch.randn(args.batch, args.length - 1, args.channels, generator=generator).to(args.device)
+    values = {}
+
+    def step(name: str, aggregate: Callable) -> Callable[[], None]:
+        def run() -> None:
+            words, weights = aggregate(pieces, attention, word_ids, args.length - 1)[:2]
+            values[name] = [words.detach(), weights, *torch.autograd.grad(words, pieces, grad)]
+
+        return run
+
+    ways = {"plain": step("plain", plain_aggregate), "monai_mgca": step("monai_mgca", aggregate_words)}
+    seconds = alternate(ways, args.device, args.repeats)
+    memory = {name: peak_memory(way, args.device) for name, way in ways.items()}
+    print(f"batch {args.batch}, {args.length} pieces of {args.channels} channels, {args.threads} thread(s)")
+    print_table(seconds, memory)
+    for label, value in zip(
+        ("words", "attention", "gradient"), differences(values["plain"], values["monai_mgca"]), strict=True
+    ):
+        print(f"greatest difference, {label}: {value:.1e}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What the benchmarks of speed share: alternating runs in one process, peak memory, differences, a table."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+__all__ = ["alternate", "differences", "peak_memory", "print_table"]
+
+Step = Callable[[], object]
+
+
+def _seconds(step: Step, device: torch.device) -> float:
+    if device.type != "cuda":
+        start = time.perf_counter()
+        step()
+        return time.perf_counter() - start
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    step()
+    end.record()
+    torch.cuda.synchronize(device)
+    return begin.elapsed_time(end) / 1000
+
+
+def alternate(
+    ways: Mapping[str, Step], device: torch.device, repeats: int, slow_repeats: int | None = None
+) -> dict[str, float]:
+    """Median seconds of each way; the ways take turns, so that all see the same state of the machine.
+
+    Args:
+        ways: by name; each is run once before.
+        device: where they compute.
+        repeats: of each way.
+        slow_repeats: of the first way, where it is much slower.
+    """
+    for step in ways.values():
+        step()
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(repeats):
+        for place, (name, step) in enumerate(ways.items()):
+            if place or slow_repeats is None or number < slow_repeats:
+                seconds[name].append(_seconds(step, device))
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def peak_memory(step: Step, device: torch.device) -> float:
+    """MiB that a step allocates at most, what was there before not counted."""
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        torch.cuda.synchronize(device)
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        step()
+    events = [e for e in found.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most / 2**20
+
+
+def differences(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> list[float]:
+    """The greatest absolute difference of each pair."""
+    return [float((a.double() - b.double()).abs().max()) for a, b in zip(first, second, strict=True)]
+
+
+def print_table(seconds: Mapping[str, float], memory: Mapping[str, float]) -> None:
+    """Times and peaks, and what part of the first way's each is."""
+    first = next(iter(seconds))
+    print(f"{'':12s}{'median ms':>12s}{'times as fast':>15s}{'peak MiB':>10s}{'part of it':>12s}")
+    for name, value in seconds.items():
+        ratio = f"{seconds[first] / value:15.2f}{memory[name]:10.1f}{memory[name] / memory[first]:12.3f}"
+        print(f"{name:12s}{value * 1000:12.1f}{ratio}")

@@ -1,0 +1,105 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What a training step costs beyond its two encoders: forward and backward of all, and of the encoders alone.
+
+"encoders" runs both encoders forward, and backward from gradients of the shapes that heads and losses give them.
+"instance" is the step with the instance term alone, "all" with all three. The optimizer is not part of it.
+
+    python benchmarks/step.py                        # ViT-B/16 and BERT-base at batch 8: minutes on a CPU
+    python benchmarks/step.py --image-encoder resnet50 --batch 16 --bf16
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from harness import alternate
+
+from monai_mgca.losses import MGCALoss
+from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder
+
+
+def make_network(args: argparse.Namespace) -> MGCA:
+    """As the paper's, with random weights: a gray image as one channel."""
+    torch.manual_seed(args.seed)
+    image = create_image_encoder(args.image_encoder, args.image_size, in_channels=1)
+    sizes = {"hidden_size": args.hidden, "num_hidden_layers": args.layers, "intermediate_size": 4 * args.hidden}
+    report = ReportEncoder({"vocab_size": 28996, "num_attention_heads": max(1, args.hidden // 64), **sizes})
+    return MGCA(image, report, return_contexts=False).to(args.device).train()
+
+
+def make_batch(args: argparse.Namespace) -> tuple[torch.Tensor, ...]:
+    """Images, and reports of between a fifth and all of the tokens."""
+    generator = torch.Generator().manual_seed(args.seed)
+    image = torch.rand(args.batch, 1, args.image_size, args.image_size, generator=generator) * 2 - 1
+    lengths = torch.randint(args.length // 5, args.length + 1, (args.batch,), generator=generator)
+    place = torch.arange(args.length)
+    mask = (place < lengths[:, None]).long()
+    ids = torch.randint(1000, 20000, (args.batch, args.length), generator=generator) * mask
+    words = torch.where((place > 0) & (place < lengths[:, None] - 1), place - 1, -1)
+    batch = (image, ids, mask, words)
+    return tuple(value.to(args.device) for value in batch)
+
+
+def encoders_alone(network: MGCA, batch: tuple[torch.Tensor, ...]) -> Callable[[], None]:
+    """Both encoders forward and backward, nothing else."""
+
+    def run() -> None:
+        features = network.image_encoder(batch[0])
+        states, _ = network.report_encoder(batch[1], batch[2])
+        outputs = [features.pooled, features.tokens, states]
+        torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+        network.zero_grad()
+
+    return run
+
+
+def whole(network: MGCA, batch: tuple[torch.Tensor, ...], loss: MGCALoss) -> Callable[[], None]:
+    """The network and its loss, forward and backward."""
+
+    def run() -> None:
+        loss(network(*batch)).backward()
+        network.zero_grad()
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image-encoder", default="vit_base")
+    sizes = {"batch": 8, "image-size": 224, "hidden": 768, "layers": 12, "length": 112}
+    for name, value in {**sizes, "threads": 1, "repeats": 5, "seed": 0}.items():
+        parser.add_argument(f"--{name}", type=int, default=value, help="(default: %(default)s)")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    network, batch = make_network(args), make_batch(args)
+    ways = {
+        "encoders": encoders_alone(network, batch),
+        "instance": whole(network, batch, MGCALoss((1, 0, 0))),
+        "all": whole(network, batch, MGCALoss()),
+    }
+    with torch.autocast(args.device.type, torch.bfloat16, enabled=args.bf16):
+        seconds = alternate(ways, args.device, args.repeats)
+    towers = f"{args.image_encoder} at {args.image_size}, BERT of {args.layers} layers"
+    print(f"{towers}, batch {args.batch}, {args.threads} thread(s)")
+    for name, value in seconds.items():
+        print(f"{name:10s}{value * 1000:10.0f} ms")
+    beyond = (seconds["all"] - seconds["encoders"]) / seconds["all"]
+    print(f"beyond the encoders: {100 * beyond:.1f} % of the step")
+    print(f"more than with the instance term alone: {100 * (seconds['all'] / seconds['instance'] - 1):.1f} %")
+
+
+if __name__ == "__main__":
+    main()
