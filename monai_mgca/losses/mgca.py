@@ -17,8 +17,10 @@ import torch
 from torch.nn.modules.loss import _Loss
 
 from monai_mgca.losses.instance import InstanceAlignmentLoss
+from monai_mgca.losses.matched import MatchedTokenLoss
 from monai_mgca.losses.prototype import PrototypeAlignmentLoss
 from monai_mgca.losses.token import TokenAlignmentLoss
+from monai_mgca.utils.dist import batch_sizes, world_size
 from monai_mgca.utils.enums import MGCAKeys as Keys
 
 __all__ = ["MGCALoss"]
@@ -30,10 +32,14 @@ class MGCALoss(_Loss):
     Wang et al. "Multi-Granularity Cross-modal Alignment for Generalized Medical Visual Representation Learning",
     NeurIPS 2022, https://arxiv.org/abs/2210.06044.
 
+    Where the terms gather over processes, DDP's mean of the gradients is the gradient of the joined batch, also where
+    processes have batches of different sizes: the total then counts by the process's share of the samples.
+
     Args:
         weights: of the instance, token and prototype term. A term of weight 0 is not computed.
         instance: the instance term, ``InstanceAlignmentLoss()`` if None.
-        token: the token term, used for both sides, ``TokenAlignmentLoss()`` if None.
+        token: the token term, used for both sides, ``TokenAlignmentLoss()`` if None. Where the output has no contexts,
+            they are found by similarity on the way, at its temperature: see :class:`MatchedTokenLoss`.
         prototype: the prototype term, ``PrototypeAlignmentLoss()`` if None.
         bidirectional: take the mean of the word side and the image side of the token term, else the word side alone.
 
@@ -69,6 +75,7 @@ class MGCALoss(_Loss):
         self.weights = dict(zip(("instance", "token", "prototype"), weights, strict=True))
         self.instance = instance or InstanceAlignmentLoss()
         self.token = token or TokenAlignmentLoss()
+        self.matched = MatchedTokenLoss(self.token.temperature)
         self.prototype = prototype or PrototypeAlignmentLoss()
         self.bidirectional = bidirectional
         self.terms: dict[str, torch.Tensor] = {}
@@ -97,6 +104,17 @@ class MGCALoss(_Loss):
         return {name: make() for name, make in makers.items() if self.weights[name] > 0}
 
     def _token(self, output: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        if Keys.WORD_CONTEXT not in output:
+            if not (self.bidirectional and self.token.mask_padding):
+                raise ValueError("One side alone, or padding among the negatives, needs MGCA(return_contexts=True).")
+            matched: torch.Tensor = self.matched(
+                output[Keys.WORD_TOKENS],
+                output[Keys.IMAGE_TOKENS],
+                output.get(Keys.WORD_WEIGHTS),
+                output.get(Keys.IMAGE_WEIGHTS),
+                output.get(Keys.WORD_MASK),
+            )
+            return matched
         words: torch.Tensor = self.token(
             output[Keys.WORD_TOKENS],
             output[Keys.WORD_CONTEXT],
@@ -107,6 +125,9 @@ class MGCALoss(_Loss):
             return words
         patches = self.token(output[Keys.IMAGE_TOKENS], output[Keys.IMAGE_CONTEXT], output.get(Keys.IMAGE_WEIGHTS))
         return (words + patches) / 2
+
+    def _gathers(self) -> bool:
+        return self.instance.gather_distributed or self.prototype.gather_distributed
 
     def forward(self, output: Mapping[str, torch.Tensor], target: object = None) -> torch.Tensor:
         """
@@ -119,4 +140,8 @@ class MGCALoss(_Loss):
         """
         terms = self.components(output)
         self.terms = {name: term.detach() for name, term in terms.items()}
-        return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+        total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+        if self.training and world_size() > 1 and self._gathers():
+            count = len(next(iter(output.values())))
+            total = total * (count * world_size() / sum(batch_sizes(count)))
+        return total

@@ -95,15 +95,20 @@ class MGCA(nn.Module):
             were trained for.
         mask_padding: keep padding out of the statistics of the word projection and at zero. The official code does
             not (False).
+        return_contexts: give the tokens' contexts too. Those of the similarity matcher can be made by the loss
+            (:class:`monai_mgca.losses.MatchedTokenLoss`), which is faster and needs less memory: False leaves them out.
         normalize_image_context: give the image tokens' contexts unit length, as those of the words. The official code
             does not with a ViT (False).
         micro_batch_size: samples that an encoder takes at a time, whose graph alone is held: see
             :func:`encode_in_micro_batches`. Projections and losses see the whole batch. 0: all at once.
+        return_contexts: give the tokens' contexts too. Those of the similarity matcher the loss can make itself
+            (:class:`monai_mgca.losses.MatchedTokenLoss`), faster and in less memory: False leaves them out.
 
     Raises:
-        ValueError: for an unknown ``matcher`` or ``pool_report``, with the nearest known one; for micro-batches that
-            are no number from 0 on, or with a batch norm in an encoder; in training for a batch of one pair, which
-            has no batch statistics and no negatives.
+        ValueError: where contexts are to be left out that the loss cannot make: those of the learned matcher, or image
+            contexts that are not normalized; for an unknown ``matcher`` or ``pool_report``, with the nearest known one;
+            for micro-batches that are no number from 0 on, or with a batch norm in an encoder; in training for a batch
+            of one pair, which has no batch statistics and no negatives.
 
     Example::
 
@@ -129,6 +134,7 @@ class MGCA(nn.Module):
         mask_padding: bool = True,
         normalize_image_context: bool = True,
         micro_batch_size: int = 0,
+        return_contexts: bool = True,
     ) -> None:
         super().__init__()
         if not isinstance(micro_batch_size, int) or micro_batch_size < 0:
@@ -149,6 +155,9 @@ class MGCA(nn.Module):
         self.pool_report = look_up_option(pool_report, ("cls", "mean"))
         self.mask_padding = mask_padding
         self.normalize_image_context = normalize_image_context
+        if not return_contexts and (matcher == "learned" or not normalize_image_context):
+            raise ValueError("Only normalized contexts of the matcher 'similarity' can be left to the loss.")
+        self.return_contexts = return_contexts
         self.micro_batch_size = micro_batch_size
 
     def image_embedder(self) -> ImageEmbedder:
@@ -245,7 +254,8 @@ class MGCA(nn.Module):
             self.prototypes.normalize_()
         output = self.encode_image(image)
         output |= self.encode_report(input_ids, attention_mask, word_ids, report_states, report_attention)
-        output |= self._match(output[Keys.IMAGE_TOKENS], output[Keys.WORD_TOKENS], output[Keys.WORD_MASK])
+        if self.return_contexts:
+            output |= self._match(output[Keys.IMAGE_TOKENS], output[Keys.WORD_TOKENS], output[Keys.WORD_MASK])
         output[Keys.IMAGE_SCORES] = self.prototypes(output[Keys.IMAGE_EMBEDDING])
         output[Keys.REPORT_SCORES] = self.prototypes(output[Keys.REPORT_EMBEDDING])
         return output

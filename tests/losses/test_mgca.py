@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from monai_mgca.losses import InstanceAlignmentLoss, MGCALoss, PrototypeAlignmentLoss, TokenAlignmentLoss
+from monai_mgca.networks import soft_match
 from monai_mgca.utils import MGCAKeys as Keys
 
 NAMES = ("instance", "token", "prototype")
@@ -146,3 +147,17 @@ def test_plain_strings_are_keys_too(output):
 def test_weights_are_named(weights):
     with pytest.raises(ValueError, match="^weights must"):
         MGCALoss(weights)
+
+
+def test_contexts_that_are_left_out_are_found_by_similarity(output):
+    words, patches, mask = (output[key] for key in (Keys.WORD_TOKENS, Keys.IMAGE_TOKENS, Keys.WORD_MASK))
+    output[Keys.WORD_CONTEXT] = soft_match(words, patches, 0.2)
+    output[Keys.IMAGE_CONTEXT] = soft_match(patches, words, 0.2, mask)
+    loss = MGCALoss(token=TokenAlignmentLoss(0.2))
+    left = {key: value for key, value in output.items() if key not in (Keys.WORD_CONTEXT, Keys.IMAGE_CONTEXT)}
+    both = loss(output), loss(left)
+    torch.testing.assert_close(*both)
+    torch.testing.assert_close(*(torch.autograd.grad(value, [words, patches], retain_graph=True) for value in both))
+    for quirk in (MGCALoss(bidirectional=False), MGCALoss.official()):
+        with pytest.raises(ValueError, match="return_contexts"):
+            quirk(left)

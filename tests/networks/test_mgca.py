@@ -57,6 +57,15 @@ def images(count: int = 4, spatial_dims: int = 2) -> torch.Tensor:
     return torch.rand(count, 1, *[64] * spatial_dims, generator=generator)
 
 
+def test_contexts_can_be_left_to_the_loss():
+    with_contexts, without = make().eval()(images(), *REPORTS), make(return_contexts=False).eval()(images(), *REPORTS)
+    assert set(with_contexts) - set(without) == {Keys.WORD_CONTEXT, Keys.IMAGE_CONTEXT}
+    assert all(torch.equal(value, with_contexts[key]) for key, value in without.items())
+    for wrong in ({"matcher": "learned"}, {"normalize_image_context": False}):
+        with pytest.raises(ValueError, match="can be left to the loss"):
+            make(return_contexts=False, **wrong)
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("matcher", ["similarity", "learned"])
 @pytest.mark.parametrize("encoder", [vit, resnet])
