@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     _tell(args, settings)
     if _is_loopback(args.host):
-        os.environ.setdefault("MGCA_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
+        hosts = dict.fromkeys(("127.0.0.1", "localhost", "[::1]", args.host))
+        os.environ.setdefault("MGCA_ALLOWED_HOSTS", ",".join(hosts))
     server = ["start_server", "--app", str(settings.app_dir), "--studies", args.studies]
     sys.argv = ["monailabel", *server, "--host", args.host, "--port", str(args.port)]
     sys.argv += ["--uvicorn_app", "monai_mgca.label.server:app"]
@@ -97,7 +98,7 @@ def _settings(args: argparse.Namespace) -> LabelSettings:
     if not is_url and not Path(args.studies).is_dir():
         raise DataError(f"studies: there is no folder {args.studies}.")
     names = ("bundle", "models", "reports", "device")
-    settings = LabelSettings.load(args.app_dir, {name: getattr(args, name) for name in names if getattr(args, name)})
+    settings = LabelSettings.load(args.app_dir, {name: getattr(args, name) for name in names})
     if not settings.pretrained.is_file():
         raise DataError(
             f"{settings.pretrained} is not there: pretrain first, python -m monai.bundle run --config_file "

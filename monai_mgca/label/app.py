@@ -14,9 +14,8 @@ import hashlib
 import logging
 import os
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
-from monailabel.utils.sessions import Sessions
 
 from monai_mgca import __version__
 from monai_mgca.label.datastore import RadiographDatastore
@@ -38,6 +36,7 @@ from monai_mgca.label.embeddings import StudyEmbeddings
 from monai_mgca.label.infers import ClassificationInfer, DetectionInfer, SegmentationInfer
 from monai_mgca.label.phrases import PhraseInfer
 from monai_mgca.label.scoring import EmbeddingScoring
+from monai_mgca.label.sessions import ContainedSessions, remove_old
 from monai_mgca.label.settings import LabelSettings
 from monai_mgca.label.strategies import Disagreement, Diversity, TextQuery, UncertaintyDiversity
 from monai_mgca.label.trainers import BundleTrain
@@ -57,6 +56,7 @@ QUIET = (
     "monailabel.interfaces.app",
     "monailabel.interfaces.utils.app",
     "monailabel.utils.async_tasks",
+    "__main__",  # monailabel.interfaces.utils.app, where it is a process of its own
 )
 
 
@@ -119,11 +119,6 @@ class MGCAApp(MONAILabelApp):
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         return {"mgca_embeddings": EmbeddingScoring(self._embeddings)}
 
-    def on_init_complete(self) -> None:
-        super().on_init_complete()
-        # embeddings are refreshed where they are used: MONAI Label would start a process for it at every sample
-        self._auto_update_scoring = False
-
     def server_mode(self, mode: bool) -> None:
         super().server_mode(mode)
         if mode:  # what clients send goes to a place that is known, and the owner's alone
@@ -172,6 +167,8 @@ class MGCAApp(MONAILabelApp):
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
         _need(self._strategies, request.get("strategy") or "random", "strategy")
+        # embeddings are refreshed where they are used; after POST /reload the server would ask itself by HTTP, and hang
+        self._auto_update_scoring = False
         with answering():
             return super().next_sample(request)
 
@@ -194,11 +191,11 @@ class MGCAApp(MONAILabelApp):
         path = self.settings.trained_dir / f"model_{model}.pt"
         return str(path) if path.is_file() else None
 
-    def _load_sessions(self, load: bool = False) -> Sessions | None:
+    def _load_sessions(self, load: bool = False) -> ContainedSessions | None:
         if not load:
             return None
         place = server_settings.MONAI_LABEL_SESSION_PATH or str(self.settings.app_dir / "sessions")
-        return Sessions(place, server_settings.MONAI_LABEL_SESSION_EXPIRY)
+        return ContainedSessions(place, server_settings.MONAI_LABEL_SESSION_EXPIRY)
 
     def _check_image(self, image: Any, datastore: Datastore) -> None:
         if not isinstance(image, str) or not image:
@@ -221,14 +218,6 @@ class MGCAApp(MONAILabelApp):
                 yield store.get_image_uri(image_id)
             except HTTPException:  # a series of a PACS that is no radiograph
                 continue
-
-
-def remove_old(folder: Path, seconds: float) -> None:
-    """Remove the files of a folder that are older."""
-    for path in folder.glob("*"):
-        with suppress(OSError):  # another process was faster
-            if path.is_file() and time.time() - path.stat().st_mtime > seconds:
-                path.unlink()
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from monai_mgca.data.datalist import list_problems
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
 
-__all__ = ["ContainedStore", "RadiographDatastore"]
+__all__ = ["ContainedStore", "RadiographDatastore", "check_info", "check_plain"]
 
 _IMAGES = ("*.png", "*.jpg", "*.jpeg", "*.nii", "*.nii.gz", "*.dcm")
 # ".nrrd" is how Slicer and we write labels; of two endings that fit a name MONAI Label takes the last
@@ -63,10 +63,13 @@ class ContainedStore:
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         self._need(image_id)
+        check_info(info)
         super().update_image_info(image_id, info)
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
-        _plain(image_id, "an image's id")
+        check_plain(image_id, "an image's id")
+        check_info(image_info)
+        self._check_file(image_id, image_filename)
         return super().add_image(image_id, image_filename, image_info)
 
     def remove_image(self, image_id: str) -> None:
@@ -75,15 +78,22 @@ class ContainedStore:
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
         self._need(image_id)
-        _plain(label_tag, "a label's tag")
+        check_plain(label_tag, "a label's tag")
+        check_info(label_info)
         return super().save_label(image_id, label_filename, label_tag, label_info)
 
     def get_label_uri(self, label_id: str, label_tag: str, *args: Any) -> str:
         if not self.knows(label_id):
-            _plain(label_id, "a label's id")
-        _plain(label_tag, "a label's tag")
+            check_plain(label_id, "a label's id")
+        check_plain(label_tag, "a label's tag")
         path = super().get_label_uri(label_id, label_tag, *args)
         return self._inside(path, f"label '{label_id}'") if path else path
+
+    def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
+        if not self._datastore.label(label_id, label_tag):
+            raise HTTPException(404, f"There is no label '{label_id}' of tag '{label_tag}'.")
+        check_info(info)
+        super().update_label_info(label_id, label_tag, info)
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         if not self.get_label_uri(label_id, label_tag):
@@ -94,11 +104,23 @@ class ContainedStore:
         if not self.knows(image_id):
             raise HTTPException(404, f"There is no image '{image_id}'; GET /datastore/?output=all lists all.")
 
+    def _check_file(self, image_id: str, file: str) -> None:
+        """Whatever else a client sends could take the place of a report, of the list, or of what comes later."""
+        ending = self._to_id(os.path.basename(file))[1]
+        if f"*{ending.lower()}" not in _IMAGES:
+            endings = ", ".join(pattern.removeprefix("*") for pattern in _IMAGES)
+            raise HTTPException(400, f"a radiograph is {endings}, not '{ending}'.")
+        if self.knows(image_id) and self._datastore.objects[image_id].image.ext != ending:
+            raise HTTPException(409, f"There is an image '{image_id}' in another format: choose another id.")
+
     def _inside(self, path: str, name: str) -> str:
-        folder = os.path.realpath(self._datastore_path)
-        if os.path.commonpath([folder, os.path.realpath(path)]) != folder:
+        if not self._is_inside(path):
             raise HTTPException(404, f"The {name} is a link out of the studies' folder: put the file itself there.")
         return path
+
+    def _is_inside(self, path: str) -> bool:
+        folder = os.path.realpath(self._datastore_path)
+        return os.path.commonpath([folder, os.path.realpath(os.path.join(folder, path))]) == folder
 
     def _update_datastore_file(self, lock: bool = True) -> None:
         with FileLock(self._lock_file) if lock else nullcontext():
@@ -128,10 +150,35 @@ class RadiographDatastore(ContainedStore, LocalDatastore):
         _check_names(folder)
         super().__init__(folder, extensions=list(EXTENSIONS), auto_reload=auto_reload, read_only=read_only)
 
+    def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
+        """Pairs of image and label, without those that a link leads out of the folder."""
+        pairs = super().datalist(full_path)
+        return [pair for pair in pairs if all(map(self._is_inside, pair.values()))]
 
-def _plain(name: str, what: str) -> None:
+
+def check_plain(name: str, what: str) -> None:
+    """Refuse a name from a client that could be a path.
+
+    Raises:
+        HTTPException: 400, when it is more than letters, digits, blanks and a few signs.
+    """
     if not NAME.fullmatch(name or ""):
         raise HTTPException(400, f"{what} is letters, digits, blanks and ._,=+@- without a path, not '{name}'.")
+
+
+def check_info(info: Any) -> None:
+    """What a client tells of an image or label is answered as JSON later, and read by the strategies.
+
+    Raises:
+        HTTPException: 400, when that would fail.
+    """
+    try:
+        json.dumps(info, allow_nan=False, default=str)
+        times = [given.get("ts", 0) for given in (info or {}).get("strategy", {}).values()]
+    except (AttributeError, ValueError):
+        times = [None]
+    if not all(isinstance(time, (int, float)) for time in times):
+        raise HTTPException(400, 'info is a JSON object without NaN; "strategy" in it is MONAI Label\'s own.')
 
 
 def _check_names(folder: str) -> None:

@@ -25,7 +25,7 @@ from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
 
-from monai_mgca.label.datastore import NAME, ContainedStore
+from monai_mgca.label.datastore import ContainedStore, check_info, check_plain
 from monai_mgca.label.geometry import read_geometry, write_label_map
 from monai_mgca.label.pacs import Pacs, open_pacs
 from monai_mgca.label.pacs_endpoints import SOURCE, replace_endpoints, segmentation_of
@@ -119,8 +119,8 @@ class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], label_id: str = ""
     ) -> str:
         self.get_image_uri(image_id)
-        if not NAME.fullmatch(label_tag or ""):
-            raise HTTPException(400, f"a label's tag is letters, digits, blanks and ._,=+@-, not '{label_tag}'.")
+        check_plain(label_tag, "a label's tag")
+        check_info(label_info)
         if label_tag == FINAL and not label_filename.endswith(".json"):
             names = (label_info or {}).get("label_info")
             self.pacs.store(segmentation_of(self._folder(image_id), label_filename, names, automatic=False))

@@ -10,7 +10,9 @@
 # limitations under the License.
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,8 @@ itk, _ = optional_import("itk")
 __all__ = ["Geometry", "read_geometry", "read_label_map", "write_label_map"]
 
 NIFTI = (".nii.gz", ".nii")
+# of a NRRD file whose pixels are in another one, which could be any file of this machine
+ELSEWHERE = re.compile(rb"^\s*data ?file\s*:", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def read_label_map(path: str | os.PathLike) -> np.ndarray:
         (H, W) whole numbers, rows as they are stored.
 
     Raises:
-        DataError: when the file cannot be read, or is a volume; the message names the file.
+        DataError: when the file cannot be read, points to another one, or is a volume; the message names the file.
 
     Example::
 
@@ -98,6 +102,7 @@ def read_label_map(path: str | os.PathLike) -> np.ndarray:
         write_label_map(np.ones((47, 31), np.uint8), geometry, "label.nrrd")
         print(read_label_map("label.nrrd").shape)  # (47, 31)
     """
+    _check_alone(path)
     try:
         if Path(path).suffix.lower() == ".png":
             with Image.open(path) as image:
@@ -148,3 +153,14 @@ def write_label_map(values: np.ndarray, geometry: Geometry, path: str | os.PathL
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _check_alone(path: str | os.PathLike) -> None:
+    """A client's label is one file: formats that lead to others are refused."""
+    if not os.fspath(path).lower().endswith((*NIFTI, ".nrrd", ".png")):
+        raise DataError(f"cannot read the label {path}: a label is .nii.gz, .nii, .nrrd or .png.")
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            header = itertools.takewhile(bytes.strip, file) if file.read(4) == b"NRRD" else ()
+            if any(ELSEWHERE.match(line) for line in header):
+                raise DataError(f"cannot read the label {path}: its pixels are in another file, save it as one.")

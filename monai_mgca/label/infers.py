@@ -34,6 +34,7 @@ from monai_mgca.label.markups import boxes_to_markups
 from monai_mgca.label.settings import LabelSettings
 from monai_mgca.networks import load_network
 from monai_mgca.transforms import SaveMaskd
+from monai_mgca.utils import CheckpointError
 
 __all__ = ["BundleInfer", "ClassificationInfer", "DetectionInfer", "SegmentationInfer"]
 
@@ -71,7 +72,12 @@ class BundleInfer(InferTask):
         return str(path) if path else None
 
     def info(self) -> dict[str, Any]:
-        return {**super().info(), "labels": {name: index for index, name in enumerate(self.classes, self.first_index)}}
+        try:
+            classes = self.classes
+        except CheckpointError as error:  # every request begins with all infos: the other models go on
+            logger.warning(f"{self.task}: {error}")
+            classes = []
+        return {**super().info(), "labels": {name: index for index, name in enumerate(classes, self.first_index)}}
 
     @property
     def first_index(self) -> int:

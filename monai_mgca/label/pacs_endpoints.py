@@ -35,7 +35,7 @@ __all__ = ["replace_endpoints", "result_as_segmentation", "segmentation_of"]
 
 SOURCE, RESULT = "image.dcm", "segmentation.dcm"  # in the folder of a series
 # "studies/1.2/series/1.3/frames/1,2": nothing that leads elsewhere, nor a percent sign that hides it
-RESOURCE = re.compile(r"/?[A-Za-z0-9][\w.,-]*(/[A-Za-z0-9][\w.,-]*)*/?", re.ASCII)
+RESOURCE = re.compile(r"/?(studies|series|instances)(/[A-Za-z0-9][\w.,-]*)*/?", re.ASCII)
 _hand_on = proxy.proxy_dicom
 
 

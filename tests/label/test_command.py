@@ -75,6 +75,18 @@ def test_other_addresses_are_warned_of(run):
     assert "whoever reaches 0.0.0.0" in printed.err and "MGCA_ALLOWED_HOSTS" not in os.environ
 
 
+def test_every_loopback_address_is_allowed(run):
+    code, _, _ = run("--host", "127.0.0.2")
+    assert code == 0 and os.environ["MGCA_ALLOWED_HOSTS"].split(",")[-1] == "127.0.0.2"
+
+
+def test_options_of_an_earlier_start_are_forgotten(run, tmp_path):
+    run("--reports", str(tmp_path))
+    assert LabelSettings.load(tmp_path / "app").reports == tmp_path
+    run()
+    assert LabelSettings.load(tmp_path / "app").reports is None
+
+
 def test_models_without_weights_are_told(run, label_bundle, tmp_path):
     bundle = shutil.copytree(label_bundle, tmp_path / "mgca", ignore=shutil.ignore_patterns("model_detection.*"))
     _, printed, _ = run(bundle=bundle)

@@ -87,6 +87,43 @@ def test_a_link_out_of_the_folder_is_not_followed(place):
     with pytest.raises(HTTPException, match="link out of the studies"):
         store.get_image_uri("link")
     assert os.path.samefile(store.get_image_uri("inner"), place / "a.png")
+    for name in ("link", "inner"):
+        store.save_label(name, str(place / "b.jpg"), "final", {})
+    assert [Path(pair["label"]).stem for pair in store.datalist()] == ["inner"]  # of which archives are made
+
+
+@pytest.mark.parametrize("file", ["new.txt", "new.json", "new.info", "new.nrrd", "new"])
+def test_only_radiographs_are_added(place, file):
+    """What takes the place of a report or of the list, say."""
+    (place.parent / file).write_bytes(b"x")
+    store = RadiographDatastore(place)
+    before = everything(place)
+    for name in ("a", "datastore_v2", "new"):
+        with pytest.raises(HTTPException, match="a radiograph is"):
+            store.add_image(name, str(place.parent / file), {})
+    with pytest.raises(HTTPException, match="another format"):  # two of one name: the next start would fail
+        store.add_image("a", str(place / "b.jpg"), {})
+    assert everything(place) == before
+
+
+@pytest.mark.parametrize(
+    "info", [[1], "x", {"x": float("nan")}, {"strategy": 5}, {"strategy": {"a": 5}}, {"strategy": {"a": {"ts": "now"}}}]
+)
+def test_what_a_client_tells_of_an_image_can_be_read_later(place, info):
+    store = RadiographDatastore(place)
+    store.save_label("a", str(place / "b.jpg"), "final", {})
+    before = everything(place)
+    for attempt in (
+        lambda: store.update_image_info("a", info),
+        lambda: store.update_label_info("a", "final", info),
+        lambda: store.save_label("a", str(place / "E.PNG"), "final", info),
+        lambda: store.add_image("new", str(place / "a.png"), info),
+    ):
+        with pytest.raises(HTTPException, match="info is a JSON object"):
+            attempt()
+    with pytest.raises(HTTPException, match="no label"):
+        store.update_label_info("b", "final", {})
+    assert everything(place) == before
 
 
 def test_labels_are_saved_and_found_again(place):

@@ -60,6 +60,23 @@ def test_png_holds_the_values_alone(tmp_path, save_image):
         write_label_map(values / 2, geometry, tmp_path / "label.png")
 
 
+def test_a_label_that_leads_to_another_file_is_not_read(tmp_path):
+    """It could be any file of the server, and would go to the PACS as a mask."""
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(bytes(range(100)))
+    header = "NRRD0004\ntype: uint8\ndimension: 2\nsizes: 10 10\nencoding: raw\n"
+    (tmp_path / "whole.nrrd").write_bytes(f"{header}\n".encode() + secret.read_bytes())
+    assert read_label_map(tmp_path / "whole.nrrd")[0, 9] == 9
+    for field in ("data file", "datafile", "Data File"):
+        (tmp_path / "label.nrrd").write_text(f"{header}{field}: {secret}\n\n")
+        with pytest.raises(DataError, match="another file"):
+            read_label_map(tmp_path / "label.nrrd")
+    meta = "ObjectType = Image\nNDims = 2\nDimSize = 10 10\nElementType = MET_UCHAR\n"
+    (tmp_path / "label.mhd").write_text(f"{meta}ElementDataFile = {secret}\n")
+    with pytest.raises(DataError, match="a label is"):
+        read_label_map(tmp_path / "label.mhd")
+
+
 def test_what_cannot_be_read_or_written_is_told_by_name(tmp_path, save_image):
     geometry = read_geometry(save_image(tmp_path / "a.png"))
     with pytest.raises(DataError, match=r"values of \(31, 47\) do not fit an image of \(47, 31\)"):

@@ -16,7 +16,10 @@ import csv
 import hashlib
 import json
 import os
+import shutil
+import tarfile
 import time
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +27,14 @@ import pytest
 import requests
 from PIL import Image
 
-from monai_mgca.label.app import remove_old
 from monai_mgca.label.geometry import Geometry, read_geometry, read_label_map, write_label_map
 from monai_mgca.label.markups import boxes_to_markups, markups_to_boxes
+from monai_mgca.label.sessions import remove_old
 
 ROOT = Path(__file__).resolve().parents[2]
 CXR = ROOT.parent / "shared" / "data" / "cxr"
 CANARY = "Canarywordium"
+PHRASE = "Canaryphrasium"
 ENDINGS = (".png", ".jpg", ".nii.gz", ".dcm")
 FOUR = ("s00", "s01", "s02", "s03")  # one of every format
 
@@ -152,6 +156,22 @@ def test_a_session_is_opened_used_and_closed(server, studies):
     assert server.ask("GET", f"/session/{session}").status_code == 404
 
 
+def test_a_session_stays_in_its_folder(server, studies):
+    archive = BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("../../escaped.txt"))
+    files = {"files": ("x.tar", archive.getvalue())}
+    refused(server, studies, "PUT", "/session/?uncompress=true", 400, "not unpacked", files=files)
+    assert not list(server.app_dir.rglob("escaped.txt"))
+    # MONAI Label would remove the folder of an image that is not there
+    other = server.app_dir / "other"
+    other.mkdir()
+    (other / "meta.info").write_text('{"image": "/nowhere"}')
+    for place in (str(other), "../other"):
+        refused(server, studies, "POST", f"/infer/segmentation?session_id={place}", 400, "name a session")
+    assert (other / "meta.info").exists()
+
+
 def refused(server, studies, method, path, code, message, **arguments):
     before = state(studies)
     answer = server.ask(method, path, **arguments)
@@ -228,6 +248,33 @@ def test_batch_inference_saves_a_label_of_every_image(server, studies):
     assert len(list((studies / "labels" / "original").iterdir())) == 5
 
 
+def test_a_batch_in_a_process_of_its_own_tells_no_phrase(server):
+    """Its log is read by the last test."""
+    params = {"text": f"left pleural effusion {PHRASE}", "max_batch_size": 2, "max_workers": 1, "device": "cpu"}
+    assert server.ask("POST", "/batch/infer/grounding", json=params).status_code == 200
+    assert wait_for(server, "/batch/infer")["status"] == "DONE"
+
+
+def test_a_reloaded_server_answers(server):
+    assert server.ask("POST", "/reload").status_code == 200
+    assert server.ask("POST", "/activelearning/mgca_diversity", json={}).status_code == 200
+
+
+def test_damaged_weights_of_one_model_leave_the_others(server, label_bundle):
+    folder = server.app_dir / "models"
+    folder.mkdir(exist_ok=True)
+    weights = folder / "model_detection.pt"
+    shutil.copy(label_bundle / "models" / "model_detection.json", folder)
+    weights.write_bytes(b"x")
+    try:
+        assert server.ask("GET", "/info/").json()["models"]["detection"]["labels"] == {}
+        assert server.infer("segmentation", "s00").status_code == 200
+        broken = server.infer("detection", "s00")
+        assert broken.status_code == 400 and "cannot be read as a checkpoint" in broken.json()["detail"]
+    finally:
+        weights.unlink()
+
+
 def save_labels(server, studies, tmp_path, task):
     """Twelve labels, one of every fourth kind of file, as a client sends them."""
     for i in range(12):
@@ -288,5 +335,5 @@ def test_nothing_of_a_patient_is_in_the_logs(server, studies):
     """Last of all, when everything was asked."""
     assert CANARY.encode() in path_of(studies, "s03").read_bytes()
     log = server.logs()
-    assert "segmentation:" in log and CANARY not in log
+    assert "segmentation:" in log and CANARY not in log and PHRASE not in log
     assert CANARY not in (studies / "datastore_v2.json").read_text()

@@ -1,0 +1,60 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException
+from monailabel.utils.sessions import SessionInfo, Sessions
+
+__all__ = ["ContainedSessions", "remove_old"]
+
+# the UUIDs that MONAI Label gives
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class ContainedSessions(Sessions):
+    """MONAI Label's sessions, for radiographs that a client sends and asks about: no id leads out of their folder.
+
+    MONAI Label takes an id for a path, and removes the folder that it finds there when its file ``meta.info`` names an
+    image that does not exist.
+    """
+
+    def get_session(self, session_id: str, *args: Any, **kwargs: Any) -> SessionInfo | None:
+        """What is known of a session; None for what is no id."""
+        return super().get_session(session_id, *args, **kwargs) if ID.fullmatch(session_id) else None
+
+    def remove_session(self, session_id: str) -> None:
+        if ID.fullmatch(session_id):
+            super().remove_session(session_id)
+
+    def add_session(self, data_file: str, expiry: int = 0, uncompress: bool = False, **kwargs: Any) -> Any:
+        """As MONAI Label's, but for archives, whose entries may be written anywhere.
+
+        Raises:
+            HTTPException: 400, for an archive that is to be unpacked.
+        """
+        if uncompress:
+            raise HTTPException(400, "Archives are not unpacked: send the radiograph itself.")
+        return super().add_session(data_file, expiry, **kwargs)
+
+
+def remove_old(folder: Path, seconds: float) -> None:
+    """Remove the files and folders of a folder that are older."""
+    for path in folder.glob("*"):
+        with suppress(OSError):  # another process was faster
+            if time.time() - path.stat().st_mtime > seconds:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
