@@ -20,6 +20,7 @@ from .resolve import find_images, resolve_dataset
 from .sample import make_sample
 from .sections import join_report, report_from_text, split_sections
 from .split import split_by_patient
+from .volume_sample import make_volume_sample
 
 __all__ = [
     "CachedOnDiskDataset",
@@ -33,6 +34,7 @@ __all__ = [
     "load_labeled",
     "make_dataset",
     "make_sample",
+    "make_volume_sample",
     "read_datalist",
     "report_from_text",
     "resolve_dataset",

@@ -69,6 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="open every image of a datalist and list what is broken")
     check.add_argument("datalist", metavar="DATALIST")
     check.add_argument("--dataset-dir", metavar="DIR", help="the folder of the images (default: the datalist's own)")
+    check.add_argument("--volumes", action="store_true", help="the images are CTs: NIfTI, or folders of DICOM series")
     check.add_argument("--num-workers", type=int, metavar="N", help="threads (default: the number of processors)")
     return parser
 
@@ -201,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "sample":
             _sample(args)
         elif args.command == "check":
-            problems = check_datalist(args.datalist, args.dataset_dir, args.num_workers)
+            problems = check_datalist(args.datalist, args.dataset_dir, args.num_workers, args.volumes)
             print(format_problems(problems) if problems else f"{args.datalist}: nothing is broken")
             return int(bool(problems))
         else:

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from monai_mgca.data.annotations import annotation_problems
 from monai_mgca.data.datalist import SECTIONS, file_problem, find_dataset_dir, map_in_threads, read_datalist
 from monai_mgca.data.split import count_shared_patients
-from monai_mgca.transforms import CleanReport, LoadRadiograph
+from monai_mgca.transforms import CleanReport, LoadRadiograph, LoadVolume
 from monai_mgca.utils import DataError
 
 __all__ = ["Problem", "check_datalist", "format_problems"]
@@ -37,7 +37,10 @@ class Problem(NamedTuple):
 
 
 def check_datalist(
-    datalist: str | os.PathLike, dataset_dir: str | os.PathLike | None = None, num_workers: int | None = None
+    datalist: str | os.PathLike,
+    dataset_dir: str | os.PathLike | None = None,
+    num_workers: int | None = None,
+    volumes: bool = False,
 ) -> list[Problem]:
     """Open every image and mask of a datalist, and read every report, box and label.
 
@@ -45,6 +48,7 @@ def check_datalist(
         datalist: the datalist JSON.
         dataset_dir: the folder that paths are relative to. Defaults to the datalist's own folder.
         num_workers: threads that open images. Defaults to the number of processors.
+        volumes: the images are CTs: NIfTI files or folders of DICOM series.
 
     Returns:
         All that is broken: images that are missing, of zero bytes, no image, unreadable, constant, with values that
@@ -66,7 +70,7 @@ def check_datalist(
         raise DataError(f"{datalist} has no entries; make it anew with `python -m monai_mgca.data`.")
     base, clean = find_dataset_dir(datalist, dataset_dir), CleanReport()
     found = map_in_threads(
-        lambda entry: list(_check_entry(entry, base, clean, document)),
+        lambda entry: list(_check_entry(entry, base, clean, document, LoadVolume() if volumes else LoadRadiograph())),
         entries,
         "opening the images",
         num_workers or os.cpu_count(),
@@ -96,7 +100,11 @@ def _name(entry: Mapping[str, Any]) -> str:
 
 
 def _check_entry(
-    entry: Mapping[str, Any], base: str, clean: CleanReport, document: Mapping[str, Any]
+    entry: Mapping[str, Any],
+    base: str,
+    clean: CleanReport,
+    document: Mapping[str, Any],
+    load: Callable[[str], Any],
 ) -> Iterator[Problem]:
     masks = [key for key in entry if key == "mask" or key.endswith("_mask")]
     annotated = any(entry.get(key) is not None for key in ("labels", "boxes", *masks))
@@ -106,7 +114,7 @@ def _check_entry(
             yield Problem("empty report", _name(entry))
     elif not clean(report):
         yield Problem("report too short", _name(entry))
-    reason = file_problem(base, entry.get("image")) or _image_problem(os.path.join(base, entry["image"]))
+    reason = file_problem(base, entry.get("image")) or _image_problem(os.path.join(base, entry["image"]), load)
     if reason:
         yield Problem(reason, _name(entry))
     if reason in (None, "constant"):  # else its size is not known
@@ -114,10 +122,10 @@ def _check_entry(
         yield from (Problem(told, file) for file, told in annotation_problems(entry, base, *classes, masks))
 
 
-def _image_problem(path: str) -> str | None:
+def _image_problem(path: str, load: Callable[[str], Any]) -> str | None:
     """Why an image that is there cannot be trained on."""
     try:
-        image = LoadRadiograph()(path)
+        image = load(path)
     except DataError as e:
         if "not finite" in str(e):
             return "values that are not finite (NaN)"
@@ -126,6 +134,8 @@ def _image_problem(path: str) -> str | None:
 
 
 def _looks_like_an_image(path: Path) -> bool:
+    if path.is_dir():
+        return False
     with path.open("rb") as file:
         head = file.read(132)
     return head.startswith(_SIGNATURES) or head[128:] == b"DICM"

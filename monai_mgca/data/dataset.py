@@ -31,8 +31,12 @@ __all__ = ["CachedOnDiskDataset", "check_batch_size", "make_dataset"]
 
 
 def hash_item(item: Any) -> bytes:
-    """Hash an entry together with the size and time of its files, so that a file made anew is read anew."""
+    """Hash an entry together with the size and time of its files, so that a file made anew is read anew.
+
+    A folder, such as that of a DICOM series, stands for all files in it.
+    """
     paths = [v for v in item.values() if isinstance(v, str) and os.path.isabs(v)] if isinstance(item, dict) else []
+    paths += [os.path.join(path, name) for path in filter(os.path.isdir, paths) for name in os.listdir(path)]
     stats = [(s.st_size, s.st_mtime_ns) for s in map(os.stat, filter(os.path.isfile, sorted(paths)))]
     return pickle_hashing({"item": sorted(item.items()) if isinstance(item, dict) else item, "files": stats})
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch.distributed as dist
@@ -29,7 +30,11 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".nii", ".nii.gz")
 
 
 def resolve_dataset(
-    dataset_dir: str | os.PathLike | None, sample_dir: str | os.PathLike, size: int = 640, image_size: int = 146
+    dataset_dir: str | os.PathLike | None,
+    sample_dir: str | os.PathLike,
+    size: int = 640,
+    image_size: int = 146,
+    make: Callable[..., Path] = make_sample,
 ) -> str:
     """The folder of the user's data, or of the built-in sample where none is given.
 
@@ -38,6 +43,7 @@ def resolve_dataset(
         sample_dir: where the sample is made at its first use.
         size: studies of the sample.
         image_size: pixels of the sample's images.
+        make: :func:`make_sample`, or :func:`monai_mgca.data.make_volume_sample`.
 
     Raises:
         DataError: when ``dataset_dir`` does not exist.
@@ -55,7 +61,7 @@ def resolve_dataset(
             f"No dataset_dir is given: the built-in sample in {sample_dir} and compact encoders are used. For your own "
             "data: --dataset_dir FOLDER, with a datalist.json in it that `python -m monai_mgca.data` makes."
         )
-        make_sample(sample_dir, size=size, image_size=image_size)
+        make(sample_dir, size=size, image_size=image_size)
     if world_size() > 1:
         dist.barrier()
     return str(sample_dir)

@@ -94,7 +94,7 @@ def make_sample(
 
     # threads, not processes: numpy and Pillow free the interpreter, and notebooks need no main guard
     with ThreadPoolExecutor(workers) as pool:
-        made = pool.map(lambda study: _make_study(folder, image_size, seed, *study), _plan_studies(size, seed))
+        made = pool.map(lambda study: _make_study(folder, image_size, seed, *study), plan_studies(size, seed))
         entries = list(progress_bar(made, "drawing the sample", size) if progress else made)
     splits = split_by_patient(entries, _FRACTIONS, seed)
     extra = {"settings": settings, "classes": list(CLASSES), "box_classes": list(CLASSES)}
@@ -118,7 +118,7 @@ def _is_complete(path: Path, settings: Mapping[str, int]) -> bool:
     return document.get("settings") == settings and not any(file_problem(base, file) for file in files)
 
 
-def _plan_studies(size: int, seed: int) -> list[tuple[int, int, bool]]:
+def plan_studies(size: int, seed: int) -> list[tuple[int, int, bool]]:
     """For every study its index, its patient, and whether the patient has an earlier one: a quarter have two."""
     pairs = size // 5
     studies_of = np.random.default_rng([seed]).permutation([2] * pairs + [1] * (size - 2 * pairs))

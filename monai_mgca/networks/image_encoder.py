@@ -227,7 +227,7 @@ _SIZES: dict[str, tuple[type, dict[str, Any]]] = {
 
 
 def create_image_encoder(
-    name: str, image_size: Sequence[int] | int = 224, **kwargs: Any
+    name: str, image_size: Sequence[int] | int = 224, patch_size: Sequence[int] | int = 16, **kwargs: Any
 ) -> ViTImageEncoder | ResNetImageEncoder:
     """An image encoder by the name of its size, as configs choose it.
 
@@ -236,6 +236,7 @@ def create_image_encoder(
             "resnet_compact" (ResNet-18 of half the width) or "resnet_tiny" (ResNet-10 of half the width, whose tokens
             see 99 pixels in place of 211: its heat maps are sharper).
         image_size: pixels; a ViT works at this size alone.
+        patch_size: pixels of the edge of a ViT's patch; a ResNet has none.
         kwargs: arguments of the encoder, such as ``in_channels``, ``spatial_dims`` and ``checkpointing``.
 
     Raises:
@@ -247,6 +248,6 @@ def create_image_encoder(
     """
     encoder, sizes = look_up_option(name, _SIZES)
     if encoder is ViTImageEncoder:
-        sizes = {"image_size": image_size, **sizes}
+        sizes = {"image_size": image_size, "patch_size": patch_size, **sizes}
     made: ViTImageEncoder | ResNetImageEncoder = encoder(**{**sizes, **kwargs})
     return made

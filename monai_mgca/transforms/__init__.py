@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from .area_spacing import AreaSpacing, AreaSpacingD, AreaSpacingd, AreaSpacingDict
 from .box import (
     MapBoxesD,
     MapBoxesd,
@@ -51,8 +52,13 @@ from .rle import decode_rle, decode_siim, encode_rle
 from .save_mask import SaveMaskD, SaveMaskd, SaveMaskDict
 from .sentences import RandSelectSentencesD, RandSelectSentencesd, RandSelectSentencesDict
 from .tokenize import TokenizeReport, TokenizeReportD, TokenizeReportd, TokenizeReportDict
+from .volume import LoadVolume, LoadVolumeD, LoadVolumed, LoadVolumeDict
 
 __all__ = [
+    "AreaSpacing",
+    "AreaSpacingD",
+    "AreaSpacingDict",
+    "AreaSpacingd",
     "BoxesToMask",
     "BoxesToMaskD",
     "BoxesToMaskDict",
@@ -71,6 +77,10 @@ __all__ = [
     "LoadRadiographD",
     "LoadRadiographDict",
     "LoadRadiographd",
+    "LoadVolume",
+    "LoadVolumeD",
+    "LoadVolumeDict",
+    "LoadVolumed",
     "MapBoxesD",
     "MapBoxesDict",
     "MapBoxesd",
