@@ -163,13 +163,18 @@ def resolve_path(base: str, path: str) -> str | None:
 
 
 def file_problem(base: str, path: Any) -> str | None:
-    """Why the file cannot be used without opening it: outside `base`, missing, empty; None when it can."""
+    """Why the file cannot be used without opening it: outside `base`, missing, empty; None when it can.
+
+    A folder may be that of a DICOM series: something must be in it.
+    """
     if not isinstance(path, str) or not path:
         return "no path"
     try:
         absolute = resolve_path(base, path)
         if absolute is None:
             return "lies outside the dataset folder"
+        if os.path.isdir(absolute):
+            return None if os.listdir(absolute) else "empty folder"
         if not os.path.isfile(absolute):
             return "missing"
         return None if os.path.getsize(absolute) else "zero bytes"
