@@ -16,7 +16,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.loss import _Loss
 
-from monai_mgca.losses.token import FLOAT32_TEMPERATURE, TokenContrast, elements_at_once, slices
+from monai_mgca.losses.token import FLOAT32_TEMPERATURE, TokenContrast, elements_at_once, row_blocks, slices
 from monai_mgca.utils.precision import full_precision
 
 __all__ = ["MatchedTokenLoss"]
@@ -89,10 +89,9 @@ class _Matching:
     def contrast(
         self, tokens: torch.Tensor, context: torch.Tensor, weights: torch.Tensor, real: torch.Tensor | None
     ) -> tuple[TokenContrast, list[slice]]:
-        length = tokens.shape[1]
         real = torch.ones_like(weights) if real is None else real
-        blocks = slices(length, max(1, min(length, elements_at_once(tokens.device) // length)))
-        return TokenContrast(tokens, context, weights, real, self.temperature), blocks
+        side = TokenContrast(tokens, context, weights, real, self.temperature)
+        return side, row_blocks(tokens.shape[1], tokens.device)
 
     def add_gradients(self, side: int, grad: torch.Tensor, word_grad: torch.Tensor, patch_grad: torch.Tensor) -> None:
         """From the gradient of one side's contexts: of the keys that they are made of, and of the scores."""

@@ -23,6 +23,8 @@ __all__ = ["TokenAlignmentLoss"]
 
 # Similarities held at once: half a MiB in float32, which stays in a CPU's cache; on a GPU few large steps are faster.
 CPU_ELEMENTS, GPU_ELEMENTS = 2**17, 2**24
+# Of very many tokens at least so many rows are held with all columns: products of fewer are slow.
+ROWS = 64
 # Below it exp(-2 / temperature) is no number in float32; in float64 temperatures of 0.003 are still fine.
 FLOAT32_TEMPERATURE = 1 / 30
 
@@ -35,6 +37,11 @@ def slices(count: int, step: int) -> list[slice]:
 def elements_at_once(device: torch.device) -> int:
     """How many similarities a chunk may have."""
     return CPU_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS
+
+
+def row_blocks(length: int, device: torch.device) -> list[slice]:
+    """The rows of a sample's similarities that are held at once: all of them where they are few."""
+    return slices(length, max(ROWS, elements_at_once(device) // length))
 
 
 class _WeightedTokenContrast(torch.autograd.Function):
@@ -57,8 +64,7 @@ class _WeightedTokenContrast(torch.autograd.Function):
     ) -> torch.Tensor:
         """Arguments as those of :class:`TokenAlignmentLoss`; ``real`` is 1 on tokens that count, else 0."""
         count, length = tokens.shape[:2]
-        elements = elements_at_once(tokens.device)
-        blocks = slices(length, max(1, min(length, elements // length)))
+        elements, blocks = elements_at_once(tokens.device), row_blocks(length, tokens.device)
         needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         total = tokens.new_zeros(())
         grads = (torch.zeros_like(tokens), torch.zeros_like(context)) if needs_grad else ()

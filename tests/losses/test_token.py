@@ -48,6 +48,7 @@ def test_gradcheck(unit, mask):
 def test_in_chunks_as_at_once(unit, monkeypatch):
     words, context, weights = unit(4, 5, 3), unit(4, 5, 3), some_weights(MASK)
     results = []
+    monkeypatch.setattr(token, "ROWS", 1)
     for elements in (2**21, 75, 25, 12, 1):  # all samples at once, three and one, one by one, some rows, row by row
         monkeypatch.setattr(token, "CPU_ELEMENTS", elements)
         loss = TokenAlignmentLoss()(words, context, weights, MASK)
