@@ -45,6 +45,8 @@ from monai_mgca.utils.errors import first_cause
 
 __all__ = ["MGCAApp"]
 
+logger = logging.getLogger(__name__)
+
 INFERS = {"segmentation": SegmentationInfer, "detection": DetectionInfer, "classification": ClassificationInfer}
 TRAINED = ("segmentation", "detection")
 # of what was sent, in seconds: no request takes as long
@@ -153,6 +155,9 @@ class MGCAApp(MONAILabelApp):
                 return self.infer(one, store)
             except HTTPException as error:
                 return {"error": error.detail}
+            except Exception as error:  # whatever it is, it is this image's
+                logger.exception(f"{one['model']} failed for {one['image']}")
+                return {"error": f"{type(error).__name__}: see the server's log."}
 
         if not torch.cuda.is_available():  # MONAI Label would divide by the number of GPUs
             request = {**request, "multi_gpu": False}

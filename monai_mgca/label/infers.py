@@ -32,6 +32,7 @@ from monai_mgca.handlers.detection_saver import as_coco
 from monai_mgca.label.geometry import NIFTI, read_geometry, write_label_map
 from monai_mgca.label.markups import boxes_to_markups
 from monai_mgca.label.settings import LabelSettings
+from monai_mgca.label.values import number
 from monai_mgca.networks import load_network
 from monai_mgca.transforms import SaveMaskd
 from monai_mgca.utils import CheckpointError
@@ -177,10 +178,7 @@ class DetectionInfer(BundleInfer):
         super().__init__(settings, "detection", "Finds the findings that the finetuned network knows", config)
 
     def predict(self, image: str, values: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        try:
-            threshold = float(values["score_threshold"])
-        except (TypeError, ValueError):
-            raise HTTPException(400, "score_threshold is a number from 0 to 1.") from None
+        threshold = number(values, "score_threshold", 0, 1)
         item, after = self.run_network(image)
         found = after({IMAGE: item[IMAGE], **item[PRED]})
         found = [entry for entry in as_coco(found, self.classes, "", 0) if entry["score"] >= threshold]

@@ -103,7 +103,10 @@ class Pacs:
 
         def ask() -> dict[str, Series]:
             newest: dict[str, tuple[str, Series]] = {}
+            studies = {one.study for one in self.radiographs().values()}  # a PACS has many of other images
             for one in self._search({"Modality": "SEG"}):
+                if one.study not in studies:
+                    continue
                 if one.uid not in self._sources:
                     self._sources[one.uid] = self._source_of(one)
                 source, when = self._sources[one.uid]

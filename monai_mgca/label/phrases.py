@@ -24,6 +24,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monai_mgca.inferers import PhraseGrounder, PretrainedModel, load_pretrained
 from monai_mgca.label.infers import write_result
 from monai_mgca.label.settings import LabelSettings
+from monai_mgca.label.values import number
 from monai_mgca.utils.errors import first_cause
 
 __all__ = ["PhraseInfer"]
@@ -73,7 +74,7 @@ class PhraseInfer(InferTask):
         """
         text, image = str(request.get("text") or ""), str(request["image"])
         kind, method = (self._choice(request, key) for key in ("result", "method"))
-        threshold = self._threshold(request)
+        threshold = number({**self.config(), **request}, "threshold", 0.01, 1)
         grounder = self._grounder(method)
         grounder.model.read_text(text)  # an empty or unknown phrase is told before the work
         heat = grounder(image, [text])[0].numpy()
@@ -97,15 +98,6 @@ class PhraseInfer(InferTask):
         if value not in allowed:
             raise HTTPException(400, f"{key} is one of {', '.join(allowed)}, not '{value}'.")
         return str(value)
-
-    def _threshold(self, request: dict[str, Any]) -> float:
-        try:
-            threshold = float(request.get("threshold", self.config()["threshold"]))
-        except (TypeError, ValueError):
-            threshold = -1.0
-        if not 0 < threshold <= 1:
-            raise HTTPException(400, "threshold is a part of the map's maximum, above 0 and up to 1.")
-        return threshold
 
     def _grounder(self, method: str) -> PhraseGrounder:
         path = self.settings.pretrained

@@ -37,6 +37,18 @@ class ContainedSessions(Sessions):
         """What is known of a session; None for what is no id."""
         return super().get_session(session_id, *args, **kwargs) if ID.fullmatch(session_id) else None
 
+    def remove_expired(self) -> int:
+        """Remove sessions that are past their time, and what a stopped upload left; gives how many."""
+        expired = []
+        for folder in filter(lambda path: ID.fullmatch(path.name), Path(self.store_path).glob("*")):
+            info = self.get_session(folder.name, update_ts=False, fetch_cache=False)
+            used = info.last_access_ts if info else folder.stat().st_mtime
+            if time.time() - used > (info.expiry if info and info.expiry > 0 else self.expiry):
+                expired.append(folder.name)
+        for name in expired:
+            self.remove_session(name)
+        return len(expired)
+
     def remove_session(self, session_id: str) -> None:
         if ID.fullmatch(session_id):
             super().remove_session(session_id)

@@ -25,6 +25,7 @@ from monai_mgca.inferers import k_center, mix_scores, novelty
 from monai_mgca.label.embeddings import Studies, StudyEmbeddings
 from monai_mgca.label.infers import BundleInfer
 from monai_mgca.label.uncertainty import entropies_of
+from monai_mgca.label.values import number
 
 __all__ = ["Disagreement", "Diversity", "MeaningStrategy", "TextQuery", "UncertaintyDiversity"]
 
@@ -166,6 +167,8 @@ class UncertaintyDiversity(MeaningStrategy):
         order = sorted(zip((-distance[studies.rows_of(free)]).tolist(), free, strict=True))
         entropies = entropies_of(infer, [name for _, name in order], datastore, SECONDS)
         known = [name for name in free if name in entropies]
+        if not known:
+            raise HTTPException(400, f"{infer.task} can read none of the images that are left, see the server's log.")
         uncertainty, far = torch.tensor([entropies[name] for name in known]), distance[studies.rows_of(known)]
         best = int(mix_scores(uncertainty, far, weight).argmax())
         return {
@@ -185,21 +188,6 @@ class UncertaintyDiversity(MeaningStrategy):
             wanted = name or " and ".join(self.infers) or "a classification"
             raise HTTPException(409, f"There are no weights yet of {wanted}: train first.")
         return self.infers[name]
-
-
-def number(values: Mapping[str, Any], key: str, low: float, high: float) -> float:
-    """A number of a request.
-
-    Raises:
-        HTTPException: when it is none, or out of bounds; 400.
-    """
-    try:
-        value = float(values[key])
-    except (TypeError, ValueError):
-        value = np.nan
-    if not low <= value <= high:
-        raise HTTPException(400, f"{key} is a number from {low} to {high}, not {values[key]!r}.")
-    return value
 
 
 def _was_lent(info: Mapping[str, Any], minutes: float) -> bool:

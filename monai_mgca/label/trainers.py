@@ -34,7 +34,7 @@ from monailabel.utils.others.generic import device_list, name_to_device
 from monai_mgca.data.datalist import read_datalist
 from monai_mgca.label.labels import check_names, labels_to_datalist
 from monai_mgca.label.settings import LabelSettings
-from monai_mgca.label.strategies import number
+from monai_mgca.label.values import number
 from monai_mgca.networks import load_network
 from monai_mgca.utils import read_settings, switches, write_settings
 

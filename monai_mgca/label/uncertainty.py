@@ -10,6 +10,7 @@
 # limitations under the License.
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 
@@ -21,8 +22,11 @@ from monai_mgca.inferers.embedding_file import fingerprint_of
 from monai_mgca.label.embeddings import file_state
 from monai_mgca.label.infers import BundleInfer
 from monai_mgca.label.row_store import refresh_rows
+from monai_mgca.utils.errors import first_cause
 
 __all__ = ["entropies_of", "entropy"]
+
+logger = logging.getLogger(__name__)
 
 
 def entropies_of(
@@ -38,7 +42,7 @@ def entropies_of(
 
     Returns:
         Mean entropy of all classes, and for segmentation of all pixels, for the images that have one by now: one at
-        least.
+        least, unless it cannot be read.
     """
     weights, paths = infer.settings.weights(infer.task), {name: datastore.get_image_uri(name) for name in names}
     end = time.monotonic() + seconds
@@ -47,7 +51,10 @@ def entropies_of(
         rows: dict[str, np.ndarray] = {}
         for name in some:
             if name == names[0] or time.monotonic() < end:
-                rows[name] = np.array([entropy(infer.probabilities(paths[name]))], np.float32)
+                try:
+                    rows[name] = np.array([entropy(infer.probabilities(paths[name]))], np.float32)
+                except RuntimeError as error:  # MONAI's, around the file's
+                    logger.warning(f"{infer.task} cannot tell how sure it is: {first_cause(error)}")
         return rows
 
     fingerprint = fingerprint_of([weights, weights.with_suffix(".json")], None)

@@ -20,6 +20,7 @@ import pytest
 from fastapi import HTTPException
 
 from monai_mgca.label.datastore import RadiographDatastore
+from monai_mgca.label.sessions import ContainedSessions
 from monai_mgca.utils import DataError
 
 
@@ -164,3 +165,14 @@ def test_two_images_of_one_name_are_told_at_the_start(place, save_image):
     assert not (place / "datastore_v2.json").exists()
     with pytest.raises(DataError, match="there is no folder"):
         RadiographDatastore(place / "nowhere")
+
+
+def test_sessions_end_and_what_a_stopped_upload_left_goes(tmp_path):
+    store, old = ContainedSessions(str(tmp_path)), "0" * 8 + "-0000-0000-0000-" + "0" * 12
+    (tmp_path / old).mkdir()  # a stopped upload: no meta.info
+    (tmp_path / "mine").mkdir()
+    assert store.remove_expired() == 0
+    for name in (old, "mine"):
+        os.utime(tmp_path / name, (1, 1))
+    assert store.remove_expired() == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
