@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from multiprocessing.pool import ThreadPool
@@ -70,8 +71,19 @@ def list_problems(title: str, problems: Sequence[tuple[str, str]], mend: str, li
 
 def content_hash(entries_by_split: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """The sha256 of the entries' canonical JSON, so that two datalists with the same content have the same hash."""
-    text = json.dumps(entries_by_split, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+    digest = hashlib.sha256()
+
+    def add(text: str) -> None:  # piece by piece: the whole text of a large datalist takes hundreds of megabytes
+        digest.update(text.encode("utf-8", "surrogatepass"))
+
+    for i, split in enumerate(sorted(entries_by_split)):
+        add(f"{',' if i else '{'}{encode(split)}:[")
+        for j, entry in enumerate(entries_by_split[split]):
+            add(("," if j else "") + encode(entry))
+        add("]")
+    add("}" if entries_by_split else "{}")
+    return "sha256:" + digest.hexdigest()
 
 
 def write_datalist(
@@ -120,7 +132,9 @@ def write_datalist(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1, ensure_ascii=False)
+            file.write("\n")
     return document
 
 
@@ -162,14 +176,18 @@ def resolve_path(base: str, path: str) -> str | None:
     return absolute if real.startswith(base.rstrip(os.sep) + os.sep) else None
 
 
-def file_problem(base: str, path: Any) -> str | None:
+def file_problem(base: str, path: Any, folders: dict[str, str] | None = None) -> str | None:
     """Why the file cannot be used without opening it: outside `base`, missing, empty; None when it can.
+
+    With `folders`, a dictionary that several calls share, the real path of each folder is looked up once.
 
     A folder may be that of a DICOM series: something must be in it.
     """
     if not isinstance(path, str) or not path:
         return "no path"
     try:
+        if folders is not None and _is_plain_file(base, path, folders):
+            return None
         absolute = resolve_path(base, path)
         if absolute is None:
             return "lies outside the dataset folder"
@@ -180,6 +198,21 @@ def file_problem(base: str, path: Any) -> str | None:
         return None if os.path.getsize(absolute) else "zero bytes"
     except (OSError, ValueError) as e:  # no permission, or a NUL in the path
         return f"cannot be read ({type(e).__name__})"
+
+
+def _is_plain_file(base: str, path: str, folders: dict[str, str]) -> bool:
+    """Whether one look tells that all is well: no link, something in it, in a folder that is known to be inside."""
+    folder, name = os.path.split(os.path.join(base, path))
+    if name in ("", ".", ".."):
+        return False
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder) + os.sep
+    try:
+        status = os.lstat(os.path.join(folder, name))
+    except OSError:
+        return False
+    inside = folders[folder].startswith(base.rstrip(os.sep) + os.sep)
+    return inside and stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 def load_datalist(
@@ -220,8 +253,11 @@ def load_datalist(
     keys = (keys,) if isinstance(keys, str) else tuple(keys)
     base = find_dataset_dir(path, dataset_dir)
 
+    folders: dict[str, str] = {}
+
     def check(entry: dict[str, Any]) -> list[tuple[Hashable, str]]:
-        found = [(entry.get(key) or f"(an entry without '{key}')", file_problem(base, entry.get(key))) for key in keys]
+        paths = {key: entry.get(key) for key in keys}
+        found = [(p or f"(an entry without '{key}')", file_problem(base, p, folders)) for key, p in paths.items()]
         if report and not str(entry.get("report") or "").strip():
             found.append((entry.get("image"), "empty report"))
         return [(file, reason) for file, reason in found if reason]

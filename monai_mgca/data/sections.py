@@ -29,9 +29,10 @@ _KNOWN = {
 _SECTION_OF = {heading: section for section, headings in _KNOWN.items() for heading in headings}
 _names = "|".join(re.escape(heading).replace(r"\ ", " +") for heading in sorted(_SECTION_OF, key=len, reverse=True))
 _HEADING = re.compile(
-    rf"(?<![A-Za-z])(?P<known>{_names})[ \t]*:"  # upper case, anywhere
+    r"(?<![A-Za-z])(?:"  # no way begins within a word: this alone is tried at most places
+    rf"(?=[A-Z])(?P<known>{_names})[ \t]*:"  # upper case, anywhere
     rf"|(?:^[ \t]*|(?<=[.!?])[ \t]+)(?P<cased>(?i:{_names}))[ \t]*:"  # any case, where a sentence can begin
-    r"|^[ \t]*(?P<line>[A-Z][A-Z0-9 ,/&()_'-]{2,60}?)[ \t]*:",  # other capitals, at the start of a line
+    r"|^[ \t]*(?P<line>[A-Z][A-Z0-9 ,/&()_'-]{2,60}?)[ \t]*:)",  # other capitals, at the start of a line
     re.MULTILINE,
 )
 # Older reports put the findings under the name of the view: "PA AND LATERAL CHEST RADIOGRAPH: ..."
@@ -55,7 +56,8 @@ def split_sections(text: str) -> dict[str, str]:
         split_sections("FINDINGS: Clear lungs. IMPRESSION: Normal.")
         # {"findings": "Clear lungs.", "impression": "Normal."}
     """
-    text = re.split(r"^[ \t]*FINAL REPORT[ \t]*$", text, maxsplit=1, flags=re.MULTILINE)[-1]
+    if "FINAL REPORT" in text:
+        text = re.split(r"^[ \t]*FINAL REPORT[ \t]*$", text, maxsplit=1, flags=re.MULTILINE)[-1]
     pieces: dict[str, list[str]] = {}
     section, start = "preamble", 0
     for match in [*_HEADING.finditer(text), None]:

@@ -75,7 +75,7 @@ class Collection:
             self.entries.append((split, {"id": id, "image": image, **text, "patient": patient, **extra}))
         elif not report.strip():
             self.drop("empty report")
-        elif not self._clean(report):
+        elif not self._clean.has_words(report):
             self.drop("report too short")
         else:
             self.entries.append((split, {"id": id, "image": image, "report": report, "patient": patient, **extra}))
@@ -132,7 +132,8 @@ class Collection:
     def _keep_with_image(self, base: str) -> None:
         """Drop the entries whose image is missing or empty; name the first such files in the notes."""
         images = [entry["image"] for _, entry in self.entries]
-        reasons = map_in_threads(lambda image: file_problem(base, image), images, "looking for the images")
+        folders: dict[str, str] = {}
+        reasons = map_in_threads(lambda image: file_problem(base, image, folders), images, "looking for the images")
         bad = [(image, reason) for image, reason in zip(images, reasons, strict=True) if reason]
         outside = [pair for pair in bad if "outside" in pair[1]]
         if outside:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Hashable, Mapping
+from itertools import islice
 from typing import Any
 
 from monai.config import KeysCollection
@@ -36,6 +37,8 @@ LIST_NUMBERS = re.compile(r"(^|[.!?:;\n])\s*(?:[0-9]{1,2}[.)](?![0-9])\s*)+")
 SENTENCE_END = re.compile(r"[.!?]+(?=\s|$|[A-Z][a-z])")
 # "2.5", "v1.2" and ".5" are one word.
 WORD = re.compile(r"[^\W_]+(?:(?<=[0-9])\.[0-9]+)*|(?<!\w)\.[0-9]+")
+# From the first small letter between two spaces to the second space.
+SMALL_LETTERS = re.compile(r"[a-z]\S*")
 
 
 class CleanReport(Transform):
@@ -66,6 +69,19 @@ class CleanReport(Transform):
         self.official = official
         self.min_words = min_words
 
+    def has_words(self, text: str) -> bool:
+        """Whether the text has enough words to give any sentence; it is cut only where a look does not tell.
+
+        Args:
+            text: as that of a call.
+        """
+        wanted = max(1, self.min_words)
+        # nothing but brackets [** ... **] takes small letters away: what holds one is a word, or several
+        if not self.official and text.isascii() and "[**" not in text:
+            if sum(1 for _ in islice(SMALL_LETTERS.finditer(text), wanted)) == wanted:
+                return True
+        return bool(self(text))
+
     def __call__(self, text: str) -> list[str]:
         """
         Args:
@@ -84,12 +100,15 @@ class CleanReport(Transform):
 
 def _ascii(words: list[str]) -> list[str]:
     """Drop the characters outside ASCII, and the words that consisted of them."""
+    if all(map(str.isascii, words)):
+        return words
     stripped = (word.encode("ascii", "ignore").decode("ascii") for word in words)
     return [word for word in stripped if word]
 
 
 def _sentences(text: str) -> list[list[str]]:
-    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    if not text.isascii():
+        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     text = LIST_NUMBERS.sub(r"\1 ", DEIDENTIFICATION.sub(" ", text))
     sentences = (_ascii(WORD.findall(part.lower())) for part in SENTENCE_END.split(text))
     return [words for words in sentences if words]

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -18,6 +19,7 @@ import random
 import pytest
 
 from monai_mgca.data import load_datalist, split_by_patient, write_datalist
+from monai_mgca.data.datalist import content_hash, file_problem
 from monai_mgca.data.split import count_shared_patients, split_name
 from monai_mgca.utils import DataError
 
@@ -63,6 +65,39 @@ def test_hash_is_of_the_content(tmp_path):
 
     assert digest(entries) == digest([dict(reversed(e.items())) for e in entries])
     assert digest(entries) != digest([{**entries[0], "report": "Edema of the lungs."}, entries[1]])
+
+
+def test_hash_is_that_of_the_canonical_text():
+    entry = {"id": "é", "z": [1.5, {"b": None, "a": True}], "report": "\ud800 lone"}
+    for document in ({}, {"training": []}, {"validation": [entry], "training": [entry, {"id": "2"}], "test": []}):
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        assert content_hash(document) == "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def test_known_folders_change_no_answer(tmp_path):
+    """A link may lead out of the dataset folder at any place of a path."""
+    base, outside = tmp_path / "data", tmp_path / "outside"
+    (base / "a").mkdir(parents=True)
+    outside.mkdir()
+    (base / "a" / "1.png").write_bytes(b"1")
+    (base / "a" / "empty.png").write_bytes(b"")
+    (outside / "2.png").write_bytes(b"2")
+    (base / "out").symlink_to(outside)
+    (base / "b").symlink_to(base / "a")
+    (base / "a" / "out.png").symlink_to(outside / "2.png")
+    (base / "a" / "in.png").symlink_to(base / "a" / "1.png")
+    expected = {
+        **dict.fromkeys(("a/1.png", "b/1.png", "a/in.png", "a/../a/1.png", str(base / "a" / "1.png")), None),
+        **dict.fromkeys(("out/2.png", "a/out.png", "../outside/2.png", "a/..", "out/3.png"), "lies outside"),
+        **dict.fromkeys(("a/3.png", "c/1.png", "a/1.png/2.png", "out.png"), "missing"),
+        **{"a/empty.png": "zero bytes", "a/1.png\0": "cannot be read (ValueError)", "": "no path"},
+    }
+    folders = {}
+    for path, reason in [*expected.items(), *expected.items()]:
+        found = [file_problem(str(base), path), file_problem(str(base), path, folders)]
+        assert found[0] == found[1] and (found[0] or "").startswith(reason or ""), path
+        assert (found[0] is None) == (reason is None), path
+    assert folders[str(base / "b")] == str(base / "a") + os.sep
 
 
 def test_failed_write_leaves_the_old_file(tmp_path):

@@ -38,6 +38,27 @@ def test_sentences(text, expected):
     assert CleanReport()(text) == expected
 
 
+TEXTS = (
+    "a b c",
+    "A B C",
+    "a b",
+    "a.b.c",
+    "[** a b c **]",
+    "[** a b c",
+    "XXXX a ___ b",
+    "XXXXa b_c",
+    "é à ü",
+    "1. 2. 3.",
+)
+
+
+@pytest.mark.parametrize("text", [*TEXTS, "", "1. 2. 3.", "NO FOCAL OPACITY", "No\x1cfocal\topacity", "a 2.5 cm"])
+@pytest.mark.parametrize("settings", [{}, {"official": True}, {"min_words": 1}, {"min_words": 2}])
+def test_has_words_is_what_the_call_tells(text, settings):
+    clean = CleanReport(**settings)
+    assert clean.has_words(text) == bool(clean(text))
+
+
 def test_official_equals_the_goldens(shared):
     reports = json.loads((shared / "goldens" / "report_text.json").read_text())["reports"]
     assert len(reports) == 20
