@@ -136,7 +136,8 @@ class SynchronizedBatchNorm(_BatchNorm):
         self._check_input_dim(input)
         rows = input.movedim(1, -1)
         output = _normalize(self, rows.flatten(0, -2), None, world_size() > 1)
-        return output.to(input.dtype).view(rows.shape).movedim(-1, 1)
+        output = output.to(input.dtype).view(rows.shape).movedim(-1, 1)
+        return output.contiguous() if input.is_contiguous() else output
 
 
 def synchronize_batch_norm(network: nn.Module, device: torch.device | str = "cpu") -> nn.Module:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
+from monai_mgca.utils.dist import rank, world_size
+
 __all__ = ["CheckpointError", "DataError", "explain_errors", "first_cause"]
 
 
@@ -36,15 +38,24 @@ def first_cause(error: BaseException) -> BaseException:
     return error
 
 
+# what gloo and NCCL say in a process when another one is gone
+_GONE = ("Connection closed by peer", "Connection reset by peer", "remote process exit")
+
+
 def explain_errors() -> None:
     """End a failed program with the first cause of its error, which MONAI's bundle wraps several times.
 
-    The whole traceback is printed before it, as always.
+    The whole traceback is printed before it, as always. Of several processes, those that another one's failure ends
+    say so in one line, so that the message of that one can be found.
     """
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        sys.__excepthook__(kind, error, traceback)
         cause = first_cause(error)
+        if world_size() > 1 and any(text in str(cause) for text in _GONE):
+            told = str(cause).splitlines()[0]
+            print(f"Process {rank()} ends because it lost another one, which tells the cause: {told}", file=sys.stderr)
+            return
+        sys.__excepthook__(kind, error, traceback)
         if cause is not error:
             print(f"\nThe cause: {type(cause).__name__}: {cause}", file=sys.stderr)
 

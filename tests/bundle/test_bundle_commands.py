@@ -13,9 +13,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import sqlite3
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,7 @@ import torch
 from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+EXACT = ("train", "multi_gpu_train", "exact_multi_gpu_train")
 PROPERTIES = """
 import sys
 from monai.bundle import ConfigWorkflow
@@ -94,7 +98,7 @@ class TestCommandLine:
 class TestTorchrun:
     def test_two_processes(self, new_bundle, torchrun, tmp_path):
         bundle = new_bundle()
-        configs = [str(bundle.path("configs", f"{name}.json")) for name in ("train", "multi_gpu_train")]
+        configs = [str(bundle.path("configs", f"{name}.json")) for name in EXACT]
         options = tiny(str(bundle.data), bundle_root=str(bundle.root), dist_backend="gloo", epochs=2)
         arguments = ["-m", "monai.bundle", "run", "--config_file", str(configs), *options]
         done = torchrun(*arguments, processes=2, cwd=tmp_path)
@@ -106,6 +110,8 @@ class TestTorchrun:
         state = torch.load(bundle.path("models", "checkpoint_epoch=2.pt"), weights_only=True)
         assert state["trainer"]["iteration"] == 4
         assert not any(key.startswith("module.") for key in state["network"])
+        # the words' statistics are those of both processes in each of the 4 steps
+        assert state["network"]["word_head.norm1.num_batches_tracked"] == 4
         for name in ("model.pt", "model_pretrain.pt"):
             keys = torch.load(bundle.path("models", name), weights_only=True).keys()
             assert not any(key.startswith("module.") for key in keys)
@@ -113,6 +119,24 @@ class TestTorchrun:
         events = EventAccumulator(str(bundle.path("eval")), size_guidance={"scalars": 0}).Reload()
         recall = events.Scalars("val_image_to_report_recall_at_1")[0].value * 6
         assert recall == pytest.approx(round(recall), abs=1e-4)
+
+    def test_a_process_that_fails_ends_all(self, new_bundle, sample, torchrun, tmp_path):
+        bundle, data = new_bundle(), tmp_path / "data"
+        shutil.copytree(sample, data)
+        broken = data / json.loads((data / "datalist.json").read_text())["training"][5]["image"]
+        broken.write_bytes(b"no image")  # of the part of one process
+        configs = [str(bundle.path("configs", f"{name}.json")) for name in EXACT]
+        options = tiny(str(data), bundle_root=str(bundle.root), dist_backend="gloo", cache="none", num_workers=0)
+        done = torchrun("-m", "monai.bundle", "run", "--config_file", str(configs), *options, processes=2, cwd=tmp_path)
+        assert done.returncode == 1
+        (told,) = re.findall(r"The cause: (.*)", done.stderr)
+        assert told.startswith("DataError: cannot read the radiograph") and str(broken) in told
+        # the other one waited for it, in an exchange whose time-out is half an hour
+        log = done.stdout + done.stderr
+        raised = re.search(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ - .*terminating due to exception", log)
+        ended = re.findall(r"time +: (\d{4}-\d\d-\d\d)_(\d\d:\d\d:\d\d)", log)
+        first, last = datetime.fromisoformat(raised[1]), max(datetime.fromisoformat(" ".join(when)) for when in ended)
+        assert last - first < timedelta(seconds=60)
 
     def test_properties(self, new_bundle, torchrun, tmp_path):
         bundle = new_bundle()

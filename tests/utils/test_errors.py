@@ -57,6 +57,24 @@ def test_says_nothing_twice(last_words):
     assert "The cause" not in last_words(DataError("alone"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[pair.cc:561] Connection closed by peer [127.0.0.1]:37587. Check the logs.",
+        "[pair.cc:536] Read error: Connection reset by peer",
+        "ncclRemoteError: A call failed possibly due to a network error or a remote process exiting prematurely.",
+    ],
+)
+def test_a_process_that_lost_another_one_does_not_hide_its_message(last_words, monkeypatch, text):
+    error = wrapped(RuntimeError(f"{text}\nmore"))
+    assert "The cause" in last_words(error)  # one process has no other
+    monkeypatch.setattr("monai_mgca.utils.errors.world_size", lambda: 2)
+    told = last_words(error)
+    assert told == f"Process 0 ends because it lost another one, which tells the cause: {text}\n"
+    assert "Traceback" not in told
+    assert "The cause: DataError: mine" in last_words(wrapped(DataError("mine")))
+
+
 def test_are_value_errors():
     assert issubclass(DataError, ValueError)
     assert issubclass(CheckpointError, ValueError)
