@@ -49,6 +49,21 @@ class TestAlignmentLossHandler:
         assert trainer.state.metrics["train_loss"] == pytest.approx(expected, rel=1e-5)
         assert {"train_instance_loss", "train_prototype_loss"} <= trainer.state.metrics.keys()
 
+    def test_validation_does_not_gather(self, make_toy, monkeypatch):
+        def gather(*args):
+            raise AssertionError("the other processes may have no batch left")
+
+        monkeypatch.setattr("monai_mgca.losses.instance.batch_sizes", gather)
+        monkeypatch.setattr("monai_mgca.losses.prototype.batch_sizes", gather)
+        toy = make_toy()
+        toy.loss.instance.gather_distributed = toy.loss.prototype.gather_distributed = True
+        evaluator = toy.evaluator(key_val_metric={"val_loss": AlignmentLossHandler(toy.loss)})
+        evaluator.run()
+        assert evaluator.state.metrics["val_loss"] > 0
+        assert toy.loss.training and toy.loss.instance.training
+        with pytest.raises(AssertionError, match="no batch left"):  # in training it does
+            toy.loss(toy.outputs()[0])
+
     def test_every_epoch_starts_anew(self, make_toy):
         toy = make_toy()
         evaluator = toy.evaluator(key_val_metric={"val_loss": AlignmentLossHandler(toy.loss)})

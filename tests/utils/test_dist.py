@@ -24,7 +24,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 
 from monai_mgca.losses import InstanceAlignmentLoss, PrototypeAlignmentLoss, sinkhorn
-from monai_mgca.utils.dist import all_gather_with_grad, rank, world_size
+from monai_mgca.utils.dist import _host_group, all_gather_with_grad, batch_sizes, rank, world_size
 
 WORLD, ROWS = 2, 3
 # MONAI imports what it finds of these, which takes most of a worker's time and is not used
@@ -87,6 +87,18 @@ def work(number: int, folder: Path) -> None:
     result = {"gathered": everyone.detach(), "gradient": mine.grad}
     strided = all_gather_with_grad(data["image"].T[:, rows].T)
     result["strided"] = strided
+    # a process may have fewer rows, or none
+    for name, sizes in (("uneven", [1, 3]), ("empty", [2, 0])):
+        assert batch_sizes(sizes[number]) == sizes
+        mine = data["image"][: sizes[number]].clone().requires_grad_()
+        everyone = all_gather_with_grad(mine)
+        (everyone * data["coefficients"][number][: sum(sizes)]).sum().backward()
+        result[name] = [everyone.detach(), mine.grad]
+    # with a backend of GPUs alone, sizes go by a group of their own, made once
+    dist.get_backend = lambda group: "nccl"
+    _host_group.cache_clear()
+    assert batch_sizes(number) == batch_sizes(number) == [0, 1]
+    assert _host_group(dist.group.WORLD) is not dist.group.WORLD
     result["codes"] = sinkhorn(data["image"][rows] / 5, gather_distributed=True)
     for name, gather in (("joined", True), ("apart", False)):
         values = step(data, rows, gather)
@@ -143,12 +155,23 @@ def test_codes_are_balanced_over_all_processes(results):
     assert not torch.allclose(results[0]["codes"], sinkhorn(scores[:ROWS]), atol=1e-3)
 
 
-@pytest.mark.parametrize("name, bar", [("instance", 1e-9), ("prototype", 1e-5)])
-def test_loss_and_gradients_equal_those_of_one_process(results, name, bar):
+@pytest.mark.parametrize("name, sizes", [("uneven", [1, 3]), ("empty", [2, 0])])
+def test_gather_of_different_numbers_of_rows(results, name, sizes):
+    data = joined()
+    total = data["coefficients"].sum(0)[: sum(sizes)]
+    for number, result in enumerate(results):
+        rows, gradient = result[name]
+        assert torch.equal(rows, torch.cat([data["image"][:size] for size in sizes]))
+        first = sum(sizes[:number])
+        torch.testing.assert_close(gradient, total[first : first + sizes[number]])
+
+
+@pytest.mark.parametrize("name", ["instance", "prototype"])
+def test_loss_and_gradients_equal_those_of_one_process(results, name):
     expected = step(joined(), slice(None), gather=True)[name]
     for result in results:
         for found, wanted in zip(result["joined"][name], expected, strict=True):
-            torch.testing.assert_close(found, wanted.detach(), rtol=0, atol=bar * wanted.abs().max().item())
+            torch.testing.assert_close(found, wanted.detach(), rtol=0, atol=1e-9 * wanted.abs().max().item())
     assert not torch.allclose(results[0]["apart"][name][0], expected[0], rtol=1e-3), "without gathering it differs"
 
 
@@ -156,6 +179,7 @@ def test_one_process_gathers_nothing():
     tensor = torch.rand(3, 2)
     assert (rank(), world_size()) == (0, 1)
     assert all_gather_with_grad(tensor) is tensor
+    assert batch_sizes(3) == [3]
 
 
 if __name__ == "__main__":
