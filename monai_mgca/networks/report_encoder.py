@@ -112,10 +112,12 @@ class ReportEncoder(nn.Module):
         # attention over nothing is NaN: [CLS] is always there
         visible = attention_mask.clone()
         visible[:, 0] = 1
+        # of a mask (B, L) transformers asks whether any of it is padding, and waits for the device to know
+        mask = visible.bool()[:, None, None, :].expand(-1, 1, input_ids.shape[1], -1)
         positions = torch.zeros_like(input_ids) if self.official_embeddings else None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
             output = self.model(
-                input_ids=input_ids, attention_mask=visible, position_ids=positions, output_hidden_states=True
+                input_ids=input_ids, attention_mask=mask, position_ids=positions, output_hidden_states=True
             )
         with torch.no_grad():
             last, before = self.model.encoder.layer[-1].attention.self, output.hidden_states[-2]

@@ -1,0 +1,104 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A training step never waits for the device: nothing in it looks at a tensor's values."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from monai_mgca.losses import MGCALoss
+from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder
+
+PACKAGE = Path(__file__).resolve().parents[2] / "monai_mgca"
+WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "_unique2", "unique_dim")
+BERT = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses operations whose result needs a value: .item(), .tolist(), nonzero, indexing by a mask."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        by_mask = name in ("index", "index_put", "index_put_") and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
+        if name in WAITING or by_mask:
+            raise AssertionError(f"the step waits for the device: {func}")
+        return func(*args, **(kwargs or {}))
+
+
+def make_step(encoder, matcher, device="cpu"):
+    """Forward and backward of a small network, after one that fills what is lazily made."""
+    torch.manual_seed(0)
+    image = create_image_encoder(encoder, 64)
+    settings = {"hidden_dim": 32, "num_prototypes": 8, "matcher": matcher, "return_contexts": matcher == "learned"}
+    network, loss = MGCA(image, ReportEncoder(BERT), **settings).to(device).train(), MGCALoss()
+    ids = torch.tensor([[2, 7, 8, 9, 3], [2, 5, 6, 3, 0], [2, 7, 3, 0, 0]], device=device)
+    words = torch.tensor([[-1, 0, 1, 2, -1], [-1, 0, 1, -1, -1], [-1, 0, -1, -1, -1]], device=device)
+    mask, images = (ids > 0).long(), torch.rand(3, 1, 64, 64, device=device)
+
+    def step():
+        loss(network(images, ids, mask, words)).backward()
+
+    step()
+    return step
+
+
+CASES = [("vit_compact", "similarity"), ("vit_compact", "learned"), ("resnet_compact", "similarity")]
+
+
+@pytest.mark.parametrize(("encoder", "matcher"), CASES)
+def test_no_operation_of_a_step_needs_a_value(encoder, matcher):
+    step = make_step(encoder, matcher)
+    with NoWaiting():
+        step()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize(("encoder", "matcher"), CASES)
+def test_no_synchronization_on_a_gpu(encoder, matcher):
+    step = make_step(encoder, matcher, "cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [lambda x: x.sum().item(), lambda x: x[x > 0], torch.nonzero, lambda x: bool(x.any())],
+)
+def test_the_check_sees_what_waits(wait):
+    with pytest.raises(AssertionError, match="waits"), NoWaiting():
+        wait(torch.ones(3))
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "losses").glob("*.py")), ids=lambda path: path.name)
+def test_losses_move_nothing_to_the_cpu(path):
+    nodes = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    calls = [node.attr for node in nodes if isinstance(node, ast.Attribute)]
+    assert not {"cpu", "item", "tolist", "numpy"} & set(calls)
+
+
+def test_losses_compile():
+    unit = torch.nn.functional.normalize
+    words, patches = (unit(torch.randn(4, n, 8), dim=-1).requires_grad_() for n in (5, 9))
+    output = {"word_tokens": words, "image_tokens": patches, "word_mask": torch.ones(4, 5).bool()}
+    loss = MGCALoss((0, 1, 0))
+    found = torch.compile(loss, backend="eager")(output)
+    torch.testing.assert_close(found, loss(output))
+    assert torch.autograd.grad(found, words)[0].abs().sum() > 0
