@@ -9,7 +9,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Draws docs/images/overview.png (needs matplotlib) and a sheet of each task's overlays: `python docs/make_figures.py`.
+"""Draws overview.png and volumes.png of docs/images and a sheet of each task's overlays: `python docs/make_figures.py`.
+
+It needs matplotlib.
 
 The sheets show what `inference_<task>.json --overlays true` wrote for the sample, classification.png what its
 evaluation
@@ -30,7 +32,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
-from monai_mgca.data import make_sample
+from monai_mgca.data import make_sample, make_volume_sample
+from monai_mgca.transforms import LoadVolume
 
 IMAGES = Path(__file__).parent / "images"
 EVAL = Path(__file__).parents[1] / "bundles" / "mgca" / "eval"
@@ -115,6 +118,28 @@ def draw_classification(figures: Path, probe: Path, path: Path) -> None:
     plt.close(figure)
 
 
+def draw_volumes(folder: Path, path: Path, kinds: tuple[str, ...] = ("effusion", "opacity", "nodule")) -> None:
+    """An axial, a coronal and a sagittal slice of studies of the sample of CTs, a column each, with their reports."""
+    document = json.loads(Path(make_volume_sample(folder, size=40, image_size=110, progress=False)).read_text())
+    entries = [entry for section in ("training", "validation", "test") for entry in document[section]]
+    labels = [[int(name == kind) for name in document["classes"]] for kind in (*kinds, "")]
+    chosen = [min((e for e in entries if e["labels"] == row), key=lambda e: len(e["report"])) for row in labels]
+    figure, axes = plt.subplots(3, len(chosen), figsize=(10, 8.6), dpi=90)
+    for column, entry in zip(axes.T, chosen, strict=True):
+        volume = LoadVolume()(folder / entry["image"])[0].numpy()  # axes to the left, back and head
+        i, j, k = (int(part * len(volume)) for part in (0.68, 0.54, 0.5))
+        for ax, plane in zip(column, (volume[:, :, k].T, volume[:, j].T[::-1], volume[i].T[::-1]), strict=True):
+            ax.imshow(plane, cmap="gray", vmin=-1000, vmax=400)
+            ax.axis("off")
+        text = textwrap.fill(textwrap.shorten(entry["report"], 230, placeholder=" ..."), 38)
+        column[2].text(0.5, -0.05, text, fontsize=7.5, va="top", ha="center", color=GRAY, transform=column[2].transAxes)
+    figure.subplots_adjust(0, 0.16, 1, 1, wspace=0.03, hspace=0.03)
+    figure.savefig(path)
+    plt.close(figure)
+    with Image.open(path) as image:
+        image.convert("L").save(path, optimize=True)
+
+
 def main() -> None:
     """Draw all figures from the built-in sample."""
     for folder in EVAL.glob("*/overlays"):
@@ -122,6 +147,8 @@ def main() -> None:
     figures, probe = (EVAL / "classification" / name for name in ("metrics.csv", "probe.csv"))
     if figures.is_file() and probe.is_file():
         draw_classification(figures, probe, IMAGES / "classification.png")
+    with tempfile.TemporaryDirectory() as folder:
+        draw_volumes(Path(folder), IMAGES / "volumes.png")
     with tempfile.TemporaryDirectory() as folder:
         datalist = Path(make_sample(folder, size=24, image_size=256, progress=False))
         entries = json.loads(datalist.read_text())["training"]

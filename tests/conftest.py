@@ -12,10 +12,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,3 +67,58 @@ def open_page() -> Callable[..., dict[str, Any]]:
         return {"errors": errors, "requests": requests, "widths": widths, "text": text}
 
     return opened
+
+
+@pytest.fixture
+def write_series() -> Callable[..., Path]:
+    """A function that writes a CT (left, back, head) in Hounsfield units as a folder of DICOM files.
+
+    The files' names are not in the order of the slices, and the stored values are other than Hounsfield units.
+    """
+    pydicom = pytest.importorskip("pydicom")
+
+    def write(folder: Path, values: np.ndarray, spacing: Sequence[float], origin: Sequence[float]) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        series, frame = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
+        for k in range(values.shape[2]):
+            meta = pydicom.dataset.FileMetaDataset()
+            meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+            meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+            meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+            path = folder / f"{(7 * k + 3) % 97:02d}_{series[-8:]}.dcm"
+            dataset = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+            settings = {
+                "SOPClassUID": meta.MediaStorageSOPClassUID,
+                "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
+                "SeriesInstanceUID": series,
+                "StudyInstanceUID": frame,
+                "FrameOfReferenceUID": frame,
+                "PatientName": "Doe^Jane",
+                "PatientID": "patient-canary",
+                "Modality": "CT",
+                "InstanceNumber": k + 1,
+                "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+                "ImagePositionPatient": [origin[0], origin[1], origin[2] + k * spacing[2]],
+                "PixelSpacing": [spacing[1], spacing[0]],
+                "SliceThickness": spacing[2],
+                "Rows": values.shape[1],
+                "Columns": values.shape[0],
+                "PhotometricInterpretation": "MONOCHROME2",
+                "SamplesPerPixel": 1,
+                "BitsAllocated": 16,
+                "BitsStored": 16,
+                "HighBit": 15,
+                "PixelRepresentation": 0,
+                "RescaleSlope": 1,
+                "RescaleIntercept": -1024,
+            }
+            for name, value in settings.items():
+                setattr(dataset, name, [f"{v:.6g}" for v in value] if isinstance(value, list) else value)
+            dataset.PixelData = (values[:, :, k].T.astype(np.int32) + 1024).astype("<u2").tobytes()
+            with warnings.catch_warnings():  # pydicom 3 has other names for these, pydicom 2 needs them
+                warnings.simplefilter("ignore")
+                dataset.is_little_endian, dataset.is_implicit_VR = True, False
+                dataset.save_as(path)
+        return folder
+
+    return write

@@ -104,8 +104,8 @@ class TestKeys:
     def test_overlays(self):
         text = (ROOT / "docs" / "config.md").read_text()
         tasks = {f"evaluate_{task}": f"train_{task}" for task in ("segmentation", "detection", "classification")}
-        over = dict.fromkeys(("evaluate", "multi_gpu_train", "multi_gpu_evaluate", "official"), "train")
-        for name, base in (over | tasks).items():
+        over = dict.fromkeys(("evaluate", "multi_gpu_train", "multi_gpu_evaluate", "official", "train_volume"), "train")
+        for name, base in (over | tasks | {"inference_volume": "inference"}).items():
             train, config = (json.loads((CONFIGS / f"{file}.json").read_text()) for file in (base, name))
             new = [k for k, v in config.items() if k not in train and "#" not in k and k != "_desc_"]
             assert re.findall(rf"^\| `{name}.json` \| `(\w+)` \|", text, flags=re.MULTILINE) == new
@@ -177,6 +177,7 @@ BUNDLE_TESTS = "tests/bundle/test_bundle_commands.py"
 FINETUNING = "tests/bundle/test_finetuning.py"
 GROUND = "tests/test_ground.py"
 ZERO_SHOT = "tests/bundle/test_zero_shot.py"
+VOLUMES = "tests/bundle/test_volumes.py"
 CLIENTS = re.compile("curl |python docs/label_client.py")
 ELSEWHERE = {
     f"{DATA} csv $CXR/manifest.csv --image image_path --report text --patient patient_id --split split --where source=iu_xray --output iu_xray.json": "tests/data/test_sources.py",
@@ -198,6 +199,14 @@ ELSEWHERE = {
     "python benchmarks/finetuning.py segmentation --dataset-dir $CXR --datalist lungs.json --runs runs/seed0 runs/seed1 runs/seed2 --output segmentation.csv --bf16": "not run: needs the real data and an hour",
     "python benchmarks/finetuning.py detection --dataset-dir $CXR --datalist boxes.json --runs runs/seed0 runs/seed1 runs/seed2 --output detection.csv --bf16": "not run: needs the real data and an hour",
     "python -m monai_mgca.probe --dataset-dir $CXR --datalist nih.json --checkpoint runs/seed0/model.pt runs/seed1/model.pt runs/seed2/model.pt random pixels --output nih_probe.csv": "not run: needs the real data",
+    f"{RUN} \"['bundles/mgca/configs/train.json','bundles/mgca/configs/train_volume.json']\"": VOLUMES,
+    f"{RUN} \"['bundles/mgca/configs/train.json','bundles/mgca/configs/train_volume.json']\" --dataset_dir ct": VOLUMES,
+    f"{RUN} \"['bundles/mgca/configs/train.json','bundles/mgca/configs/train_volume.json','bundles/mgca/configs/evaluate.json']\"": VOLUMES,
+    f"{RUN} \"['bundles/mgca/configs/inference.json','bundles/mgca/configs/inference_volume.json']\" --dataset_dir ct": VOLUMES,
+    f"{RUN} \"['configs/train.json','configs/train_volume.json']\"": VOLUMES,
+    f"{RUN} \"['configs/inference.json','configs/inference_volume.json']\" --dataset_dir <folder of volumes>": VOLUMES,
+    f"{DATA} csv ct.csv --image path --report text --patient patient_id --dataset-dir ct --output ct/datalist.json": VOLUMES,
+    f"{DATA} check ct/datalist.json --volumes": VOLUMES,
     f"{RUN} bundles/mgca/configs/evaluate_zero_shot.json": ZERO_SHOT,
     f"{RUN} bundles/mgca/configs/evaluate_zero_shot.json --dataset_dir dicom --section test": ZERO_SHOT,
     f"{RUN} bundles/mgca/configs/evaluate_zero_shot.json --dataset_dir dicom --prompts own.json --bootstrap 0": ZERO_SHOT,
@@ -233,6 +242,8 @@ ELSEWHERE = {
     f"{TRAIN} --dataset_dir dicom --batch_size 288 --micro_batch_size 24": "tests/bundle/test_bundle_costs.py",
     f"{TRAIN} --dataset_dir dicom --freeze_report_encoder true --cache_report_states true --cache disk --checkpointing true --batch_size 24": "tests/bundle/test_bundle_configs.py",
     "torchrun --standalone --nproc_per_node=2 -m monai.bundle run --config_file \"['bundles/mgca/configs/train.json','bundles/mgca/configs/multi_gpu_train.json']\" --dataset_dir dicom": BUNDLE_TESTS,
+    "torchrun --standalone --nproc_per_node=2 -m monai.bundle run --config_file \"['bundles/mgca/configs/train.json','bundles/mgca/configs/multi_gpu_train.json','bundles/mgca/configs/exact_multi_gpu_train.json']\" --dataset_dir dicom --batch_size 36": BUNDLE_TESTS,
+    "torchrun --nnodes=2 --nproc_per_node=8 --rdzv_backend=c10d --rdzv_endpoint=node0:29400 --rdzv_id=mgca -m monai.bundle run --config_file \"['bundles/mgca/configs/train.json','bundles/mgca/configs/multi_gpu_train.json','bundles/mgca/configs/exact_multi_gpu_train.json']\" --dataset_dir dicom": "not run: needs two machines",
     f"{RUN} \"['bundles/mgca/configs/train.json','bundles/mgca/configs/evaluate.json']\" --dataset_dir dicom --section test": "tests/bundle/test_bundle_outputs.py",
     f"{RUN} bundles/mgca/configs/inference.json --dataset_dir dicom": "tests/bundle/test_bundle_outputs.py",
     f"{RUN} \"['bundles/mgca/configs/train.json','bundles/mgca/configs/official.json']\" --pretrained_path models/model_pretrain.pt": "tests/bundle/test_bundle_configs.py",

@@ -16,7 +16,7 @@ from .datalist import load_datalist, read_datalist, write_datalist
 from .dataset import CachedOnDiskDataset, check_batch_size, make_dataset
 from .fraction import take_fraction
 from .labeled import class_names, load_labeled
-from .resolve import find_images, resolve_dataset
+from .resolve import find_images, find_volumes, resolve_dataset
 from .sample import make_sample
 from .sections import join_report, report_from_text, split_sections
 from .split import split_by_patient
@@ -28,6 +28,7 @@ __all__ = [
     "check_batch_size",
     "class_names",
     "find_images",
+    "find_volumes",
     "image_size",
     "join_report",
     "load_datalist",

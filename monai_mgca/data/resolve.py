@@ -22,7 +22,7 @@ from monai_mgca.data.sample import make_sample
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import rank, world_size
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "resolve_dataset"]
+__all__ = ["IMAGE_SUFFIXES", "find_images", "find_volumes", "resolve_dataset"]
 
 logger = logging.getLogger(__name__)
 
@@ -89,3 +89,31 @@ def find_images(folder: str | os.PathLike) -> list[dict[str, str]]:
     if not paths:
         raise DataError(f"No image in {folder}: looked for {', '.join(IMAGE_SUFFIXES)}.")
     return [{"image": path} for path in paths]
+
+
+def find_volumes(folder: str | os.PathLike) -> list[dict[str, str]]:
+    """All volumes below a folder, as entries for a dataset.
+
+    Args:
+        folder: searched with all its subfolders for NIfTI files, and for folders that hold DICOM files (.dcm): each is
+            taken for one series.
+
+    Returns:
+        A list of {"image": path}, sorted.
+
+    Raises:
+        DataError: when there is no such folder or no volume in it.
+
+    Example::
+
+        make_volume_sample("ct", size=8, image_size=24)
+        data = find_volumes("ct")
+    """
+    if not os.path.isdir(folder):
+        raise DataError(f"No such folder of volumes: {folder}.")
+    files = [p for p in Path(folder).rglob("*") if p.is_file()]
+    paths = {str(p) for p in files if p.name.lower().endswith((".nii", ".nii.gz"))}
+    paths |= {str(p.parent) for p in files if p.name.lower().endswith(".dcm")}
+    if not paths:
+        raise DataError(f"No volume in {folder}: looked for .nii, .nii.gz and folders of .dcm.")
+    return [{"image": path} for path in sorted(paths)]

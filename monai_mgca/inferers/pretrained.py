@@ -34,7 +34,7 @@ from monai.utils import CommonKeys
 from monai_mgca.data.datalist import progress_bar
 from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder, load_network
 from monai_mgca.transforms import CleanReport, LoadRadiographd, TokenizeReport
-from monai_mgca.utils import DataError, MGCAKeys, read_settings
+from monai_mgca.utils import CheckpointError, DataError, MGCAKeys, read_settings
 
 __all__ = ["PretrainedModel", "load_pretrained"]
 
@@ -242,7 +242,7 @@ def load_pretrained(
             elsewhere keeps those. Against it one sees what the pretraining gave.
 
     Raises:
-        CheckpointError: when a file is missing, or the weights are of another architecture.
+        CheckpointError: when a file is missing, or the weights are of another architecture or of volumes.
         DataError: when the reports' encoder or tokenizer is no longer where it was.
 
     Example::
@@ -250,6 +250,8 @@ def load_pretrained(
         model = load_pretrained("bundles/mgca/models/model_pretrain.pt")
     """
     settings = read_settings(Path(checkpoint).parent / "model.json", required=True)
+    if settings.get("spatial_dims", 2) != 2:
+        raise CheckpointError(f"{checkpoint} was trained on volumes, and this is for radiographs: see docs/volumes.md.")
     try:
         # every weight comes from the checkpoint
         text = ReportEncoder(

@@ -1,0 +1,241 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Pretraining on volumes: train_volume.json over train.json, from files to a 3D network of MONAI."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+from monai.networks.nets import UNETR, FlexibleUNet
+
+from monai_mgca.data import load_datalist, make_volume_sample
+from monai_mgca.data.__main__ import main
+from monai_mgca.data.dataset import hash_item
+from monai_mgca.inferers import load_pretrained
+from monai_mgca.networks import load_encoder
+from monai_mgca.utils import CheckpointError, read_settings
+
+pytest.importorskip("itk")
+CONFIGS = ("train", "train_volume")
+TINY = {"image_size": 32, "voxel_size": 12.0, "num_workers": 0}
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory) -> Path:
+    return make_volume_sample(tmp_path_factory.mktemp("ct"), 24, 32, progress=False).parent
+
+
+@pytest.fixture
+def workflow_of(new_bundle, volumes):
+    """An uninitialized workflow of the configs on a small sample."""
+
+    def make(*names: str, bundle=None, **overrides):
+        overrides = {**TINY, "dataset_dir": str(volumes), **overrides}
+        return (bundle or new_bundle()).workflow(*CONFIGS, *names, **overrides)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def trained_volumes(new_bundle, volumes):
+    """A bundle after a training of one epoch with each kind of encoder."""
+    bundle = new_bundle()
+    for encoder in ("resnet_tiny", "vit_compact"):
+        settings = {**TINY, "image_encoder": encoder, "ckpt_dir": str(bundle.path("models", encoder))}
+        bundle.run(*CONFIGS, dataset_dir=str(volumes), **settings)
+    return bundle
+
+
+def test_properties(workflow_of):
+    workflow = workflow_of()
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+def test_what_a_training_writes(trained_volumes):
+    settings = read_settings(trained_volumes.path("models", "resnet_tiny", "model.json"))
+    assert settings["spatial_dims"] == 3 and settings["image_size"] == 32 and settings["resize_size"] == [37] * 3
+    assert (settings["voxel_size"], settings["hu_min"], settings["hu_max"], settings["patch_size"]) == (
+        12,
+        -1000,
+        400,
+        16,
+    )
+    state = torch.load(trained_volumes.path("models", "resnet_tiny", "model.pt"), weights_only=True)
+    assert state["image_encoder.backbone.conv1.weight"].ndim == 5
+    assert all(torch.isfinite(value).all() for value in state.values())
+
+
+def test_radiograph_tools_refuse_it_by_name(trained_volumes):
+    with pytest.raises(CheckpointError, match="trained on volumes"):
+        load_pretrained(trained_volumes.path("models", "resnet_tiny", "model_pretrain.pt"))
+
+
+class TestIntoMonai:
+    """Every tensor of the 3D encoder is accounted for."""
+
+    def test_flexible_unet(self, trained_volumes):
+        path = trained_volumes.path("models", "resnet_tiny", "model.pt")
+        state = torch.load(path, weights_only=True)
+        source = {k.removeprefix("image_encoder.backbone."): v for k, v in state.items() if "backbone" in k}
+        unet = FlexibleUNet(1, 2, backbone="mgca_resnet_tiny", pretrained=False, spatial_dims=3).eval()
+        assert load_encoder(unet, path) == len(source) == len(unet.encoder.state_dict())
+        for name, value in unet.encoder.backbone.state_dict().items():
+            assert torch.equal(value, source[name]), name
+        with torch.no_grad():
+            assert unet(torch.rand(1, 1, 32, 32, 32)).shape == (1, 2, 32, 32, 32)
+
+    def test_unetr(self, trained_volumes):
+        path = trained_volumes.path("models", "vit_compact", "model.pt")
+        state = torch.load(path, weights_only=True)
+        source = {k.removeprefix("image_encoder.backbone."): v for k, v in state.items() if "backbone" in k}
+        sizes = {"hidden_size": 128, "mlp_dim": 512, "num_heads": 4, "feature_size": 4, "qkv_bias": True}
+        unetr = UNETR(1, 2, img_size=(32, 32, 32), spatial_dims=3, **sizes)
+        # UNETR's transformer has twelve blocks, and the compact one four
+        unetr.vit.blocks = unetr.vit.blocks[:4]
+        assert load_encoder(unetr, path) == len(source) - 1  # all but [CLS], which UNETR has not
+        moved = unetr.vit.state_dict()
+        assert all(torch.equal(value, moved[name]) for name, value in source.items() if name != "cls_token")
+
+
+def test_step_of_many_tokens_moves_every_parameter(workflow_of):
+    """A vision transformer with small patches: 3D tokens go through matching, all losses and back."""
+    workflow = workflow_of(image_encoder="vit_compact", image_size=32, patch_size=4, batch_size=2, cache="none")
+    workflow.initialize()
+    network, loss = (workflow.parser.get_parsed_content(name) for name in ("network", "loss"))
+    items = [workflow.parser.get_parsed_content("train#dataset")[i] for i in range(2)]
+    names = ("image", "input_ids", "attention_mask", "word_ids")
+    output = network.train()(*(torch.stack([torch.as_tensor(item[name]) for item in items]) for name in names))
+    assert output["image_tokens"].shape == (2, 512, 128)
+    total = loss(output)
+    total.backward()
+    assert torch.isfinite(total) and min(loss.terms.values()) > 0
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{"image_size": [32, 16, 32], "augment": True}, {"in_channels": 3, "cache": "disk", "channels_last": True}],
+    ids=["box, augmented", "three channels, disk, channels last"],
+)
+def test_other_settings_run(workflow_of, overrides):
+    workflow = workflow_of(**overrides)
+    workflow.initialize()
+    workflow.run()
+    shape = workflow.parser.get_parsed_content("train#dataset")[0]["image"].shape
+    size = overrides.get("image_size", 32)
+    assert tuple(shape) == (overrides.get("in_channels", 1), *(size if isinstance(size, list) else [size] * 3))
+    assert np.isfinite(workflow.parser.get_parsed_content("train#trainer").state.output[0]["loss"].detach())
+
+
+def test_window_is_applied_once(workflow_of, tmp_path):
+    """-1000 and 400 HU become -1 and 1, and what is beyond them too."""
+    values = np.full((16, 16, 16), -300, np.int16)  # the middle of the window
+    values[:4], values[12:] = -2000, 3000
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([12, 12, 12, 1])), tmp_path / "v.nii")
+    entries = [{"id": "1", "image": "v.nii", "report": "Small left pleural effusion.", "patient": "1"}]
+    (tmp_path / "datalist.json").write_text(json.dumps({"training": entries, "validation": entries}))
+    overrides = {"image_size": 16, "resize_size": [16] * 3, "cache": "none"}
+    workflow = workflow_of(data_list_file_path=str(tmp_path / "datalist.json"), **overrides)
+    workflow.parser["train#data"] = f"$monai_mgca.data.load_datalist('{tmp_path}/datalist.json', 'training')"
+    workflow.parser["batch_size"] = 1
+    workflow.parser.parse(reset=True)
+    image = workflow.parser.get_parsed_content("train#dataset")[0]["image"][0]
+    assert image[:4].unique().tolist() == [-1] and image[12:].unique().tolist() == [1]
+    torch.testing.assert_close(image[4:12].unique(), torch.zeros(1), atol=0.01, rtol=0)
+
+
+class TestDicomSeries:
+    @pytest.fixture
+    def both(self, volumes, write_series, tmp_path):
+        """The same studies as NIfTI and as folders of DICOM files: two folders of data."""
+        document = json.loads((volumes / "datalist.json").read_text())
+        for section in ("training", "validation", "test"):
+            document[section] = document[section][:2]
+            for entry in document[section]:
+                image = nibabel.load(volumes / entry["image"])
+                entry["image"] = f"series/{entry['id']}"
+                spacing, origin = image.header.get_zooms(), image.affine[:3, 3] * (-1, -1, 1)
+                write_series(tmp_path / entry["image"], np.asarray(image.dataobj), spacing, origin)
+        (tmp_path / "datalist.json").write_text(json.dumps(document))
+        return tmp_path
+
+    def test_gives_what_nifti_gives(self, workflow_of, both, volumes):
+        images = []
+        for folder in (both, volumes):
+            overrides = {"dataset_dir": str(folder), "report_encoder": str(volumes / "report_encoder")}
+            workflow = workflow_of(cache="none", **overrides)
+            workflow.parser.parse(reset=True)
+            images.append(workflow.parser.get_parsed_content("validate#dataset")[0]["image"])
+        assert images[0].std() > 0.2
+        torch.testing.assert_close(*images, atol=0.01, rtol=0)
+
+    def test_datalist_from_a_table(self, both, capsys):
+        entries = [
+            e for part in ("training", "validation", "test") for e in load_datalist(both / "datalist.json", part)
+        ]
+        with (both / "ct.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["path", "text", "patient_id"])
+            rows.writerows([[os.path.relpath(e["image"], both), e["report"], e["patient"]] for e in entries])
+        columns = ["--image", "path", "--report", "text", "--patient", "patient_id", "--dataset-dir", str(both)]
+        (both / "datalist.json").unlink()
+        assert main(["csv", str(both / "ct.csv"), *columns, "--output", str(both / "datalist.json")]) == 0
+        assert main(["check", str(both / "datalist.json"), "--volumes"]) == 0
+        assert main(["check", str(both / "datalist.json")]) == 1  # a folder is no radiograph
+        assert "nothing is broken" in capsys.readouterr().out
+
+    def test_disk_cache_sees_a_changed_slice(self, both):
+        entry = load_datalist(both / "datalist.json", "training")[0]
+        before = hash_item(entry)
+        next(Path(entry["image"]).iterdir()).write_bytes(b"another")
+        assert hash_item(entry) != before
+
+    def test_empty_folder_is_told(self, both):
+        entry = json.loads((both / "datalist.json").read_text())["training"][0]
+        for file in (both / entry["image"]).iterdir():
+            file.unlink()
+        with pytest.raises(Exception, match="empty folder"):
+            load_datalist(both / "datalist.json", "training")
+
+
+def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, workflow_of):
+    """With model.json beside the weights, neither needs to be told of sizes, windows and voxels."""
+    folder = str(trained_volumes.path("models", "resnet_tiny"))
+    output = str(trained_volumes.path("eval"))
+    names = [str(trained_volumes.path("configs", f"{name}.json")) for name in (*CONFIGS, "evaluate")]
+    settings = {"bundle_root": str(trained_volumes.root), "ckpt_dir": folder, "output_dir": output, "num_workers": 0}
+    data = {"dataset_dir": str(volumes), "use_sample": True, "device": "$torch.device('cpu')"}
+    workflow = ConfigWorkflow(names, workflow_type="train", logging_file=False, **settings, **data)
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("voxel_size") == 12
+    workflow.run()
+    assert "val_mean_recall" in Path(output, "metrics.csv").read_text()
+
+    names = [str(trained_volumes.path("configs", f"{name}.json")) for name in ("inference", "inference_volume")]
+    settings["dataset_dir"] = str(volumes / "volumes")
+    workflow = ConfigWorkflow(names, workflow_type="infer", logging_file=False, **settings)
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    workflow.run()
+    rows = list(csv.reader(Path(output, "embeddings.csv").open()))
+    assert len(rows) == 24 and rows[0][0].endswith(".nii.gz")
+    vectors = torch.tensor([[float(value) for value in row[1:]] for row in rows])
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(24))
