@@ -39,6 +39,8 @@ CASES = {
         {"matcher": "learned", "pool_report": "mean"},
     ),
 }
+# the same in one process without micro-batches
+CASES["vit in micro-batches"] = CASES["vit"]
 BAR = 1e-9
 # MONAI and transformers import what they find of these, which takes a third of a worker's time and is not used
 UNUSED = ("pandas", "pydicom", "itk", "nibabel", "sklearn", "ignite", "mlflow", "skimage", "torchvision")
@@ -118,8 +120,9 @@ def work(folder: Path) -> None:
     number, world = dist.get_rank(), dist.get_world_size()
     results = {}
     for case in CASES:
-        network = DistributedDataParallel(synchronize_batch_norm(make_network(case)))
-        results[case] = train(network, make_loss(gather=True), SIZES[world], number)
+        network = synchronize_batch_norm(make_network(case))
+        network.micro_batch_size = 1 if case.endswith("micro-batches") else 0
+        results[case] = train(DistributedDataParallel(network), make_loss(gather=True), SIZES[world], number)
         dist.barrier()
     for name, gather in (("alone", False), ("no statistics", True)):
         plain = DistributedDataParallel(make_network("resnet"))
