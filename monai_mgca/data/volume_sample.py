@@ -112,10 +112,7 @@ def make_volume_sample(
     splits = split_by_patient(entries, _FRACTIONS, seed)
     extra = {"settings": settings, "classes": list(VOLUME_CLASSES)}
     document = write_datalist(path, splits, name="volume_sample", source="volume_sample", dropped={}, **extra)
-    named = {entry["image"] for entry in entries}
-    for file in (folder / "volumes").glob("volume_*.nii.gz"):  # of an earlier, larger sample
-        if f"volumes/{file.name}" not in named:
-            file.unlink(missing_ok=True)
+    _remove_leftovers(folder, entries)
     counts = ", ".join(f"{count} {section}" for section, count in document["counts"].items())
     logger.info(f"Made the sample in {folder}: {counts} volumes of {image_size} x {image_size} x {image_size}; {path}.")
     return path
@@ -152,6 +149,14 @@ def _make_study(folder: Path, image_size: int, seed: int, index: int, patient: i
         "image": name,
         "labels": [int(kind in kinds) for kind in VOLUME_CLASSES],
     }
+
+
+def _remove_leftovers(folder: Path, entries: list[dict[str, Any]]) -> None:
+    """Remove the volumes of an earlier, larger sample."""
+    named = {entry["image"] for entry in entries}
+    for file in (folder / "volumes").glob("volume_*.nii.gz"):
+        if f"volumes/{file.name}" not in named:
+            file.unlink(missing_ok=True)
 
 
 def _save_volume(path: Path, values: np.ndarray) -> None:

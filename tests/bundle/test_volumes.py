@@ -25,7 +25,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 from monai.networks.nets import UNETR, FlexibleUNet
 
-from monai_mgca.data import load_datalist, make_volume_sample
+from monai_mgca.data import find_volumes, load_datalist, make_volume_sample
 from monai_mgca.data.__main__ import main
 from monai_mgca.data.dataset import hash_item
 from monai_mgca.inferers import load_pretrained
@@ -185,6 +185,7 @@ class TestDicomSeries:
             workflow.parser.parse(reset=True)
             images.append(workflow.parser.get_parsed_content("validate#dataset")[0]["image"])
         assert images[0].std() > 0.2
+        assert len(find_volumes(both)) == 6 < len(list(both.rglob("*.dcm")))
         torch.testing.assert_close(*images, atol=0.01, rtol=0)
 
     def test_datalist_from_a_table(self, both, capsys):
