@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.data import CacheDataset, Dataset, PersistentDataset
+from monai.data import CacheDataset, Dataset, PersistentDataset, get_track_meta, set_track_meta
 from monai.data.utils import pickle_hashing
 from monai.utils import convert_to_tensor, look_up_option
 
@@ -70,6 +70,15 @@ class CachedOnDiskDataset(PersistentDataset):
     def _pre_transform(self, item_transformed: Any) -> Any:
         item = super()._pre_transform(item_transformed)
         return convert_to_tensor(item, convert_numeric=False, track_meta=False)
+
+    def _post_transform(self, item_transformed: Any) -> Any:
+        # there are no meta data to keep, and keeping them is most of what a random crop costs
+        track = get_track_meta()
+        set_track_meta(False)
+        try:
+            return super()._post_transform(item_transformed)
+        finally:
+            set_track_meta(track)
 
 
 def make_dataset(

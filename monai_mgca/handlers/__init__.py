@@ -14,6 +14,7 @@ from __future__ import annotations
 from .alignment_loss import AlignmentLossHandler, loss_terms
 from .checkpoint import TrainingCheckpoint
 from .classification import ClassificationHandler
+from .data_wait import DataWaitWarning
 from .detection import DetectionHandler
 from .detection_saver import DetectionSaver
 from .early_stop import EarlyStopOnKeyMetric
@@ -29,6 +30,7 @@ from .zero_shot import ZeroShotHandler
 __all__ = [
     "AlignmentLossHandler",
     "ClassificationHandler",
+    "DataWaitWarning",
     "DetectionHandler",
     "DetectionSaver",
     "EarlyStopOnKeyMetric",

@@ -165,7 +165,7 @@ CASES = {
     "weight_decay": ({"weight_decay": 0.3}, "optimizer", lambda o: o.param_groups[0]["weight_decay"] == 0.3),
     "warmup": ({"warmup": 0.5, "epochs": 4}, "warmup_steps", lambda x: x == 8),
     "val_interval": ({"val_interval": 2}, "train#handlers#3", lambda h: h.interval == 2),
-    "early_stopping_patience": ({"early_stopping_patience": 0}, "train#handlers", lambda h: len(h) == 9),
+    "early_stopping_patience": ({"early_stopping_patience": 0}, "train#handlers", lambda h: len(h) == 10),
     "key_metric_negative_sign": (
         {"key_metric_negative_sign": False},
         "validate#evaluator",

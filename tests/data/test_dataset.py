@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.data import CacheDataset, DataLoader, MetaTensor
+from monai.data import CacheDataset, DataLoader, MetaTensor, get_track_meta
 from monai.transforms import Compose, LoadImaged, RandFlipd, ScaleIntensityRanged
 from PIL import Image
 
@@ -67,6 +67,8 @@ def test_a_batch_of_new_and_cached_items_collates(tmp_path):
     deterministic = make_dataset(data, Compose(make_transform().transforms[:2]), "disk", cache_dir=tmp_path / "other")
     for _ in range(2):
         assert not isinstance(deterministic[0]["image"], MetaTensor)
+        assert not isinstance(dataset[0]["image"], MetaTensor)  # behind a random transform too
+    assert get_track_meta()
 
 
 def test_disk_cache_is_never_stale(tmp_path):
