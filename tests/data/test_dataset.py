@@ -71,6 +71,20 @@ def test_a_batch_of_new_and_cached_items_collates(tmp_path):
     assert get_track_meta()
 
 
+def test_memory_without_meta_data(tmp_path):
+    data = make_images(tmp_path)
+    kept, plain = (
+        make_dataset(data, make_transform(), "memory", progress=False, track_meta=keep) for keep in (True, False)
+    )
+    for dataset in (kept, plain):
+        dataset.transform.set_random_state(0)
+    for _ in range(2):
+        for first, second in zip(kept, plain, strict=True):
+            assert isinstance(first["image"], MetaTensor) and type(second["image"]) is torch.Tensor
+            assert torch.equal(first["image"].as_tensor(), second["image"]) and first["report"] == second["report"]
+    assert get_track_meta()
+
+
 def test_disk_cache_is_never_stale(tmp_path):
     data, cache = make_images(tmp_path), tmp_path / "cache"
     first = make_dataset(data, make_transform(), "disk", cache)[0]["image"]
