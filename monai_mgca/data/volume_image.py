@@ -42,9 +42,9 @@ class ChestVolume:
     def __init__(self, canvas: VolumeCanvas, anatomy: Anatomy, heart_ratio: float, rng: np.random.Generator) -> None:
         self.canvas, self.anatomy, self.half = canvas, anatomy, 140.0 * anatomy.width
         c, rounding = canvas, np.clip((130.0 - canvas.z) / 90.0, 1e-3, 1.0)
-        self.narrow = np.sqrt(1 - (1 - rounding) ** 2)  # towards the apex
+        narrow = np.sqrt(1 - (1 - rounding) ** 2)  # towards the apex
         # millimeters outside of the cage, about
-        self.beyond = (np.hypot(c.x / self.half, c.y / 92.0) - self.narrow) * 92.0
+        self.beyond = (np.hypot(c.x / self.half, c.y / 92.0) - narrow) * 92.0
         self.dome = {side: self._dome(side) for side in SIGN}
         self._draw_body()
         below = np.where(c.x < 0, self.dome["right"], self.dome["left"])
