@@ -91,6 +91,10 @@ class TrainingCheckpoint:
                 self._load(engine, path)
 
     def _save(self, engine: Engine) -> None:
+        for item in self.objects.values():
+            # torch's ZeroRedundancyOptimizer: the first process takes the parts of the others
+            if hasattr(item, "consolidate_state_dict"):
+                item.consolidate_state_dict()
         if rank() > 0:
             return
         state = {name: _unwrap(item).state_dict() for name, item in self.objects.items()}

@@ -98,7 +98,7 @@ class TestCommandLine:
 class TestTorchrun:
     def test_two_processes(self, new_bundle, torchrun, tmp_path):
         bundle = new_bundle()
-        configs = [str(bundle.path("configs", f"{name}.json")) for name in EXACT]
+        configs = [str(bundle.path("configs", f"{name}.json")) for name in (*EXACT, "zero_multi_gpu_train")]
         options = tiny(str(bundle.data), bundle_root=str(bundle.root), dist_backend="gloo", epochs=2)
         arguments = ["-m", "monai.bundle", "run", "--config_file", str(configs), *options]
         done = torchrun(*arguments, processes=2, cwd=tmp_path)
@@ -110,6 +110,9 @@ class TestTorchrun:
         state = torch.load(bundle.path("models", "checkpoint_epoch=2.pt"), weights_only=True)
         assert state["trainer"]["iteration"] == 4
         assert not any(key.startswith("module.") for key in state["network"])
+        # each process had a part of the optimizer's state
+        parameters = sum(len(group["params"]) for group in state["optimizer"]["param_groups"])
+        assert len(state["optimizer"]["state"]) == parameters > 0
         # the words' statistics are those of both processes in each of the 4 steps
         assert state["network"]["word_head.norm1.num_batches_tracked"] == 4
         for name in ("model.pt", "model_pretrain.pt"):
