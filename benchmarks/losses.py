@@ -71,6 +71,28 @@ def alignment(inputs: dict[str, torch.Tensor], loss: MGCALoss, contexts: bool) -
     )
 
 
+def make_ways(args: argparse.Namespace) -> tuple[dict[str, Callable[[], None]], dict[str, list[torch.Tensor]]]:
+    """The steps by name, and where they put the loss and its gradients."""
+    inputs, loss = make_inputs(args), MGCALoss()
+    leaves = [inputs[name].requires_grad_() for name in LEAVES]
+    values: dict[str, list[torch.Tensor]] = {}
+
+    def step(name: str, compute: Callable[[], torch.Tensor]) -> Callable[[], None]:
+        def run() -> None:
+            values.pop(name, None)
+            value = compute()
+            values[name] = [value.detach(), *torch.autograd.grad(value, leaves)]
+
+        return run
+
+    ways = {
+        "plain": lambda: plain_alignment(inputs),
+        "in steps": lambda: alignment(inputs, loss, contexts=True),
+        "monai_mgca": lambda: alignment(inputs, loss, contexts=False),
+    }
+    return {name: step(name, compute) for name, compute in ways.items()}, values
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes = {
@@ -86,38 +108,21 @@ def main() -> None:
     for name, value in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=value, help="(default: %(default)s)")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument(
+        "--memory-batch", type=int, default=16, help="for the memory, whose record is long (default: 16)"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    inputs, loss = make_inputs(args), MGCALoss()
-    leaves = [inputs[name].requires_grad_() for name in LEAVES]
-    values = {}
-
-    def step(name: str, compute: Callable[[], torch.Tensor]) -> Callable[[], None]:
-        def run() -> None:
-            value = compute()
-            values[name] = [value.detach(), *torch.autograd.grad(value, leaves)]
-
-        return run
-
-    ways = {
-        "plain": step("plain", lambda: plain_alignment(inputs)),
-        "in steps": step("in steps", lambda: alignment(inputs, loss, contexts=True)),
-        "monai_mgca": step("monai_mgca", lambda: alignment(inputs, loss, contexts=False)),
-    }
+    ways, values = make_ways(args)
     seconds = alternate(ways, args.device, args.repeats, slow_repeats=3)
-    memory = {}
-    for name, way in ways.items():
-        way()
-        found = values.pop(name)
-        memory[name] = peak_memory(lambda way=way, name=name: (way(), values.pop(name)), args.device)
-        values[name] = found
-    print(
-        f"batch {args.batch}, {args.patches} image tokens, {args.words} words, D {args.dim}, {args.threads} thread(s)"
-    )
+    small, _ = make_ways(argparse.Namespace(**{**vars(args), "batch": args.memory_batch}))
+    memory = {name: peak_memory(way, args.device) for name, way in small.items()}
+    sizes = f"batch {args.batch}, {args.patches} image tokens, {args.words} words, D {args.dim}, K {args.prototypes}"
+    print(f"{sizes}, {args.threads} thread(s); memory at batch {args.memory_batch}")
     print_table(seconds, memory)
     labels = ("value", *(f"gradient of {name}" for name in LEAVES))
     for label, difference in zip(labels, differences(values["plain"], values["monai_mgca"]), strict=True):
-        print(f"greatest difference, {label}: {difference:.1e}")
+        print(f"greatest difference to plain, {label}: {difference:.1e}")
 
 
 if __name__ == "__main__":
