@@ -11,11 +11,13 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -43,6 +45,18 @@ __all__ = [
 ]
 
 SECTIONS = ("training", "validation", "test")
+
+
+@contextmanager
+def many_objects() -> Iterator[None]:
+    """Make many objects that all stay: the garbage collector would look through them again and again for nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def progress_bar(items: Iterable, description: str, total: int | None = None) -> Iterable:
@@ -138,6 +152,7 @@ def write_datalist(
     return document
 
 
+@many_objects()
 def read_datalist(path: str | os.PathLike) -> dict[str, Any]:
     """Read a datalist JSON.
 
@@ -215,6 +230,7 @@ def _is_plain_file(base: str, path: str, folders: dict[str, str]) -> bool:
     return inside and stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
+@many_objects()
 def load_datalist(
     path: str | os.PathLike,
     section: str,

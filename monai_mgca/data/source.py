@@ -18,7 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monai_mgca.data.datalist import SECTIONS, file_problem, list_problems, map_in_threads, write_datalist
+from monai_mgca.data.datalist import (
+    SECTIONS,
+    file_problem,
+    list_problems,
+    many_objects,
+    map_in_threads,
+    write_datalist,
+)
 from monai_mgca.data.split import count_shared_patients, split_by_patient
 from monai_mgca.transforms import CleanReport
 from monai_mgca.utils import DataError
@@ -80,6 +87,7 @@ class Collection:
         else:
             self.entries.append((split, {"id": id, "image": image, "report": report, "patient": patient, **extra}))
 
+    @many_objects()
     def write(
         self,
         output: str | os.PathLike,

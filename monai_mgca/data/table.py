@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from monai_mgca.data.datalist import progress_bar
+from monai_mgca.data.datalist import many_objects, progress_bar
 from monai_mgca.data.sections import join_report, report_from_text
 from monai_mgca.data.source import Collection
 from monai_mgca.data.split import split_name
@@ -80,6 +80,7 @@ def _check_columns(path: Path, header: Sequence[str], columns: Sequence[str]) ->
             raise DataError(f"{path} has no column '{column}'.{hint} The columns are: {', '.join(header)}.")
 
 
+@many_objects()
 def collect_table(
     table: str | os.PathLike,
     image: str,
