@@ -16,7 +16,7 @@ import io
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +77,23 @@ class CachedOnDiskDataset(PersistentDataset):
 
     MONAI's gives a MetaTensor where an item is computed and a plain tensor where it is read back; a batch that mixes
     the two cannot be collated.
+
+    Args:
+        args: see :class:`monai.data.PersistentDataset`.
+        track_meta: random transforms keep meta data, by which boxes follow their image.
+        kwargs: see :class:`monai.data.PersistentDataset`.
     """
+
+    def __init__(self, *args: Any, track_meta: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.track_meta = track_meta
 
     def _pre_transform(self, item_transformed: Any) -> Any:
         item = super()._pre_transform(item_transformed)
         return convert_to_tensor(item, convert_numeric=False, track_meta=False)
 
     def _post_transform(self, item_transformed: Any) -> Any:
-        with _without_meta():
+        with nullcontext() if self.track_meta else _without_meta():
             return super()._post_transform(item_transformed)
 
 
@@ -106,7 +115,7 @@ def make_dataset(
     cache_dir: str | os.PathLike | None = None,
     num_workers: int = 0,
     progress: bool = True,
-    track_meta: bool = True,
+    track_meta: bool | None = None,
 ) -> Dataset:
     """Make a dataset whose deterministic transforms run every time, once into memory, or once onto the disk.
 
@@ -119,8 +128,9 @@ def make_dataset(
         cache_dir: the folder of the disk cache.
         num_workers: threads that fill the memory.
         progress: whether filling the memory shows a progress bar.
-        track_meta: keep in memory the meta data by which transforms are inverted; without them a cached item is there
-            in half the time. The disk cache never keeps them.
+        track_meta: keep the meta data of cached images, by which transforms are inverted and boxes follow their image;
+            without them a cached item is there in half the time. Those on the disk have none, and with True get new
+            ones from the random transforms. Defaults to True in memory and False on the disk.
 
     Raises:
         DataError: when the disk cache has no `cache_dir`.
@@ -132,13 +142,18 @@ def make_dataset(
     """
     cache = look_up_option(cache, ("none", "memory", "disk"))
     if cache == "memory":
-        dataset = CacheDataset if track_meta else CachedInMemoryDataset
+        dataset = CachedInMemoryDataset if track_meta is False else CacheDataset
         return dataset(data, transform, num_workers=num_workers, progress=progress)
     if cache == "disk":
         if cache_dir is None:
             raise DataError("cache='disk' needs cache_dir: the folder in which to keep the transformed items.")
         return CachedOnDiskDataset(
-            data, transform, cache_dir=Path(cache_dir), hash_func=hash_item, hash_transform=hash_transform
+            data,
+            transform,
+            cache_dir=Path(cache_dir),
+            hash_func=hash_item,
+            hash_transform=hash_transform,
+            track_meta=bool(track_meta),
         )
     return Dataset(data, transform)
 
