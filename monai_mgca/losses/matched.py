@@ -16,7 +16,8 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.loss import _Loss
 
-from monai_mgca.losses.token import FLOAT32_TEMPERATURE, TokenContrast, elements_at_once, row_blocks, slices
+from monai_mgca.losses.token import FLOAT32_TEMPERATURE, TokenContrast, check_temperature, row_blocks
+from monai_mgca.utils.chunks import elements_at_once, slices
 from monai_mgca.utils.precision import full_precision
 
 __all__ = ["MatchedTokenLoss"]
@@ -142,9 +143,7 @@ class MatchedTokenLoss(_Loss):
 
     def __init__(self, temperature: float = 0.1) -> None:
         super().__init__()
-        if temperature < 0.003:
-            raise ValueError(f"temperature must be at least 0.003, got {temperature}.")
-        self.temperature = temperature
+        self.temperature = check_temperature(temperature)
 
     def forward(
         self,

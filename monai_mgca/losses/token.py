@@ -17,26 +17,26 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.loss import _Loss
 
+from monai_mgca.utils.chunks import elements_at_once, slices
 from monai_mgca.utils.precision import full_precision
 
 __all__ = ["TokenAlignmentLoss"]
 
-# Similarities held at once: half a MiB in float32, which stays in a CPU's cache; on a GPU few large steps are faster.
-CPU_ELEMENTS, GPU_ELEMENTS = 2**17, 2**24
 # Of very many tokens at least so many rows are held with all columns: products of fewer are slow.
 ROWS = 64
 # Below it exp(-2 / temperature) is no number in float32; in float64 temperatures of 0.003 are still fine.
 FLOAT32_TEMPERATURE = 1 / 30
 
 
-def slices(count: int, step: int) -> list[slice]:
-    """A range in steps."""
-    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+def check_temperature(temperature: float) -> float:
+    """Refuse a temperature below which exponentials of cosines are no numbers in float64 either.
 
-
-def elements_at_once(device: torch.device) -> int:
-    """How many similarities a chunk may have."""
-    return CPU_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS
+    Raises:
+        ValueError: when it is below 0.003.
+    """
+    if temperature < 0.003:
+        raise ValueError(f"temperature must be at least 0.003, got {temperature}.")
+    return temperature
 
 
 def row_blocks(length: int, device: torch.device) -> list[slice]:
@@ -160,9 +160,7 @@ class TokenAlignmentLoss(_Loss):
 
     def __init__(self, temperature: float = 0.1, mask_padding: bool = True) -> None:
         super().__init__()
-        if temperature < 0.003:
-            raise ValueError(f"temperature must be at least 0.003, got {temperature}.")
-        self.temperature = temperature
+        self.temperature = check_temperature(temperature)
         self.mask_padding = mask_padding
 
     def forward(

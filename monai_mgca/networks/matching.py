@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import torch
@@ -19,12 +20,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from monai_mgca.utils.chunks import elements_at_once, slices
 from monai_mgca.utils.precision import full_precision
 
 __all__ = ["AttentionMatcher", "attention_to_weights", "soft_match"]
-
-# similarities held at once: half a MiB in float32 stays in a CPU's cache, a GPU prefers few large steps
-CPU_ELEMENTS, GPU_ELEMENTS = 2**17, 2**24
 
 
 def _open_empty(key_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,12 +78,10 @@ def _attend(queries: torch.Tensor, keys: torch.Tensor, bias: torch.Tensor, scale
 
 def _parts(queries: torch.Tensor, keys: torch.Tensor) -> Iterator[tuple[slice, slice]]:
     """Samples, and of long ones rows, that are matched at once."""
-    elements = CPU_ELEMENTS if queries.device.type == "cpu" else GPU_ELEMENTS
+    elements = elements_at_once(queries.device)
     samples = max(1, elements // (queries.shape[1] * keys.shape[1]))
     rows = max(1, elements // keys.shape[1])
-    for start in range(0, len(queries), samples):
-        for row in range(0, queries.shape[1], rows):
-            yield slice(start, start + samples), slice(row, row + rows)
+    yield from product(slices(len(queries), samples), slices(queries.shape[1], rows))
 
 
 def soft_match(

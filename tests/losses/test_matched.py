@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from monai_mgca.losses import MatchedTokenLoss, TokenAlignmentLoss, token
 from monai_mgca.networks import soft_match
+from monai_mgca.utils import chunks
 
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0]]).bool()
 
@@ -57,7 +58,7 @@ def test_in_chunks_as_at_once(unit, monkeypatch):
     results = []
     monkeypatch.setattr(token, "ROWS", 1)
     for elements in (2**17, 98, 49, 20, 1):
-        monkeypatch.setattr(token, "CPU_ELEMENTS", elements)
+        monkeypatch.setattr(chunks, "CPU_ELEMENTS", elements)
         loss = MatchedTokenLoss()(words, patches, *rest)
         results.append((loss, *torch.autograd.grad(loss, [words, patches])))
     for result in results[1:]:
@@ -87,7 +88,7 @@ def test_half_precision_is_computed_in_float32(unit, dtype):
 
 def test_tokens_of_a_volume_fit(monkeypatch):
     """What is held at once is a block of 64 rows: never P x P numbers."""
-    monkeypatch.setattr(token, "CPU_ELEMENTS", 2**14)
+    monkeypatch.setattr(chunks, "CPU_ELEMENTS", 2**14)
     words, patches = (F.normalize(torch.randn(1, n, 8), dim=-1).requires_grad_() for n in (9, 1500))
     largest = []
     original = token.TokenContrast._exponentiate

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from monai_mgca.losses import TokenAlignmentLoss, token
+from monai_mgca.utils import chunks
 
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 0, 0, 0]]).bool()
 
@@ -50,7 +51,7 @@ def test_in_chunks_as_at_once(unit, monkeypatch):
     results = []
     monkeypatch.setattr(token, "ROWS", 1)
     for elements in (2**21, 75, 25, 12, 1):  # all samples at once, three and one, one by one, some rows, row by row
-        monkeypatch.setattr(token, "CPU_ELEMENTS", elements)
+        monkeypatch.setattr(chunks, "CPU_ELEMENTS", elements)
         loss = TokenAlignmentLoss()(words, context, weights, MASK)
         results.append((loss, *torch.autograd.grad(loss, [words, context])))
     for result in results[1:]:

@@ -16,7 +16,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from monai_mgca.networks import AttentionMatcher, attention_to_weights, matching, soft_match
+from monai_mgca.networks import AttentionMatcher, attention_to_weights, soft_match
+from monai_mgca.utils import chunks
 
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]).bool()
 
@@ -65,7 +66,7 @@ def test_soft_match_in_parts_as_at_once(tokens, normalize, monkeypatch):
     queries, keys = tokens(6), tokens(4)
     weight, results = torch.randn_like(queries), []
     for elements in (2**17, 48, 24, 8, 1):  # all at once, two samples, one, two rows, one
-        monkeypatch.setattr(matching, "CPU_ELEMENTS", elements)
+        monkeypatch.setattr(chunks, "CPU_ELEMENTS", elements)
         found = soft_match(queries, keys, key_mask=MASK, normalize=normalize)
         results.append((found, *torch.autograd.grad((found * weight).sum(), [queries, keys])))
     for result in results[1:]:
