@@ -14,24 +14,18 @@
 from __future__ import annotations
 
 import gzip
-import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from monai.utils import optional_import
 
-from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
 
-from .datalist import SECTIONS, file_problem, progress_bar, read_datalist, write_datalist
-from .sample import plan_studies
 from .sample_case import CLASSES, draw_anatomy, draw_findings
-from .sample_encoder import ENCODER_FILES, write_report_encoder
+from .sample_folder import SampleKind, fill_folder
 from .sample_report import write_report
-from .split import split_by_patient
 from .volume_canvas import FIELD
 from .volume_image import draw_volume
 
@@ -39,12 +33,17 @@ nibabel, _ = optional_import("nibabel")
 
 __all__ = ["VOLUME_CLASSES", "make_volume_sample"]
 
-logger = logging.getLogger(__name__)
-
 VOLUME_CLASSES = tuple(name for name in CLASSES if name != "device")
 
-_VERSION = 1  # of the drawing and the wording: a sample of another version is made anew
-_FRACTIONS = (0.75, 0.125, 0.125)
+_KIND = SampleKind(
+    source="volume_sample",
+    version=1,
+    least=24,
+    files={"image": "volumes"},
+    pattern="volume_*.nii.gz",
+    classes={"classes": VOLUME_CLASSES},
+    units=("volumes", "{0} x {0} x {0}"),
+)
 # what the reports of radiographs say that is not true of a CT
 _OF_CT = (
     ("Frontal view of the chest was obtained", "CT of the chest was obtained"),
@@ -92,43 +91,7 @@ def make_volume_sample(
         datalist = make_volume_sample("volume_sample", size=16, image_size=32)
         training = load_datalist(datalist, "training")
     """
-    workers = os.cpu_count() or 1 if num_workers is None else num_workers
-    limits = (("size", size, 8), ("image_size", image_size, 24), ("seed", seed, 0), ("num_workers", workers, 1))
-    for name, value, least in limits:
-        if value < least:
-            raise DataError(f"{name} must be at least {least}, got {value}.")
-    settings = {"version": _VERSION, "size": size, "image_size": image_size, "seed": seed}
-    path = (folder := Path(output_dir)) / "datalist.json"
-    if _is_complete(path, settings):
-        logger.info(f"The sample of {size} volumes in {folder} is complete: reused.")
-        return path
-    path.unlink(missing_ok=True)  # from here on incomplete
-    (folder / "volumes").mkdir(parents=True, exist_ok=True)
-    write_report_encoder(folder / "report_encoder")
-
-    with ThreadPoolExecutor(workers) as pool:
-        made = pool.map(lambda study: _make_study(folder, image_size, seed, *study), plan_studies(size, seed))
-        entries = list(progress_bar(made, "drawing the sample", size) if progress else made)
-    splits = split_by_patient(entries, _FRACTIONS, seed)
-    extra = {"settings": settings, "classes": list(VOLUME_CLASSES)}
-    document = write_datalist(path, splits, name="volume_sample", source="volume_sample", dropped={}, **extra)
-    _remove_leftovers(folder, entries)
-    counts = ", ".join(f"{count} {section}" for section, count in document["counts"].items())
-    logger.info(f"Made the sample in {folder}: {counts} volumes of {image_size} x {image_size} x {image_size}; {path}.")
-    return path
-
-
-def _is_complete(path: Path, settings: dict[str, int]) -> bool:
-    """Whether the datalist is there, of these settings, with all its files."""
-    if not path.is_file():
-        return False
-    document = read_datalist(path)
-    if document.get("source") != "volume_sample":
-        raise DataError(f"{path} is the datalist of another data set; give the sample a folder of its own.")
-    base = os.path.realpath(path.parent)
-    files = [f"report_encoder/{name}" for name in ENCODER_FILES]
-    files += [entry.get("image") for section in SECTIONS for entry in document.get(section, ())]
-    return document.get("settings") == settings and not any(file_problem(base, file) for file in files)
+    return fill_folder(_KIND, _make_study, output_dir, size, image_size, seed, num_workers, progress)
 
 
 def _make_study(folder: Path, image_size: int, seed: int, index: int, patient: int, prior: bool) -> dict[str, Any]:
@@ -149,14 +112,6 @@ def _make_study(folder: Path, image_size: int, seed: int, index: int, patient: i
         "image": name,
         "labels": [int(kind in kinds) for kind in VOLUME_CLASSES],
     }
-
-
-def _remove_leftovers(folder: Path, entries: list[dict[str, Any]]) -> None:
-    """Remove the volumes of an earlier, larger sample."""
-    named = {entry["image"] for entry in entries}
-    for file in (folder / "volumes").glob("volume_*.nii.gz"):
-        if f"volumes/{file.name}" not in named:
-            file.unlink(missing_ok=True)
 
 
 def _save_volume(path: Path, values: np.ndarray) -> None:
