@@ -12,13 +12,16 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import monai
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,6 +33,41 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the goldens and real data of ../shared are not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def save_dicom() -> Callable[..., Path]:
+    """Writes gray levels (H, W) as a DICOM radiograph: path, values, and further tags by their keywords."""
+    pydicom = pytest.importorskip("pydicom")
+
+    def save(path: Path, values: Any, **tags: Any) -> Path:
+        meta = pydicom.dataset.FileMetaDataset()
+        meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        meta.MediaStorageSOPClassUID = pydicom.uid.ComputedRadiographyImageStorage
+        meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+        data = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+        data.is_little_endian, data.is_implicit_VR = True, False
+        data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        data.Modality, data.PhotometricInterpretation, data.SamplesPerPixel = "CR", "MONOCHROME2", 1
+        data.Rows, data.Columns = values.shape
+        data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
+        data.PixelData = values.tobytes() + b"\0" * (values.size % 2)
+        for keyword, value in tags.items():
+            setattr(data, keyword, value)
+        data.save_as(path)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def global_state() -> Iterator[None]:
+    """A config sets the excepthook, the seeds and the threads' settings for its own process."""
+    hook, paths = sys.excepthook, list(sys.path)
+    yield
+    sys.excepthook, sys.path[:] = hook, paths
+    monai.utils.set_determinism(seed=None)
+    torch.use_deterministic_algorithms(False)
 
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

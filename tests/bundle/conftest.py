@@ -24,9 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import monai
 import pytest
-import torch
 from monai.bundle import ConfigWorkflow
 
 from monai_mgca.data import make_sample
@@ -107,13 +105,8 @@ class Trained:
 
 
 @pytest.fixture(autouse=True)
-def _global_state() -> Iterator[None]:
-    """A config sets the excepthook, the seeds and the threads' settings for its own process."""
-    hook, paths = sys.excepthook, list(sys.path)
-    yield
-    sys.excepthook, sys.path[:] = hook, paths
-    monai.utils.set_determinism(seed=None)
-    torch.use_deterministic_algorithms(False)
+def _global_state(global_state: None) -> None:
+    """Around every test here."""
 
 
 @pytest.fixture(scope="session")

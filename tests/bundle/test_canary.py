@@ -27,9 +27,10 @@ TRAININGS = ("train", "train_segmentation", "train_detection", "train_classifica
 
 
 @pytest.fixture(scope="module")
-def studies(sample, canaries, tmp_path_factory):
+def studies(sample, canaries, save_dicom, tmp_path_factory):
     """The sample with canaries in reports and patient ids, every other image as DICOM with canaries in its header."""
-    pydicom = pytest.importorskip("pydicom")
+    words, patient = canaries
+    tags = {"PatientID": patient, "PatientName": patient, "StudyDescription": words, "ImageComments": words}
     folder = tmp_path_factory.mktemp("canary_dicom") / "data"
     shutil.copytree(sample, folder)
     document = json.loads((folder / "datalist.json").read_text())
@@ -38,27 +39,10 @@ def studies(sample, canaries, tmp_path_factory):
             entry["report"], entry["patient"] = f"{canaries[0]} {place} {entry['report']}", f"{canaries[1]}-{place}"
             if place % 2 == 0:
                 name = entry["image"].replace(".png", ".dcm")
-                save_dicom(pydicom, folder / name, np.asarray(Image.open(folder / entry["image"])), canaries)
+                save_dicom(folder / name, np.asarray(Image.open(folder / entry["image"])), **tags)
                 entry["image"] = name
     (folder / "datalist.json").write_text(json.dumps(document))
     return folder
-
-
-def save_dicom(pydicom, path, values, words):
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = pydicom.uid.ComputedRadiographyImageStorage
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-    data = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    data.is_little_endian, data.is_implicit_VR = True, False
-    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    data.PatientID = data.PatientName = words[1]
-    data.StudyDescription = data.ImageComments = words[0]
-    data.Modality, data.PhotometricInterpretation, data.SamplesPerPixel = "CR", "MONOCHROME2", 1
-    data.Rows, data.Columns = values.shape
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
-    data.PixelData = values.tobytes()
-    data.save_as(path)
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import monai
 import nibabel as nib
 import numpy as np
 import pytest
@@ -43,12 +42,8 @@ CLASSES = {"segmentation": ["lung"], "detection": ["nodule", "effusion"], "class
 
 
 @pytest.fixture(autouse=True)
-def _global_state() -> Iterator[None]:
-    """A config sets the excepthook, the seeds and the threads' settings for its own process."""
-    hook, paths = sys.excepthook, list(sys.path)
-    yield
-    sys.excepthook, sys.path[:] = hook, paths
-    monai.utils.set_determinism(seed=None)
+def _global_state(global_state: None) -> None:
+    """Around every test here."""
 
 
 @pytest.fixture(scope="session")
@@ -94,51 +89,36 @@ def label_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def save_image() -> Callable[..., Path]:
-    """Writes a radiograph of random gray levels: path, (W, H) or values (H, W), an affine for NIfTI."""
-    return _save_image
+def save_image(save_dicom: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes a radiograph of random gray levels: path, (W, H) or values (H, W), an affine for NIfTI.
 
+    A DICOM file has a spacing of 0.2 along the rows and 0.3 down them.
+    """
 
-def _save_image(
-    path: Path, size: tuple[int, int] = (31, 47), affine: Any = None, values: Any = None, patient: str = ""
-) -> Path:
-    """An image (W, H) of random gray levels; a DICOM file has a spacing of 0.2 along the rows and 0.3 down them."""
-    if values is None:
-        values = np.random.default_rng(0).integers(0, 255, size[::-1], dtype=np.uint8)
-    if path.name.endswith(".nii.gz"):
-        nib.save(nib.Nifti1Image(values.T[..., None], np.eye(4) if affine is None else affine), path)
-    elif path.suffix == ".dcm":
-        _save_dicom(path, values, patient)
-    else:
-        Image.fromarray(values).save(path)
-    return path
+    def save(
+        path: Path, size: tuple[int, int] = (31, 47), affine: Any = None, values: Any = None, patient: str = ""
+    ) -> Path:
+        if values is None:
+            values = np.random.default_rng(0).integers(0, 255, size[::-1], dtype=np.uint8)
+        if path.name.endswith(".nii.gz"):
+            nib.save(nib.Nifti1Image(values.T[..., None], np.eye(4) if affine is None else affine), path)
+        elif path.suffix == ".dcm":
+            save_dicom(path, values, PatientID=patient, PatientName=patient, ImagerPixelSpacing=[0.3, 0.2])
+        else:
+            Image.fromarray(values).save(path)
+        return path
 
-
-def _save_dicom(path: Path, values: np.ndarray, patient: str) -> None:
-    pydicom = pytest.importorskip("pydicom")
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = pydicom.uid.ComputedRadiographyImageStorage
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-    data = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    data.is_little_endian, data.is_implicit_VR = True, False
-    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    data.Modality, data.PhotometricInterpretation, data.SamplesPerPixel = "CR", "MONOCHROME2", 1
-    data.PatientID, data.PatientName = patient, patient
-    data.Rows, data.Columns, data.ImagerPixelSpacing = *values.shape, [0.3, 0.2]
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
-    data.PixelData = values.tobytes() + b"\0" * (values.size % 2)
-    data.save_as(path)
+    return save
 
 
 @pytest.fixture(scope="session")
-def make_radiograph(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+def make_radiograph(tmp_path_factory: pytest.TempPathFactory, save_image: Callable[..., Path]) -> Callable[..., Any]:
     """Makes a DICOM dataset of a series of its own, as a PACS keeps it; keywords are its tags."""
     pydicom = pytest.importorskip("pydicom")
     folder = tmp_path_factory.mktemp("radiographs")
 
     def make(size: tuple[int, int] = (31, 47), values: Any = None, patient: str = "", **tags: Any) -> Any:
-        data = pydicom.dcmread(_save_image(folder / "one.dcm", size, values=values, patient=patient))
+        data = pydicom.dcmread(save_image(folder / "one.dcm", size, values=values, patient=patient))
         data.StudyInstanceUID, data.SeriesInstanceUID = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
         for keyword, value in tags.items():
             setattr(data, keyword, value)
@@ -162,6 +142,15 @@ class Server:
     def infer(self, model: str, image: str, output: str = "json", **params: Any) -> requests.Response:
         query = {"image": image, "output": output}
         return self.ask("POST", f"/infer/{model}", params=query, data={"params": json.dumps(params)})
+
+    def wait_for(self, path: str) -> dict[str, Any]:
+        """The newest task of a kind, such as "/train/", when it has ended."""
+        for _ in range(400):
+            task = self.ask("GET", path).json()
+            if task["status"] not in ("SUBMITTED", "RUNNING"):
+                break
+            time.sleep(0.5)
+        return task
 
     def logs(self) -> str:
         """All that the server and the processes that it started have logged or printed."""

@@ -257,15 +257,6 @@ def test_result_as_dicom_seg_is_the_mask(server, pacs, tmp_path):
         assert answer.status_code == 400 and "masks" in answer.json()["detail"]
 
 
-def wait_for(server, path):
-    for _ in range(400):
-        task = server.ask("GET", path).json()
-        if task["status"] not in ("SUBMITTED", "RUNNING"):
-            return task
-        time.sleep(0.5)
-    return task
-
-
 def save_mask(server, uid, mask, folder):
     """As Slicer does."""
     (folder / "image.nii.gz").write_bytes(server.ask("GET", f"/datastore/image?image={uid}").content)
@@ -306,7 +297,7 @@ def test_active_learning_leaves_out_what_is_labeled(server, pacs):
         assert answer.status_code == 200, answer.text
         assert answer.json()["id"] in set(pacs[1]) - {labeled} and answer.json()["path"].endswith(".nii.gz")
         assert CANARY not in answer.text
-    wait_for(server, "/scoring/")  # what the server does by itself when it starts
+    server.wait_for("/scoring/")  # what the server does by itself when it starts
     answer = server.ask("POST", "/scoring/mgca_embeddings?run_sync=true").json()
     assert answer["images"] == answer["reports"] == 5
 
@@ -334,7 +325,7 @@ def test_training_from_the_segs_changes_what_is_served(server, pacs, tmp_path):
     request = {"max_epochs": 1, "val_split": 0.25, "batch_size": 2, "pretrained": False, "device": "cpu"}
     answer = server.ask("POST", "/train/segmentation", json=request)
     assert answer.status_code == 200, answer.text
-    done = wait_for(server, "/train/")
+    done = server.wait_for("/train/")
     assert done["status"] == "DONE", done
     assert (server.app_dir / "models" / "model_segmentation.pt").is_file()
     assert server.infer("segmentation", uid, output="image").content != before

@@ -18,7 +18,6 @@ import json
 import os
 import shutil
 import tarfile
-import time
 from io import BytesIO
 from pathlib import Path
 
@@ -63,7 +62,7 @@ def studies(tmp_path_factory, save_image):
 @pytest.fixture(scope="module")
 def server(start_server, studies, label_bundle):
     running = start_server(studies, label_bundle)
-    assert wait_for(running, "/scoring/")["status"] == "DONE"  # what it does by itself when it starts
+    assert running.wait_for("/scoring/")["status"] == "DONE"  # what it does by itself when it starts
     return running
 
 
@@ -251,7 +250,7 @@ def test_a_batch_in_a_process_of_its_own_tells_no_phrase(server):
     """Its log is read by the last test."""
     params = {"text": f"left pleural effusion {PHRASE}", "max_batch_size": 2, "max_workers": 1, "device": "cpu"}
     assert server.ask("POST", "/batch/infer/grounding", json=params).status_code == 200
-    assert wait_for(server, "/batch/infer")["status"] == "DONE"
+    assert server.wait_for("/batch/infer")["status"] == "DONE"
 
 
 def test_a_reloaded_server_answers(server):
@@ -308,7 +307,7 @@ def test_training_from_saved_labels_changes_what_is_served(server, studies, labe
     request = {"max_epochs": 1, "val_split": 0.25, "batch_size": 4, "pretrained": False, "device": "cpu"}
     answer = server.ask("POST", f"/train/{task}", json=request)
     assert answer.status_code == 200, answer.text
-    done = wait_for(server, "/train/")
+    done = server.wait_for("/train/")
     assert done["status"] == "DONE", done
     assert (server.app_dir / "models" / f"model_{task}.pt").is_file()
     assert (label_bundle / "models" / f"model_{task}.pt").read_bytes() == weights
@@ -319,15 +318,6 @@ def test_training_from_saved_labels_changes_what_is_served(server, studies, labe
     assert server.ask("GET", f"/model/info/{task}").json()["checksum"].endswith(checksum)
     assert server.ask("DELETE", f"/model/{task}").status_code == 200  # the way back to the bundle's
     assert server.infer(task, "s20", output="image", **params).content == before
-
-
-def wait_for(server, path):
-    for _ in range(400):
-        task = server.ask("GET", path).json()
-        if task["status"] not in ("SUBMITTED", "RUNNING"):
-            return task
-        time.sleep(0.5)
-    return task
 
 
 def test_nothing_of_a_patient_is_in_the_logs(server, studies):
