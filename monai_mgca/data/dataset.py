@@ -11,22 +11,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from monai.data import CacheDataset, Dataset, PersistentDataset, get_track_meta, set_track_meta
-from monai.data.utils import pickle_hashing
 from monai.utils import convert_to_tensor, look_up_option
 
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import world_size
+from monai_mgca.utils.hashing import hash_contents
 
 __all__ = ["CachedOnDiskDataset", "check_batch_size", "make_dataset"]
 
@@ -39,26 +35,12 @@ def hash_item(item: Any) -> bytes:
     paths = [v for v in item.values() if isinstance(v, str) and os.path.isabs(v)] if isinstance(item, dict) else []
     paths += [os.path.join(path, name) for path in filter(os.path.isdir, paths) for name in os.listdir(path)]
     stats = [(s.st_size, s.st_mtime_ns) for s in map(os.stat, filter(os.path.isfile, sorted(paths)))]
-    return pickle_hashing({"item": sorted(item.items()) if isinstance(item, dict) else item, "files": stats})
-
-
-class _ContentPickler(pickle.Pickler):
-    """Pickles what else has something new in every process as its contents alone: tensors, and the order of sets."""
-
-    def persistent_id(self, obj: Any) -> Any:
-        if isinstance(obj, torch.Tensor):
-            numbers = obj.detach().cpu().flatten().view(torch.uint8).numpy().tobytes()
-            return (str(obj.dtype), *obj.shape, numbers)
-        if isinstance(obj, set | frozenset):
-            return (type(obj).__name__, sorted(obj, key=repr))
-        return None
+    return hash_contents([sorted(item.items()) if isinstance(item, dict) else item, stats]).encode()
 
 
 def hash_transform(item: Any) -> bytes:
     """Hash transforms with all their arguments, the weights of a network among them."""
-    stream = io.BytesIO()
-    _ContentPickler(stream).dump(item)
-    return hashlib.sha256(stream.getvalue()).hexdigest().encode()
+    return hash_contents(item).encode()
 
 
 @contextmanager
