@@ -14,9 +14,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from xml.etree import ElementTree
 
 from monai_mgca.data.datalist import progress_bar
+from monai_mgca.data.plain_xml import read_plain_xml
 from monai_mgca.data.sections import join_report
 from monai_mgca.data.source import Collection
 from monai_mgca.data.table import read_rows
@@ -80,13 +80,7 @@ def read_report_xml(path: str | os.PathLike) -> tuple[str, str, list[str]]:
     Raises:
         DataError: when it is no such XML, or has a DOCTYPE or entities, which could make the parser open other files.
     """
-    content = Path(path).read_bytes()
-    if re.search(rb"<!\s*(DOCTYPE|ENTITY)", content.replace(b"\0", b""), re.IGNORECASE):  # no NULs: UTF-16 too
-        raise DataError(f"{path} has a DOCTYPE or entities; Open-i's reports have none. Not opened, for safety.")
-    try:
-        root = ElementTree.fromstring(content)
-    except ElementTree.ParseError as e:
-        raise DataError(f"{path} is not XML ({e}); download it again.") from None
+    root = read_plain_xml(path)
     uid = root.find("uId")
     if uid is None or not uid.get("id"):
         raise DataError(f"{path} has no <uId id=...>: it is none of Open-i's reports.")
