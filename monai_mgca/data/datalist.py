@@ -27,7 +27,7 @@ from monai.utils import optional_import
 
 import monai_mgca
 from monai_mgca.utils import DataError
-from monai_mgca.utils.files import replacing
+from monai_mgca.utils.files import parse_json, replacing
 
 tqdm, has_tqdm = optional_import("tqdm", name="tqdm")
 
@@ -71,8 +71,11 @@ def map_in_threads(
 
     `num_workers` threads open whole files; the default, more threads than processors, suits a look at each.
     """
-    with ThreadPool(num_workers or min(32, 4 * (os.cpu_count() or 1))) as pool:
-        return list(progress_bar(pool.imap(function, items, chunksize=16), description, len(items)))
+    threads = num_workers or min(32, 4 * (os.cpu_count() or 1))
+    # large pieces where there are many items: handing them over would take longer than a look at a file
+    piece = max(1, min(256, len(items) // (8 * threads)))
+    with ThreadPool(threads) as pool:
+        return list(progress_bar(pool.imap(function, items, chunksize=piece), description, len(items)))
 
 
 def list_problems(title: str, problems: Sequence[tuple[str, str]], mend: str, limit: int = 20) -> str:
@@ -167,7 +170,7 @@ def read_datalist(path: str | os.PathLike) -> dict[str, Any]:
         hint = f" Did you mean {folder / near[0]}?" if near else ""
         raise DataError(f"no such datalist: {path}.{hint} `python -m monai_mgca.data --help` tells how to make one.")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as e:  # says line and column, not the content
         raise DataError(f"{path} is not JSON ({e}); make it anew with `python -m monai_mgca.data`.") from None
     sections = [document.get(section, []) for section in SECTIONS] if isinstance(document, dict) else [None]
