@@ -20,10 +20,13 @@ from .resolve import find_images, find_volumes, resolve_dataset
 from .sample import make_sample
 from .sections import join_report, report_from_text, split_sections
 from .split import split_by_patient
+from .stream import StreamDataset, StreamSampler
 from .volume_sample import make_volume_sample
 
 __all__ = [
     "CachedOnDiskDataset",
+    "StreamDataset",
+    "StreamSampler",
     "annotation_problems",
     "check_batch_size",
     "class_names",
