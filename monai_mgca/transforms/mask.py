@@ -24,6 +24,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 from PIL import Image
 
+from monai_mgca.transforms.limits import refuse_bomb
 from monai_mgca.transforms.readers import RadiographNiftiReader
 from monai_mgca.transforms.rle import decode_rle
 from monai_mgca.utils import DataError
@@ -100,6 +101,7 @@ def _read(mask: MaskSource) -> np.ndarray:
             reader = RadiographNiftiReader(scale=False)
             return reader.get_data(reader.read(path))[0]
         with Image.open(path) as image:
+            refuse_bomb(image.size)
             # a palette's indices are the classes, colors are not
             return np.asarray(image if len(image.getbands()) == 1 else image.convert("L"))
     except Exception as error:

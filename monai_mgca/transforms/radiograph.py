@@ -40,7 +40,8 @@ class LoadRadiograph(Transform):
         image_only: return the MetaTensor alone, else the MetaTensor and its meta data.
 
     Raises:
-        DataError: when the file cannot be read; the message names the file and the reason.
+        DataError: when the file cannot be read, holds several frames, or declares more than ``MAX_PIXELS`` of
+            :mod:`monai_mgca.transforms.limits`; the message names the file and the reason.
 
     Example::
 

@@ -11,13 +11,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from monai.config import PathLike
 from monai.data import NibabelReader, PydicomReader
-from monai.utils import MetaKeys, optional_import
+from monai.utils import MetaKeys, ensure_tuple, optional_import
 from PIL import Image
 
+from monai_mgca.transforms.limits import refuse_bomb, refuse_dicom_bomb, refuse_nifti_bomb
 from monai_mgca.utils import DataError
 
 pydicom, _ = optional_import("pydicom")
@@ -27,6 +30,8 @@ _pixels, _ = optional_import("pydicom.pixels" if _has_pixels else "pydicom.pixel
 
 __all__ = ["RadiographDicomReader", "RadiographNiftiReader", "to_gray"]
 
+# Modes of Pillow that are no gray and no RGB, from which a gray value does not follow.
+OTHER_COLORS = ("CMYK", "LAB", "HSV")
 # ImagePositionPatient, ImageOrientationPatient, PixelSpacing: all that the affine needs, nothing of the patient.
 AFFINE_TAGS = (0x00200032, 0x00200037, 0x00280030)
 
@@ -40,7 +45,20 @@ def scale_to_255(values: np.ndarray, low: float | None = None, high: float | Non
 
 
 def to_gray(image: Image.Image) -> Image.Image:
-    """Convert any Pillow image to luminance in 0..255: 8 bits as they are, 16 and 32 bits from minimum to maximum."""
+    """Convert any Pillow image to luminance in 0..255: 8 bits as they are, 16 and 32 bits from minimum to maximum.
+
+    Args:
+        image: opened, of any mode but CMYK, LAB and HSV; its pixels may not have been read yet.
+
+    Raises:
+        DataError: when it declares too many pixels, several frames or other colors.
+    """
+    refuse_bomb(image.size)
+    # a photograph's file of several pictures (MPO) begins with the one that is meant
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise DataError("the file holds several frames or pages; a radiograph has one.")
+    if image.mode in OTHER_COLORS:
+        raise DataError(f"its channels are {image.mode}; a radiograph is gray, or gray stored as RGB.")
     if image.mode.startswith(("I", "F")):  # a 16-bit file seldom uses all 16 bits
         return Image.fromarray(scale_to_255(np.asarray(image)))
     return image.convert("L")
@@ -56,11 +74,16 @@ class RadiographDicomReader(PydicomReader):
         kwargs: see :class:`monai.data.PydicomReader`.
 
     Raises:
-        DataError: when the file holds several frames or colors, or no pixels.
+        DataError: when the file holds several frames or colors, too many pixels or none.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(swap_ij=False, **kwargs)
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
+        for path in ensure_tuple(data):
+            refuse_dicom_bomb(path)
+        return super().read(data, **kwargs)
 
     def _get_array_data(self, img: Any, filename: Any) -> np.ndarray:
         if "PixelData" not in img:
@@ -70,6 +93,7 @@ class RadiographDicomReader(PydicomReader):
         photometric = img.get("PhotometricInterpretation")
         if photometric not in ("MONOCHROME1", "MONOCHROME2"):
             raise DataError(f"the DICOM file is {photometric}; a radiograph is MONOCHROME1 or MONOCHROME2.")
+        refuse_bomb((img.Rows, img.Columns))
         values = _displayed(img)
         return 255.0 - values if photometric == "MONOCHROME1" else values
 
@@ -116,20 +140,26 @@ class RadiographNiftiReader(NibabelReader):
         kwargs: see :class:`monai.data.NibabelReader`.
 
     Raises:
-        DataError: when the file holds a volume.
+        DataError: when the file holds a volume, or too many pixels.
     """
 
     def __init__(self, scale: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scale = scale
 
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
+        for path in ensure_tuple(data):
+            refuse_nifti_bomb(path)
+        return super().read(data, **kwargs)
+
     def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
-        values, meta = super().get_data(img)
-        if values.ndim < 2 or any(size > 1 for size in values.shape[2:]):
+        shape = tuple(int(size) for size in img.shape)
+        if len(shape) < 2 or any(size > 1 for size in shape[2:]):
             raise DataError(
-                f"the NIfTI file has shape {tuple(values.shape)}; a radiograph is (W, H) or (W, H, 1). "
+                f"the NIfTI file has shape {shape}; a radiograph is (W, H) or (W, H, 1). "
                 "Volumes are read by monai.transforms.LoadImage."
             )
+        values, meta = super().get_data(img)
         values = values.reshape(values.shape[:2]).T
         meta[MetaKeys.AFFINE] = np.asarray(meta[MetaKeys.AFFINE])[:, [1, 0, 2, 3]]
         meta[MetaKeys.SPATIAL_SHAPE] = np.asarray(values.shape)

@@ -22,6 +22,7 @@ from monai.data import ITKReader, MetaTensor, NibabelReader
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, TransformBackends, optional_import
 
+from monai_mgca.transforms.limits import MAX_VOXELS, refuse_bomb, refuse_nifti_bomb
 from monai_mgca.utils import DataError
 
 itk, _ = optional_import("itk", allow_namespace_pkg=True)
@@ -83,17 +84,30 @@ class LoadVolume(Transform):
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    refuse_nifti_bomb(path, MAX_VOXELS)
     reader = NibabelReader()
     values, meta = reader.get_data(reader.read(path))
     return values, np.asarray(meta[MetaKeys.AFFINE])
 
 
 def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    if path.is_file():
+        refuse_bomb(_declared(path), MAX_VOXELS)
     image = itk.imread(_series_files(path) if path.is_dir() else str(path))
     if image.GetMetaDataDictionary().HasKey(_UNEVEN):
         raise DataError("slices are missing, or are not evenly spaced.")
     values, meta = ITKReader().get_data(image)
     return values, np.asarray(meta[MetaKeys.AFFINE])
+
+
+def _declared(path: Path) -> list[int]:
+    """The numbers of voxels along the axes, from the header; none where ITK does not know the file."""
+    header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
+    if header is None:
+        return []
+    header.SetFileName(str(path))
+    header.ReadImageInformation()
+    return [header.GetDimensions(axis) for axis in range(header.GetNumberOfDimensions())]
 
 
 def _series_files(folder: Path) -> list[str]:

@@ -1,0 +1,134 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import struct
+import zlib
+from collections.abc import Iterable
+
+from monai_mgca.utils import DataError
+
+__all__ = ["MAX_PIXELS", "MAX_VOXELS", "refuse_bomb", "refuse_dicom_bomb", "refuse_nifti_bomb"]
+
+# 8192 x 8192: stitched films of the whole spine and mammograms have less than half of it.
+MAX_PIXELS = 2**26
+# 1024 x 1024 x 1024, 4 GB as float32: scans of today have a quarter of it.
+MAX_VOXELS = 2**30
+# What may stand between a NIfTI's header and its values.
+MAX_EXTENSIONS = 2**22
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+
+
+def refuse_bomb(shape: Iterable[int], limit: int = MAX_PIXELS) -> None:
+    """Refuse an image by the size that its header declares, before anything of that size is made.
+
+    A few kilobytes can declare, and unpack to, more than the memory holds.
+
+    Args:
+        shape: the declared numbers of pixels along each axis.
+        limit: the most values that are read.
+
+    Raises:
+        DataError: when there are more.
+
+    Example::
+
+        refuse_bomb((3000, 2500))  # a radiograph
+    """
+    sizes = [int(size) for size in shape]
+    if math.prod(sizes) > limit:
+        told = " x ".join(map(str, sizes))
+        raise DataError(f"it declares {told} values, and at most {limit:,} are read: a decompression bomb?")
+
+
+def refuse_nifti_bomb(path: str | os.PathLike, limit: int = MAX_PIXELS) -> None:
+    """Refuse a NIfTI file, packed or not, by the first bytes of its header; what is none is left to its reader.
+
+    Args:
+        path: the file.
+        limit: the most values that are read.
+
+    Raises:
+        DataError: when it declares more values, or its extensions make no sense.
+    """
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else open(path, "rb") as stream:
+        head = stream.read(544)
+        order = next((o for o in "<>" if head[:4] in (struct.pack(f"{o}i", 348), struct.pack(f"{o}i", 540))), None)
+        if order is None or len(head) < 352:
+            return
+        first = 352
+        if struct.unpack(f"{order}i", head[:4])[0] == 348:
+            sizes = struct.unpack(f"{order}8h", head[40:56])
+            start = struct.unpack(f"{order}f", head[108:112])[0]
+        else:
+            sizes, start, first = (0,), 0, 544
+            if len(head) == first:
+                sizes = struct.unpack(f"{order}8q", head[16:80])
+                start = struct.unpack(f"{order}q", head[168:176])[0]
+        refuse_bomb((max(size, 1) for size in sizes[1 : max(0, min(sizes[0], 7)) + 1]), limit)
+        extended = head[first - 4 : first - 3] not in (b"", b"\0")
+        if not 0 <= start <= MAX_EXTENSIONS or (extended and start < first):
+            raise DataError(f"its values begin at byte {start:g}, which is no place for them.")
+        if extended:
+            stream.seek(first)
+            _check_extensions(stream.read(int(start) - first), order)
+
+
+def _check_extensions(data: bytes, order: str) -> None:
+    place = 0
+    while len(data) - place >= 16:
+        size = struct.unpack(f"{order}i", data[place : place + 4])[0]
+        if not 8 <= size <= len(data) - place:
+            raise DataError(f"an extension of its header declares {size} bytes, and {len(data) - place} are there.")
+        place += size
+
+
+def refuse_dicom_bomb(path: str | os.PathLike, limit: int = 2 * MAX_PIXELS) -> None:
+    """Refuse a DICOM file whose whole content is packed ("deflated") and unpacks to more than a limit.
+
+    Args:
+        path: the file.
+        limit: the most bytes that are unpacked.
+
+    Raises:
+        DataError: when there are more, or the packed content cannot be found.
+    """
+    with open(path, "rb") as file:
+        head = file.read(2048)
+        if head[128:132] != b"DICM" or _DEFLATED not in head:
+            return
+        file.seek(_after_meta(head))
+        unpack, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while chunk := unpack.unconsumed_tail or file.read(2**16):
+            total += len(unpack.decompress(chunk, 2**20))
+            if total > limit:
+                raise DataError(f"the DICOM file unpacks to more than {limit:,} bytes: a decompression bomb?")
+            if unpack.eof:
+                return
+
+
+def _after_meta(head: bytes) -> int:
+    """Where a DICOM file's own description (the elements of group 2, never packed) ends."""
+    place = 132
+    while head[place : place + 2] == b"\x02\0" and place + 12 <= len(head):
+        if head[place + 4 : place + 6] in (b"OB", b"OW", b"SQ", b"UN", b"UT"):
+            place += 12 + struct.unpack("<I", head[place + 8 : place + 12])[0]
+        else:
+            place += 8 + struct.unpack("<H", head[place + 6 : place + 8])[0]
+    if place + 12 > len(head):
+        raise DataError("the DICOM file is deflated, but does not tell where its content begins.")
+    return place
