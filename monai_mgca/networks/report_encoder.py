@@ -135,7 +135,7 @@ def _read_config(source: str | Path | Mapping[str, Any]) -> Any:
             raise ValueError(f"BertConfig has no setting {unknown}.")
         return transformers.BertConfig(**source)
     try:
-        config = transformers.AutoConfig.from_pretrained(source)
+        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ValueError(_unreadable(source)) from error
     if config.model_type != "bert":

@@ -129,7 +129,8 @@ def _load(source: PathLike) -> Any:
     )
     kind = transformers.BertTokenizerFast if bare else transformers.AutoTokenizer
     try:
-        return kind.from_pretrained(str(source), local_files_only=folder.is_dir())
+        # a folder's own code is never run, nor asked about at the terminal
+        return kind.from_pretrained(str(source), local_files_only=folder.is_dir(), trust_remote_code=False)
     except (OSError, ValueError) as e:
         raise ValueError(
             f"no tokenizer could be loaded from '{source}': pass a local folder that holds the tokenizer's files "

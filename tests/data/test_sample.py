@@ -205,8 +205,8 @@ class TestReport:
 class TestReportEncoder:
     def test_tokenizer_and_config(self, sample):
         folder = str(sample.parent / "report_encoder")
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         assert tokenizer.is_fast and config.model_type == "bert"
         assert (config.hidden_size, config.num_hidden_layers, config.max_position_embeddings) == (128, 2, 128)
         assert config.vocab_size == len(tokenizer) and config.pad_token_id == tokenizer.pad_token_id

@@ -1,0 +1,168 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""No line of this repository loads pickled objects, runs text, or reads XML, YAML or the network in an unsafe way."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("monai_mgca", "benchmarks", "docs", "tests", "bundles")
+FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")) + [ROOT / "setup.py"]
+# modules whose readers run or trust what they read, and those that must not be needed
+IMPORTS = {
+    *("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle", "pandas"),
+    *("xml.dom", "xml.sax", "xml.dom.minidom", "lxml", "yaml", "ruamel", "imp", "code", "telnetlib", "ftplib"),
+    *("urllib.request", "http.client", "pickletools", "xmlrpc", "h5py", "onnx"),
+}
+# calls that are refused, and the keyword that makes them safe
+LOADERS = {"torch.load": ("weights_only", True), "numpy.load": ("allow_pickle", False)}
+CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "tempfile.mktemp", "input"}
+# tests alone: of what goes to a DataLoader's processes, of the docs' examples, of a config's imports, of our own wheel,
+# and the one that makes the payloads which must not run
+ALLOWED = {
+    ("tests/networks/test_finetune.py", "pickle"),
+    ("tests/transforms/test_chain.py", "pickle"),
+    ("tests/transforms/test_tokenize.py", "pickle"),
+    ("tests/test_docs.py", "exec"),
+    ("tests/test_docs.py", "compile"),
+    ("tests/bundle/test_bundle_configs.py", "exec"),
+    ("tests/test_packaging.py", "file.extractall"),
+    ("tests/security/test_checkpoints.py", "pickle"),
+}
+TRANSFORMERS = ("AutoConfig", "AutoTokenizer", "AutoModel")
+
+
+def name_of(node: ast.AST) -> str:
+    """The dotted name that is called, with the usual short names of modules spelled out."""
+    parts = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    parts.append({"np": "numpy"}.get(node.id, node.id) if isinstance(node, ast.Name) else "?")
+    return ".".join(reversed(parts))
+
+
+def imports_of(tree: ast.AST) -> list[str]:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call) and name_of(node.func).split(".")[-1] in ("optional_import", "importorskip"):
+            found += [value.value for value in node.args[:1] if isinstance(value, ast.Constant)]
+    return found
+
+
+def problems_of(path: str, tree: ast.AST) -> list[str]:
+    found = []
+    for name in imports_of(tree):
+        if any(name == bad or name.startswith(bad + ".") for bad in IMPORTS):
+            found.append(name)
+        if name.split(".")[-1] in ("pickle_hashing", "pickle_operations"):
+            found.append(name)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name, keywords = name_of(node.func), {word.arg: word.value for word in node.keywords}
+        wanted = LOADERS.get(name)
+        values = {key: getattr(value, "value", None) for key, value in keywords.items()}
+        if wanted and wanted[0] == "weights_only" and values.get(wanted[0]) is not True:
+            found.append(name)
+        if values.get("weights_only", True) is not True or values.get("allow_pickle", False) is not False:
+            found.append(name)
+        if name in CALLS or values.get("shell") is True or values.get("trust_remote_code", False) is not False:
+            found.append(name)
+        if name.split(".")[-1] == "from_pretrained" and any(auto in name for auto in TRANSFORMERS):
+            found += [] if values.get("trust_remote_code") is False else [f"{name} without trust_remote_code=False"]
+        if values.get("verify", True) is False or name.endswith(("extractall", "unsafe_load")):
+            found.append(name)
+    return [problem for problem in found if (path, problem) not in ALLOWED]
+
+
+def test_no_file_has_them():
+    problems = {}
+    for path in FILES:
+        name = path.relative_to(ROOT).as_posix()
+        if found := problems_of(name, ast.parse(path.read_text(encoding="utf-8"))):
+            problems[name] = found
+    assert problems == {}
+    assert len(FILES) > 300
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import cloudpickle as c",
+        "from monai.data.utils import pickle_hashing",
+        "joblib, _ = optional_import('joblib')",
+        "pd, _ = optional_import('pandas')",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(path, allow_pickle=True)",
+        "PersistentDataset(data, t, weights_only=False)",
+        "import yaml",
+        "from xml.dom import minidom",
+        "eval(text)",
+        "exec(text)",
+        "subprocess.run('ls', shell=True)",
+        "tempfile.mktemp()",
+        "os.system('ls')",
+        "AutoTokenizer.from_pretrained(folder)",
+        "AutoConfig.from_pretrained(folder, trust_remote_code=True)",
+        "requests.get(url, verify=False)",
+        "archive.extractall(folder)",
+    ],
+)
+def test_they_would_be_seen(source):
+    assert problems_of("x.py", ast.parse(source))
+
+
+def test_what_is_safe_is_let_through():
+    source = "torch.load(p, weights_only=True); np.load(p); module.eval(); re.compile('a'); subprocess.run(['ls'])"
+    assert problems_of("x.py", ast.parse(source)) == []
+
+
+def test_only_the_refusing_parser_reads_xml():
+    readers = [
+        path.name
+        for path in sorted((ROOT / "monai_mgca").rglob("*.py"))
+        if any(name.startswith("xml") for name in imports_of(ast.parse(path.read_text(encoding="utf-8"))))
+    ]
+    assert readers == ["plain_xml.py"]
+
+
+def test_only_the_label_servers_client_reaches_the_network_by_itself():
+    """Beside it hub names reach the hub, by transformers and huggingface_hub, and can be local folders."""
+    network = (
+        "requests",
+        "socket",
+        "urllib",
+        "http",
+        "aiohttp",
+        "httpx",
+        "dicomweb_client",
+        "asyncio",
+        "huggingface_hub",
+    )
+    found = {
+        path.relative_to(ROOT / "monai_mgca").as_posix()
+        for path in (ROOT / "monai_mgca").rglob("*.py")
+        if any(name.split(".")[0] in network for name in imports_of(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    assert found == {"label/pacs.py", "networks/pretrained.py"}
