@@ -27,8 +27,7 @@ IMPORTS = {
     *("xml.dom", "xml.sax", "xml.dom.minidom", "lxml", "yaml", "ruamel", "imp", "code", "telnetlib", "ftplib"),
     *("urllib.request", "http.client", "pickletools", "xmlrpc", "h5py", "onnx"),
 }
-# calls that are refused, and the keyword that makes them safe
-LOADERS = {"torch.load": ("weights_only", True), "numpy.load": ("allow_pickle", False)}
+# calls that run text or make names that another can take
 CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "tempfile.mktemp", "input"}
 # tests alone: of what goes to a DataLoader's processes, of the docs' examples, of a config's imports, of our own wheel,
 # and the one that makes the payloads which must not run
@@ -67,29 +66,30 @@ def imports_of(tree: ast.AST) -> list[str]:
     return found
 
 
+def call_problem(node: ast.Call) -> str | None:
+    """The name of a call that is refused."""
+    name = name_of(node.func)
+    values = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
+    last = name.split(".")[-1]
+    by_code = last == "from_pretrained" and any(auto in name for auto in TRANSFORMERS)
+    bad = (
+        name in CALLS,
+        last in ("extractall", "unsafe_load"),
+        name == "torch.load" and "weights_only" not in values,
+        values.get("weights_only", True) is not True,
+        values.get("allow_pickle", False) is not False,
+        values.get("trust_remote_code", None if by_code else False) is not False,
+        values.get("shell", False) is not False,
+        values.get("verify", True) is False,
+    )
+    return name if any(bad) else None
+
+
 def problems_of(path: str, tree: ast.AST) -> list[str]:
-    found = []
-    for name in imports_of(tree):
-        if any(name == bad or name.startswith(bad + ".") for bad in IMPORTS):
-            found.append(name)
-        if name.split(".")[-1] in ("pickle_hashing", "pickle_operations"):
-            found.append(name)
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        name, keywords = name_of(node.func), {word.arg: word.value for word in node.keywords}
-        wanted = LOADERS.get(name)
-        values = {key: getattr(value, "value", None) for key, value in keywords.items()}
-        if wanted and wanted[0] == "weights_only" and values.get(wanted[0]) is not True:
-            found.append(name)
-        if values.get("weights_only", True) is not True or values.get("allow_pickle", False) is not False:
-            found.append(name)
-        if name in CALLS or values.get("shell") is True or values.get("trust_remote_code", False) is not False:
-            found.append(name)
-        if name.split(".")[-1] == "from_pretrained" and any(auto in name for auto in TRANSFORMERS):
-            found += [] if values.get("trust_remote_code") is False else [f"{name} without trust_remote_code=False"]
-        if values.get("verify", True) is False or name.endswith(("extractall", "unsafe_load")):
-            found.append(name)
+    names = imports_of(tree)
+    found = [name for name in names if any(name == bad or name.startswith(f"{bad}.") for bad in IMPORTS)]
+    found += [name for name in names if name.split(".")[-1] in ("pickle_hashing", "pickle_operations")]
+    found += filter(None, (call_problem(node) for node in ast.walk(tree) if isinstance(node, ast.Call)))
     return [problem for problem in found if (path, problem) not in ALLOWED]
 
 
