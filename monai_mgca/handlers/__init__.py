@@ -18,6 +18,7 @@ from .data_wait import DataWaitWarning
 from .detection import DetectionHandler
 from .detection_saver import DetectionSaver
 from .early_stop import EarlyStopOnKeyMetric
+from .non_finite import SkipNonFiniteSteps
 from .overlays import OverlaySaver
 from .progress import TrainingProgress
 from .prototypes import FreezePrototypes
@@ -38,6 +39,7 @@ __all__ = [
     "OverlaySaver",
     "RetrievalHandler",
     "RunSummary",
+    "SkipNonFiniteSteps",
     "TableSaver",
     "TrainingCheckpoint",
     "TrainingProgress",

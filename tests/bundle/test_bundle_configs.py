@@ -165,7 +165,8 @@ CASES = {
     "weight_decay": ({"weight_decay": 0.3}, "optimizer", lambda o: o.param_groups[0]["weight_decay"] == 0.3),
     "warmup": ({"warmup": 0.5, "epochs": 4}, "warmup_steps", lambda x: x == 8),
     "val_interval": ({"val_interval": 2}, "train#handlers#3", lambda h: h.interval == 2),
-    "early_stopping_patience": ({"early_stopping_patience": 0}, "train#handlers", lambda h: len(h) == 10),
+    "early_stopping_patience": ({"early_stopping_patience": 0}, "train#handlers", lambda h: len(h) == 11),
+    "max_non_finite_steps": ({"max_non_finite_steps": 4}, "train#handlers#6", lambda h: h.max_in_a_row == 4),
     "key_metric_negative_sign": (
         {"key_metric_negative_sign": False},
         "validate#evaluator",

@@ -17,8 +17,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from monai_mgca.handlers import SkipNonFiniteSteps
 from monai_mgca.losses import MGCALoss
 from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder
 
@@ -65,6 +68,29 @@ def test_no_operation_of_a_step_needs_a_value(encoder, matcher):
     step = make_step(encoder, matcher)
     with NoWaiting():
         step()
+
+
+def test_a_step_that_is_not_finite_is_skipped_without_waiting():
+    network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1))
+    trainer = SupervisedTrainer(
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=[{"image": torch.full((2, 3), torch.nan), "label": torch.ones(2, 1), "index": [0, 1]}],
+        network=network,
+        optimizer=torch.optim.AdamW(network.parameters(), fused=True),
+        loss_function=torch.nn.MSELoss(),
+        decollate=False,
+    )
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    handler, mode = SkipNonFiniteSteps([], "quarantine.json"), NoWaiting()
+    trainer.add_event_handler(Events.ITERATION_STARTED, lambda: mode.__enter__())
+    handler.attach(trainer)
+    # at the end of the iteration the flag is read, as the loss is for the progress bar
+    trainer.remove_event_handler(handler._count, Events.ITERATION_COMPLETED)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: mode.__exit__(None, None, None))
+    trainer.run()
+    assert handler.flags.tolist() == [True, True, True]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
