@@ -1,0 +1,51 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from monai_mgca.data import make_sample
+from monai_mgca.inferers import load_pretrained
+from monai_mgca.utils import write_settings
+
+SETTINGS = {
+    "use_sample": True,
+    "image_encoder": "resnet_tiny",
+    "image_size": 56,
+    "resize_size": 64,
+    "in_channels": 1,
+    "report_layers": None,
+    "pool_report": "mean",
+    "max_length": 60,
+    "embed_dim": 16,
+    "hidden_dim": 32,
+    "num_prototypes": 8,
+    "matcher": "similarity",
+    "matcher_heads": 1,
+}
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample, small, in data/, and a network with random weights in models/."""
+    folder = tmp_path_factory.mktemp("security")
+    make_sample(folder / "data", size=24, image_size=64, progress=False)
+    encoder = {"report_encoder": str(folder / "data" / "report_encoder")}
+    write_settings(folder / "models" / "model.json", SETTINGS | encoder)
+    torch.manual_seed(3)
+    network = load_pretrained(folder / "models" / "model_pretrain.pt", random=True).network
+    torch.save(network.state_dict(), folder / "models" / "model_pretrain.pt")
+    return folder
