@@ -12,13 +12,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from monai_mgca.utils import DataError
+from monai_mgca.utils.files import parse_json
 
 __all__ = ["LabelColumns"]
 
@@ -106,7 +106,7 @@ class LabelColumns:
         name = row[self.box_label].strip() if self.box_label else "finding"
         try:
             if self.boxes:
-                items = json.loads(row[self.boxes].strip() or "[]")
+                items = parse_json(row[self.boxes].strip() or "[]")
             else:
                 cells = [row[column].strip() for column in self.box_columns]
                 items = [[float(cell) for cell in cells]] if any(cells) else []
@@ -155,7 +155,7 @@ def _mask(cell: str, image: str) -> Any:
     if not cell.startswith("{"):
         return cell
     try:
-        return json.loads(cell)
+        return parse_json(cell)
     except ValueError as error:
         raise DataError(f"the mask of {image} is no JSON ({error}).") from None
 

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from torch import nn
 
 from monai_mgca.inferers.pretrained import PretrainedModel
 from monai_mgca.utils import DataError
+from monai_mgca.utils.files import parse_json
 
 __all__ = ["Prompts", "ZeroShotClassifier", "prompted_classes", "read_prompts"]
 
@@ -64,7 +64,7 @@ def read_prompts(path: str | os.PathLike) -> dict[str, Prompts]:
     if not Path(path).is_file():
         raise DataError(f"no such file of prompts: {path}. Write one, as {EXAMPLE}.")
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = parse_json(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:  # says where
         raise DataError(f"{path} is not JSON ({error}): write it as {EXAMPLE}.") from None
     if not isinstance(document, dict) or not document:

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -27,7 +26,7 @@ from PIL import Image
 from monai_mgca.data.annotations import image_size
 from monai_mgca.data.datalist import list_problems, write_datalist
 from monai_mgca.label.geometry import read_geometry, read_label_map
-from monai_mgca.label.markups import markups_to_boxes
+from monai_mgca.label.markups import read_markups
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
 
@@ -182,12 +181,7 @@ def _read_mask(image: str, label: str, info: Any) -> tuple[np.ndarray, dict[int,
 def _read_boxes(image: str, label: str) -> tuple[np.ndarray, list[str]]:
     """(N, 4) in pixels, what lies over the image's edge cut off, and their names."""
     geometry = read_geometry(image)
-    try:
-        boxes, names = markups_to_boxes(json.loads(Path(label).read_text(encoding="utf-8")), geometry)
-    except DataError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # any client may have written it
-        raise DataError(f"its label is no markups JSON ({type(error).__name__})") from None
+    boxes, names = read_markups(label, geometry)
     inside = boxes.clip(0, [*geometry.size, *geometry.size])
     if not np.isfinite(inside).all() or (inside[:, 2:] - inside[:, :2] < 1).any():
         raise DataError("a box lies outside the image, or is smaller than a pixel")

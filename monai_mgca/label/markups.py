@@ -10,15 +10,18 @@
 # limitations under the License.
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from monai_mgca.label.geometry import Geometry
 from monai_mgca.utils import DataError
+from monai_mgca.utils.files import parse_json
 
-__all__ = ["boxes_to_markups", "markups_to_boxes"]
+__all__ = ["boxes_to_markups", "markups_to_boxes", "read_markups"]
 
 SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
@@ -126,3 +129,29 @@ def _class_name(roi: Mapping[str, Any]) -> str:
     name = str(roi.get("name") or next(iter(roi.get("controlPoints") or [{}])).get("label") or "")
     stem = name.rstrip("0123456789")
     return stem[:-1] if stem != name and stem[-1:] in ("_", "-") else name
+
+
+def read_markups(path: str | os.PathLike, geometry: Geometry) -> tuple[np.ndarray, list[str]]:
+    """Read a markups JSON file, which any client may have written.
+
+    Args:
+        path: of the file.
+        geometry: of the image.
+
+    Returns:
+        As :func:`markups_to_boxes`.
+
+    Raises:
+        DataError: when it is no markups JSON, or one is no ROI.
+
+    Example::
+
+        Path("label.json").write_text('{"markups": []}')
+        print(read_markups("label.json", Geometry((31, 47), np.eye(4)))[1])  # []
+    """
+    try:
+        return markups_to_boxes(parse_json(Path(path).read_text(encoding="utf-8")), geometry)
+    except DataError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"its label is no markups JSON ({type(error).__name__})") from None

@@ -20,7 +20,7 @@ from typing import Any
 
 from monai_mgca.utils.errors import CheckpointError
 
-__all__ = ["read_settings", "replacing", "write_settings"]
+__all__ = ["parse_json", "read_settings", "replacing", "write_settings"]
 
 
 @contextmanager
@@ -42,6 +42,25 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text holds.
+
+    Args:
+        text: from anywhere.
+
+    Raises:
+        ValueError: when it is no JSON, or nested deeper than Python's stack; the message says where, not what.
+
+    Example::
+
+        print(parse_json('{"size": [2, 3]}'))
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_settings(path: str | os.PathLike, settings: Mapping[str, Any]) -> None:
@@ -72,7 +91,7 @@ def read_settings(path: str | os.PathLike, required: bool = False) -> dict[str, 
             raise CheckpointError(f"There is no {path}, which a training writes beside its weights: train first.")
         return {}
     try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        settings: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{path} is not JSON ({error}): take the one of the training again.") from None
     return settings
