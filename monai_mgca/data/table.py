@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -68,7 +69,7 @@ def read_rows(path: str | os.PathLike, columns: Sequence[str] = ()) -> Iterator[
                 line = reader.line_num + 2  # where the next row begins: a row may span lines
     except UnicodeDecodeError:
         raise DataError(f"{path} is not UTF-8 (at or after line {line}); save it as UTF-8.") from None
-    except (csv.Error, OSError, EOFError) as e:
+    except (csv.Error, OSError, EOFError, zlib.error) as e:  # zlib's: a damaged .gz
         raise DataError(f"{path} cannot be read at line {line}: {e}") from None
 
 

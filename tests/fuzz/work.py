@@ -1,0 +1,282 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Processes that read broken files, and what became of each."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import json
+import logging
+import os
+import random
+import resource
+import select
+import shutil
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from mutate import mutate
+from targets import ERRORS, TARGETS
+
+CPU_SECONDS = 5
+CLOCK_SECONDS = 60
+MEGABYTES = 1000
+ADDRESSES = 3 * 2**30  # what a file may ask for in all, used or not
+AT_A_TIME = 50
+
+
+class Case(NamedTuple):
+    """A broken file: of which reader, and its number."""
+
+    target: str
+    index: int
+
+
+class Outcome(NamedTuple):
+    """What became of a file: "read", "refused", "other error", "memory", "hang" or "crash"; and what was told."""
+
+    kind: str
+    seconds: float = 0
+    megabytes: float = 0
+    told: str = ""
+
+
+class _Surroundings:
+    """The folder of a reader's sound files, as they were when it was made."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.target = TARGETS[name]
+        self.folder = folder / str(list(TARGETS).index(name))
+        self.folder.mkdir(parents=True)
+        self.files = self.target.prepare(self.folder)
+        for name, data in self.files.items():
+            (self.folder / name).write_bytes(data)
+            self.target.read(self.folder, self.folder / name)  # else a refusal would tell nothing
+
+    def write(self, case: Case, seed: int, folder: Path) -> Path:
+        r = random.Random(f"{seed}:{case.target}:{case.index}")
+        name = r.choice(sorted(self.files))
+        ending = name.rsplit(".", 1)[-1]
+        others = [data for other, data in self.files.items() if other != name and other.endswith(ending)]
+        path = folder / self.folder.name / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(mutate(r, name, self.files[name], others))
+        return path
+
+
+def _status(key: str) -> int:
+    """Kilobytes that the kernel tells of this process."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(key))
+
+
+def _peak_begins_anew() -> int:
+    """The process's memory, from which the next peak is counted; in kilobytes."""
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    return _status("VmRSS:")
+
+
+def _cause(error: BaseException, kind: type[BaseException]) -> bool:
+    """Whether an error of a kind lies below an error."""
+    seen = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            if isinstance(one, kind):
+                return True
+            waiting += [one.__cause__, one.__context__]
+    return False
+
+
+def _read(surroundings: _Surroundings, path: Path, folder: Path) -> tuple[str, str]:
+    try:
+        surroundings.target.read(folder / surroundings.folder.name, path)
+    except Exception as error:
+        if _cause(error, MemoryError) or "not enough memory" in str(error):
+            return "memory", f"asks for more than {ADDRESSES >> 30} GB"
+        if isinstance(error, ERRORS):
+            return "refused", ""
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if "monai_mgca" in f.filename]
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
+        return "other error", f"{type(error).__name__}: {str(error)[:200]!r} at {place}"
+    return "read", ""
+
+
+def _measure(surroundings: _Surroundings, path: Path, folder: Path) -> Outcome:
+    gc.collect()
+    before, start = _peak_begins_anew(), time.process_time()
+    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # its signal ends the process, in native code too
+    kind, told = _read(surroundings, path, folder)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    seconds, megabytes = time.process_time() - start, (_status("VmHWM:") - before) / 1000
+    if kind in ("read", "refused") and megabytes > MEGABYTES:
+        kind, told = "memory", f"{megabytes:.0f} MB"
+    return Outcome(kind, seconds, megabytes, told)
+
+
+def _quiet() -> None:
+    """What libraries say of broken files is of no use here."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    torch.set_num_threads(1)
+
+
+def _child(
+    template: Path, folder: Path, prepared: dict[str, _Surroundings], cases: list[Case], seed: int, out: int
+) -> None:
+    """Read some files, telling the parent of each before and after."""
+    shutil.copytree(template, folder)
+    with open(folder / "stderr", "wb") as stderr:
+        os.dup2(stderr.fileno(), 2)
+    faulthandler.enable()
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    limit = _status("VmSize:") * 1024 + ADDRESSES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for case in cases:
+        surroundings = prepared[case.target]
+        path = surroundings.write(case, seed, folder)
+        os.write(out, b"\n")
+        outcome = _measure(surroundings, path, folder)
+        os.write(out, json.dumps(outcome).encode() + b"\n")
+        path.write_bytes(surroundings.files[path.relative_to(folder / surroundings.folder.name).as_posix()])
+
+
+class _Process:
+    """A forked process with some files to read, and how far it is."""
+
+    def __init__(self, template: Path, folder: Path, prepared: dict, cases: list[Case], seed: int) -> None:
+        self.cases, self.folder, self.done, self.text = cases, folder, 0, b""
+        self.pipe, out = os.pipe()
+        self.heard = time.monotonic()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.pipe)
+            try:
+                _child(template, folder, prepared, cases, seed, out)
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(99)
+        os.close(out)
+
+    def hear(self) -> Iterator[tuple[Case, Outcome]]:
+        """What the process told; nothing more where it has ended."""
+        self.heard = time.monotonic()
+        *lines, self.text = (self.text + self.text_of_pipe()).split(b"\n")
+        for line in filter(None, lines):
+            self.done += 1
+            yield self.cases[self.done - 1], Outcome(*json.loads(line))
+
+    def text_of_pipe(self) -> bytes:
+        data = os.read(self.pipe, 65536)
+        self.ended = not data
+        return data
+
+    def end(self) -> Outcome | None:
+        """Why the process ended; None where it read all its files."""
+        status = os.waitpid(self.pid, 0)[1]
+        os.close(self.pipe)
+        told = (self.folder / "stderr").read_bytes()[-1500:].decode(errors="replace") if self.folder.exists() else ""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        code = os.waitstatus_to_exitcode(status)
+        if code == 99:
+            raise RuntimeError(f"the fuzzer itself failed at {self.cases[self.done]}: {told}")
+        if self.done == len(self.cases):
+            return None
+        if code in (-signal.SIGPROF, -signal.SIGKILL):
+            return Outcome("hang", CPU_SECONDS, 0, f"more than {CPU_SECONDS} s")
+        return Outcome("crash", 0, 0, f"ended by {-code if code < 0 else code}: {told}")
+
+
+def prepare(folder: Path, cases: list[Case]) -> dict[str, _Surroundings]:
+    return {name: _Surroundings(folder, name) for name in dict.fromkeys(case.target for case in cases)}
+
+
+def run_cases(
+    folder: Path, cases: list[Case], seed: int, jobs: int, keep: Path | None = None
+) -> Iterator[tuple[Case, Outcome]]:
+    """Read all broken files.
+
+    Args:
+        folder: an empty one to work in.
+        cases: the files.
+        seed: of their making.
+        jobs: processes at a time.
+        keep: where files that made a reader fail are kept.
+    """
+    _quiet()
+    prepared = prepare(folder / "template", cases)
+    gc.freeze()  # what is there is looked through by no child
+    waiting = [cases[start : start + AT_A_TIME] for start in range(0, len(cases), AT_A_TIME)][::-1]
+    running: dict[int, _Process] = {}
+    number, last = 0, time.monotonic()
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            number += 1
+            process = _Process(folder / "template", folder / f"process{number}", prepared, waiting.pop(), seed)
+            running[process.pipe] = process
+        ready = select.select(list(running), [], [], 1)[0]
+        for pipe in ready:
+            process = running[pipe]
+            for case, outcome in process.hear():
+                yield from _kept(prepared, case, outcome, seed, keep)
+            if process.ended:
+                del running[pipe]
+                outcome = process.end()
+                if outcome is not None:
+                    yield from _kept(prepared, process.cases[process.done], outcome, seed, keep)
+                    waiting.append(process.cases[process.done + 1 :])
+                    waiting = [some for some in waiting if some]
+        for process in running.values():
+            if time.monotonic() - process.heard > CLOCK_SECONDS:
+                os.kill(process.pid, signal.SIGKILL)
+        if time.monotonic() - last > 30:
+            last = time.monotonic()
+            left = sum(map(len, waiting)) + sum(len(p.cases) - p.done for p in running.values())
+            print(f"{len(cases) - left} of {len(cases)} files", file=sys.stderr, flush=True)
+
+
+def _kept(
+    prepared: dict[str, _Surroundings], case: Case, outcome: Outcome, seed: int, keep: Path | None
+) -> Iterator[tuple[Case, Outcome]]:
+    if keep is not None and outcome.kind not in ("read", "refused"):
+        path = prepared[case.target].write(case, seed, keep / "files")
+        path.rename(keep / f"{case.target.replace(' ', '_').replace('/', '_')}_{case.index}_{path.name}")
+    yield case, outcome
+
+
+def run_one(folder: Path, case: Case, seed: int, keep: Path | None) -> None:
+    """Read one broken file in this process, showing what it raises."""
+    surroundings = prepare(folder, [case])[case.target]
+    path = surroundings.write(case, seed, folder)
+    print(f"{path.name}: {path.stat().st_size} bytes, {path.read_bytes()[:300]!r}", flush=True)
+    if keep is not None:
+        shutil.copy(path, keep / f"{case.index}_{path.name}")
+    faulthandler.enable()
+    try:
+        surroundings.target.read(surroundings.folder, path)
+    except ERRORS as error:
+        print(f"refused: {type(error).__name__}: {error}")
+    else:
+        print("read")
