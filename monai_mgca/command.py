@@ -22,7 +22,7 @@ from pathlib import Path
 
 from monai_mgca.data import resolve_dataset
 from monai_mgca.utils import CheckpointError, DataError, read_settings
-from monai_mgca.utils.errors import first_cause
+from monai_mgca.utils.errors import StorageError, first_cause
 
 __all__ = ["bundle_root", "choose_data", "run_command"]
 
@@ -58,14 +58,14 @@ def run_command(run: Callable[[argparse.Namespace], Sequence[str]], args: argpar
         args: of the command line.
 
     Returns:
-        0; 2 when the input is wrong.
+        0; 2 when the input is wrong, or the result cannot be written.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         written = run(args)
-    except (DataError, CheckpointError, RuntimeError) as error:
+    except (DataError, CheckpointError, OSError, RuntimeError) as error:
         cause = first_cause(error)
-        if not isinstance(cause, (DataError, CheckpointError)):
+        if not isinstance(cause, (DataError, CheckpointError, StorageError)):
             raise
         print(f"error: {cause}", file=sys.stderr)
         return 2

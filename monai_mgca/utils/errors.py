@@ -11,12 +11,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import sys
 from types import TracebackType
 
 from monai_mgca.utils.dist import rank, world_size
 
-__all__ = ["CheckpointError", "DataError", "explain_errors", "first_cause"]
+__all__ = ["CheckpointError", "DataError", "StorageError", "explain_errors", "first_cause", "storage_error"]
 
 
 class DataError(ValueError):
@@ -27,15 +30,75 @@ class CheckpointError(ValueError):
     """A checkpoint that does not fit, naming the tensors that are missing, foreign or of another shape."""
 
 
+class StorageError(OSError):
+    """A file or folder that cannot be written, naming it, why, and how to mend it."""
+
+
+# a file that only is read does not fail so
+_ONLY_WRITING = {
+    errno.ENOSPC: "the disk is full: make room on it, or choose a folder on another one",
+    errno.EDQUOT: "your quota is used up: make room, or choose a folder elsewhere",
+    errno.EROFS: "the file system is read-only: choose a folder elsewhere",
+    errno.EFBIG: "it would be larger than files may be here (ulimit -f): raise the limit, or choose another folder",
+}
+_FORBIDDEN = "you have no permission: make the folder writable for this user, or choose another one"
+_REASONS = {**_ONLY_WRITING, errno.EACCES: _FORBIDDEN, errno.EPERM: _FORBIDDEN}
+_KEPT = "What was written before is kept; a training goes on with --resume true."
+
+
+def storage_error(error: BaseException, path: str | os.PathLike) -> StorageError | None:
+    """What an error means that came while a file was written; None if it is about something else.
+
+    Args:
+        error: as it was caught; torch's, when a write fails, is a ``RuntimeError`` in whose context is the system's.
+        path: the file.
+    """
+    found = error if isinstance(error, OSError) else error.__context__
+    if not isinstance(found, OSError) or found.errno not in _REASONS:
+        return None
+    return StorageError(f"cannot write {os.fspath(path)}: {_REASONS[found.errno]}. {_KEPT}")
+
+
 def first_cause(error: BaseException) -> BaseException:
     """What an error is about, below the ``RuntimeError`` that MONAI puts around it once or several times.
+
+    What happened in a process that loads data is taken out of the text that torch makes of it, and what the system
+    says of a full disk is told with the way to mend it.
 
     Args:
         error: as it was caught. What another library said below our own error is left alone.
     """
-    while type(error) is RuntimeError and error.__cause__ is not None:
+    while type(error) is RuntimeError and error.__cause__ is not None and not _is_lost_worker(error):
         error = error.__cause__
+    if _is_lost_worker(error):
+        # the one below tells the signal
+        told = error.__cause__ if _is_lost_worker(error.__cause__) else error
+        return RuntimeError(f"{str(told).strip().rstrip('.')}: {_LOST_WORKER} {_KEPT}")
+    if _IN_WORKER.match(str(error)):
+        return _raised_in_worker(str(error))
+    if isinstance(error, OSError) and error.errno in _ONLY_WRITING:
+        return storage_error(error, error.filename or "a file in ckpt_dir, output_dir or cache_dir") or error
     return error
+
+
+_LOST_WORKER = (
+    "a process that loads data was ended from outside. Most often the memory was full: lower num_workers or "
+    "batch_size, or give the job more memory (a container also more shared memory, --shm-size)."
+)
+_IN_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback")
+_RAISED = re.compile(r"^(?:\w+\.)*(\w+): (.*?)(?=\n\n(?:The above|During handling)|\s*\Z)", re.MULTILINE | re.DOTALL)
+
+
+def _is_lost_worker(error: BaseException | None) -> bool:
+    return type(error) is RuntimeError and str(error).startswith("DataLoader worker (pid")
+
+
+def _raised_in_worker(text: str) -> BaseException:
+    """The first cause in the text of a whole traceback, whose errors stand in the order in which they were raised."""
+    raised = _RAISED.findall(text.split("\n", 1)[1])
+    name, told = next((found for found in reversed(raised) if found[0] != "RuntimeError"), raised[-1])
+    known = {kind.__name__: kind for kind in (DataError, CheckpointError, StorageError)}
+    return known[name](told) if name in known else RuntimeError(f"{name}: {told}")
 
 
 # what gloo and NCCL say in a process when another one is gone

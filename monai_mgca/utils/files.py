@@ -14,21 +14,26 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from monai_mgca.utils.errors import CheckpointError
+from monai_mgca.utils.errors import CheckpointError, storage_error
 
 __all__ = ["parse_json", "read_settings", "replacing", "write_settings"]
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
+def replacing(path: str | os.PathLike, sync: bool = False) -> Iterator[Path]:
     """A temporary name beside a file, which takes the file's place once all is written: whole or not at all.
 
     Args:
-        path: the file to write; what fails on the way leaves it as it was, and nothing beside it.
+        path: the file to write; what fails on the way leaves it as it was, and nothing beside it. Let torch write into
+            an open file: only then does it tell why it failed.
+        sync: wait until the disk has it, so that it is whole even after a power failure.
+
+    Raises:
+        StorageError: when the disk is full, the folder not writable, or alike.
 
     Example::
 
@@ -39,9 +44,29 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        if sync:
+            _sync(temporary)
         os.replace(temporary, path)
+        if sync:
+            _sync(path.parent)
+    except (OSError, RuntimeError) as error:
+        about_others = isinstance(error, OSError) and error.filename not in (None, str(temporary))
+        told = None if about_others else storage_error(error, path)
+        if told is None:
+            raise
+        raise told from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder cannot be read, there is nothing of ours
+            temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have the content of a file, or the names in a folder, written to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def parse_json(text: str) -> Any:

@@ -11,11 +11,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import sys
 
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
 from monai_mgca.utils import CheckpointError, DataError, explain_errors
+from monai_mgca.utils.errors import StorageError, first_cause
 
 
 @pytest.fixture
@@ -78,3 +83,75 @@ def test_a_process_that_lost_another_one_does_not_hide_its_message(last_words, m
 def test_are_value_errors():
     assert issubclass(DataError, ValueError)
     assert issubclass(CheckpointError, ValueError)
+
+
+class Faulty(Dataset):
+    """Its items fail, in a process of their own."""
+
+    def __init__(self, fault):
+        self.fault = fault
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        if self.fault is signal.SIGKILL:
+            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            try:
+                raise OSError("below ours")
+            except OSError as error:
+                raise self.fault from error
+        except Exception as error:
+            raise RuntimeError("applying transform <a>") from error
+
+
+def of_worker(fault):
+    """The first cause of what a data loader raises."""
+    with pytest.raises(Exception) as caught:  # noqa: B017
+        list(DataLoader(Faulty(fault), num_workers=1))
+    return first_cause(wrapped(caught.value))
+
+
+class TestWorkers:
+    def test_killed(self):
+        error = of_worker(signal.SIGKILL)
+        assert "is killed by signal: Killed: a process that loads data was ended from outside" in str(error)
+        assert "lower num_workers" in str(error) and "--resume true" in str(error)
+
+    def test_ended_without_a_signal(self):
+        error = RuntimeError("DataLoader worker (pid(s) 12) exited unexpectedly")
+        error.__cause__ = KeyError()  # torch's is that its queue is empty
+        assert str(first_cause(error)).startswith("DataLoader worker (pid(s) 12) exited unexpectedly: a process")
+
+    @pytest.mark.parametrize("fault", [DataError("cannot read a.png:\nit is empty"), StorageError("cannot write b.pt")])
+    def test_our_errors(self, fault):
+        error = of_worker(fault)
+        assert type(error) is type(fault) and str(error) == str(fault)
+
+    def test_other_errors(self):
+        error = of_worker(FileNotFoundError("no a.png"))
+        assert str(error) == "FileNotFoundError: no a.png"
+
+    def test_an_error_of_torch_alone(self):
+        assert str(of_worker(RuntimeError("sizes differ"))).startswith("OSError: below ours")
+
+
+class TestStorage:
+    @pytest.mark.parametrize(
+        ("code", "told"),
+        [(errno.ENOSPC, "is full"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only"), (errno.EFBIG, "ulimit -f")],
+    )
+    def test_what_the_system_says_is_explained(self, last_words, code, told):
+        text = last_words(wrapped(OSError(code, os.strerror(code), "models/a.pt")))
+        last = text.rstrip().splitlines()[-1]
+        assert last.startswith("The cause: StorageError: cannot write models/a.pt: ") and told in last
+        assert last.endswith("--resume true.")
+        assert "in ckpt_dir, output_dir or cache_dir" in str(first_cause(OSError(code, os.strerror(code))))
+
+    def test_what_may_be_about_reading_is_left_alone(self):
+        error = PermissionError(errno.EACCES, "Permission denied", "images/1.png")
+        assert first_cause(wrapped(error)) is error
+
+    def test_are_system_errors(self):
+        assert issubclass(StorageError, OSError)

@@ -11,9 +11,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
+from collections.abc import Iterator
+
 import pytest
+import torch
 
 from monai_mgca.utils import read_settings, write_settings
+from monai_mgca.utils.errors import StorageError
+from monai_mgca.utils.files import replacing
 
 
 def test_round_trip(tmp_path):
@@ -34,3 +42,57 @@ def test_failed_write_leaves_the_old_file(tmp_path):
         write_settings(path, {"a": object()})
     assert read_settings(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["model.json"]
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may be larger than 64 KiB: what the system says is what it says of a full disk, but for its number."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+class TestNoRoom:
+    @pytest.fixture(autouse=True)
+    def _small_files(self, small_files):
+        """Around every test here."""
+
+    def fails(self, path, write):
+        path.write_bytes(b"old")
+        with pytest.raises(StorageError) as caught, replacing(path) as temporary:
+            write(temporary)
+        assert f"cannot write {path}: it would be larger" in str(caught.value)
+        assert path.read_bytes() == b"old"
+        assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+    def test_bytes(self, tmp_path):
+        self.fails(tmp_path / "a.bin", lambda path: path.write_bytes(bytes(100_000)))
+
+    def test_tensors(self, tmp_path):
+        def write(path):
+            with path.open("wb") as file:
+                torch.save({"a": torch.zeros(100_000)}, file)
+
+        self.fails(tmp_path / "a.pt", write)
+
+    def test_settings(self, tmp_path):
+        with pytest.raises(StorageError, match=r"a\.json"):
+            write_settings(tmp_path / "a.json", {"a": "b" * 100_000})
+
+
+def test_what_is_about_another_file_is_left_alone(tmp_path):
+    other = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "images/1.png")
+    with pytest.raises(PermissionError) as caught, replacing(tmp_path / "a.json"):
+        raise other
+    assert caught.value is other
+
+
+def test_other_errors_are_left_alone(tmp_path):
+    with pytest.raises(RuntimeError, match="mine"), replacing(tmp_path / "a.json"):
+        raise RuntimeError("mine")
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "none" / "a.json") as temporary:
+        temporary.write_text("")
