@@ -139,6 +139,9 @@ def _box_problems(boxes: Any, labels: Any, size: tuple[int, int], classes: Seque
 
 def _mask_problems(mask: Any, name: str, base: str, size: tuple[int, int]) -> Iterator[tuple[str, str]]:
     for one in mask if isinstance(mask, list) else [mask]:
+        if not isinstance(one, str | Mapping):
+            yield name, "a mask is neither a path nor run lengths"
+            continue
         in_file = isinstance(one, str)
         file = one if in_file else name  # run lengths are told by their image
         reason = file_problem(base, one) if in_file else None

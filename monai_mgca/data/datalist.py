@@ -35,6 +35,7 @@ __all__ = [
     "SECTIONS",
     "content_hash",
     "file_problem",
+    "find_files",
     "list_problems",
     "load_datalist",
     "map_in_threads",
@@ -192,6 +193,21 @@ def resolve_path(base: str, path: str) -> str | None:
     absolute = os.path.join(base, path)
     real = os.path.realpath(absolute)
     return absolute if real.startswith(base.rstrip(os.sep) + os.sep) else None
+
+
+def find_files(folder: str | os.PathLike, pattern: str = "*") -> list[Path]:
+    """The files below a folder whose names fit a pattern, sorted.
+
+    Raises:
+        DataError: when one is a link out of the folder: what is read from there would be no part of the data.
+    """
+    base = os.path.realpath(folder)
+    found = sorted(path for path in Path(folder).rglob(pattern) if path.is_file())
+    outside = [str(path) for path in found if path.is_symlink() and resolve_path(base, os.path.realpath(path)) is None]
+    if outside:
+        mend = "Put the files themselves there, or take the links out."
+        raise DataError(list_problems(f"{folder}: links out of the folder", [(p, "a link") for p in outside], mend))
+    return found
 
 
 def file_problem(base: str, path: Any, folders: dict[str, str] | None = None) -> str | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from monai.utils import look_up_option, optional_import
 
-from monai_mgca.data.datalist import progress_bar
+from monai_mgca.data.datalist import find_files, progress_bar
 from monai_mgca.data.source import Collection
 from monai_mgca.data.table import report_or_text
 from monai_mgca.utils import DataError
@@ -40,7 +40,8 @@ def collect_folder(images: str | os.PathLike, reports: str | os.PathLike, patien
             their PatientID; "none": every image counts as its own patient.
 
     Raises:
-        DataError: when a folder is not there or has no such files, a report is not UTF-8, or a patient is not known.
+        DataError: when a folder is not there or has no such files, a report is not UTF-8, a
+            patient is not known, or a link leads out of its folder.
         ValueError: when `patient` is another word.
 
     Example::
@@ -52,9 +53,9 @@ def collect_folder(images: str | os.PathLike, reports: str | os.PathLike, patien
         if not Path(folder).is_dir():
             raise DataError(f"the folder does not exist: {folder}")
     collection = Collection("folder", images)
-    text_of = {_stem(path, reports): path for path in Path(reports).rglob("*.txt")}
+    text_of = {_stem(path, reports): path for path in find_files(reports, "*.txt")}
     used = set()
-    for path in progress_bar(sorted(p for p in Path(images).rglob("*") if _is_image(p)), "reading the reports"):
+    for path in progress_bar(list(filter(_is_image, find_files(images))), "reading the reports"):
         stem = _stem(path, images)
         if stem not in text_of:
             collection.drop("image without a report")

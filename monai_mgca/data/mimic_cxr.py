@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from monai_mgca.data.datalist import map_in_threads, progress_bar
+from monai_mgca.data.datalist import map_in_threads, progress_bar, resolve_path
 from monai_mgca.data.sections import report_from_text
 from monai_mgca.data.source import Collection
 from monai_mgca.data.split import split_name
@@ -58,12 +58,9 @@ def collect_mimic_cxr(dataset_dir: str | os.PathLike, reports: str | os.PathLike
     labels_of = _read_labels(_table(folder, "chexpert")) if labels else None
     rows = []
     for row in read_rows(_table(folder, "metadata"), ("dicom_id", "subject_id", "study_id", "ViewPosition")):
-        if row["ViewPosition"] not in FRONTAL_VIEWS:
-            collection.drop("not a frontal view (PA, AP)")
-        elif split_name(split_of.get(row["dicom_id"], "")) is None:
-            collection.drop("not in the split table")
-        elif labels_of is not None and row["study_id"] not in labels_of:
-            collection.drop("not in the table of labels")
+        reason = _unwanted(row, split_of, labels_of)
+        if reason:
+            collection.drop(reason)
         else:
             rows.append(row)
     report_of = _read_reports(texts, {_study(row) for row in rows})
@@ -83,6 +80,17 @@ def collect_mimic_cxr(dataset_dir: str | os.PathLike, reports: str | os.PathLike
         collection.header["classes"] = list(CHEXPERT_CLASSES)
         collection.notes.append("labels: uncertain findings and those not mentioned count as 0")
     return collection
+
+
+def _unwanted(row: dict[str, str], split_of: dict[str, str], labels_of: dict[str, list[int]] | None) -> str | None:
+    """Why an image is left out."""
+    if row["ViewPosition"] not in FRONTAL_VIEWS:
+        return "not a frontal view (PA, AP)"
+    if not (row["subject_id"] + row["study_id"]).isdecimal():  # they are parts of a path
+        return "a subject or study that is no number"
+    if split_name(split_of.get(row["dicom_id"], "")) is None:
+        return "not in the split table"
+    return "not in the table of labels" if labels_of is not None and row["study_id"] not in labels_of else None
 
 
 def _table(folder: Path, name: str) -> Path:
@@ -107,8 +115,8 @@ def _read_reports(folder: Path, studies: set[str]) -> dict[str, str | None]:
     """The impression and findings of each study's report; None where there is no file."""
 
     def read(study: str) -> str | None:
-        path = folder / f"{study}.txt"
+        path = Path(resolve_path(base, f"{study}.txt") or base)
         return report_from_text(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else None
 
-    ordered = sorted(studies)
+    base, ordered = os.path.realpath(folder), sorted(studies)
     return dict(zip(ordered, map_in_threads(read, ordered, "reading the reports"), strict=True))

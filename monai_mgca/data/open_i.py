@@ -15,7 +15,7 @@ import os
 import re
 from pathlib import Path
 
-from monai_mgca.data.datalist import progress_bar
+from monai_mgca.data.datalist import find_files, progress_bar
 from monai_mgca.data.plain_xml import read_plain_xml
 from monai_mgca.data.sections import join_report
 from monai_mgca.data.source import Collection
@@ -42,13 +42,14 @@ def collect_open_i(
             XML does not tell the view: without the table only the first image of each report is kept.
 
     Raises:
-        DataError: when a folder is not there or holds none of its files, or an XML file is broken.
+        DataError: when a folder is not there or holds none of its files, or an XML file is broken or a link out
+            of its folder.
 
     Example::
 
         print(collect_open_i("ecgen-radiology", "NLMCXR_png").write("dataset.json"))
     """
-    files = sorted(Path(reports).rglob("*.xml"))
+    files = find_files(reports, "*.xml")
     if not files:
         raise DataError(f"no XML reports in {reports}; give the folder unpacked from NLMCXR_reports.tgz.")
     collection = Collection(f"open_i {Path(images).name}", images)
