@@ -11,8 +11,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import shutil
+import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -68,6 +72,29 @@ def global_state() -> Iterator[None]:
     sys.excepthook, sys.path[:] = hook, paths
     monai.utils.set_determinism(seed=None)
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="session")
+def heeding_permissions() -> dict[str, Any]:
+    """Arguments of ``subprocess.run`` for a process that may not write where permissions forbid it, not even as root.
+
+    What lets root do so is taken out of what a program can get; permissions of the owner are then those of root.
+    """
+    if os.getuid() != 0:
+        return {}
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def drop() -> None:
+        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+            if libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP
+                os._exit(77)
+
+    code = "import os, sys; sys.exit(0 if not os.access(sys.argv[1], os.W_OK) else 77)"
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o555)
+        if subprocess.run([sys.executable, "-c", code, folder], preexec_fn=drop).returncode:
+            pytest.skip("permissions do not hold root here")
+    return {"preexec_fn": drop}
 
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

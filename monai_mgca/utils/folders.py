@@ -1,0 +1,86 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from monai_mgca.utils.errors import StorageError, storage_error
+
+__all__ = ["check_folders", "training_bytes"]
+
+
+def training_bytes(network: nn.Module) -> int:
+    """How much room the checkpoints and the best networks of a training take at most, in bytes.
+
+    A checkpoint has the weights and AdamW's two averages of them; two are kept while a third is written. Of the best
+    network there may be two files, for whole and encoder, and a third that is written.
+
+    Args:
+        network: what is trained.
+
+    Example::
+
+        print(training_bytes(torch.nn.Linear(9, 10)))  # 12 times 100 numbers of 4 bytes
+    """
+    tensors = [*network.parameters(), *network.buffers()]
+    return 12 * sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def check_folders(folders: Mapping[str, str | os.PathLike | None], needed: int = 0) -> None:
+    """Refuse folders that cannot be written, or are too full, before a training that would find out in the end.
+
+    Each is made if need be, and a file is written and removed again.
+
+    Args:
+        folders: by the name of the setting that changes them; those that are None are not used.
+        needed: bytes that must be free in the first of them; what checkpoints it holds already are replaced, and
+            count as free.
+
+    Raises:
+        StorageError: naming every folder that will not do, and why.
+
+    Example::
+
+        check_folders({"ckpt_dir": "models", "output_dir": "eval"}, needed=1_000_000)
+    """
+    used = {name: Path(folder) for name, folder in folders.items() if folder is not None}
+    problems = [problem for name, folder in used.items() if (problem := _problem(name, folder))]
+    if needed and not problems:
+        name, folder = next(iter(used.items()))
+        free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in folder.rglob("checkpoint_*.pt"))
+        if free < needed:
+            problems.append(
+                f"{name} ({folder}) has {free / 2**20:.0f} MiB of room, but the checkpoints and networks of this "
+                f"training take up to {needed / 2**20:.0f} MiB: make room, or choose a folder on another disk."
+            )
+    if problems:
+        raise StorageError("\n".join(problems))
+
+
+def _problem(name: str, folder: Path) -> str | None:
+    """Why a folder cannot be written, None if it can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            return f"{name} ({folder}) is, or lies below, a file: choose another folder."
+        reason = storage_error(error, folder)
+        return f"{name}: {reason if reason else f'cannot write {folder}: {error.strerror}.'}"
+    return None

@@ -1,0 +1,78 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from monai_mgca.utils.errors import StorageError
+from monai_mgca.utils.folders import check_folders, training_bytes
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_makes_them_and_leaves_nothing(tmp_path):
+    check_folders({"ckpt_dir": tmp_path / "a" / "b", "output_dir": str(tmp_path), "cache_dir": None}, needed=1)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["a", "a/b"]
+
+
+def test_a_file_in_its_place(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "models"):
+        with pytest.raises(StorageError, match=r"ckpt_dir \(.*file.*\) is, or lies below, a file"):
+            check_folders({"ckpt_dir": folder})
+
+
+def test_not_enough_room(tmp_path):
+    with pytest.raises(StorageError) as caught:
+        check_folders({"ckpt_dir": tmp_path, "output_dir": tmp_path}, needed=2**60)
+    assert str(caught.value).startswith(f"ckpt_dir ({tmp_path}) has ") and "1099511627776 MiB" in str(caught.value)
+
+
+def test_checkpoints_that_are_there_are_replaced(tmp_path, monkeypatch):
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "checkpoint_iteration=4.pt").write_bytes(bytes(1000))
+    (tmp_path / "model.pt").write_bytes(bytes(1000))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 50}))
+    check_folders({"ckpt_dir": tmp_path}, needed=1050)
+    with pytest.raises(StorageError):
+        check_folders({"ckpt_dir": tmp_path}, needed=1051)
+
+
+def test_no_permission(tmp_path, heeding_permissions):
+    code = f"from monai_mgca.utils.folders import check_folders; check_folders({{'output_dir': {str(tmp_path / 'new')!r}}})"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    tmp_path.chmod(0o555)
+    try:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, **heeding_permissions)
+    finally:
+        tmp_path.chmod(0o755)
+    assert done.returncode == 1
+    assert f"output_dir: cannot write {tmp_path / 'new'}: you have no permission" in done.stderr
+
+
+def test_the_room_of_a_training_is_enough(tmp_path):
+    """What is measured: two checkpoints of AdamW and a third that is written, and the network three times."""
+    network = torch.nn.Sequential(torch.nn.Linear(200, 300), torch.nn.BatchNorm1d(300))
+    optimizer = torch.optim.AdamW(network.parameters())
+    network(torch.rand(2, 200)).sum().backward()
+    optimizer.step()
+    torch.save({"network": network.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "checkpoint.pt")
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    checkpoint, model = ((tmp_path / name).stat().st_size for name in ("checkpoint.pt", "model.pt"))
+    assert 0.95 < training_bytes(network) / (3 * checkpoint + 3 * model) < 1.05
