@@ -20,13 +20,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_mgca.data.check import check_datalist, format_problems
+from monai_mgca.data.check import check_datalist
 from monai_mgca.data.chexpert import collect_chexpert
+from monai_mgca.data.clean import read_exclusions, write_clean
 from monai_mgca.data.covidx import collect_covidx
 from monai_mgca.data.folder import collect_folder
 from monai_mgca.data.mimic_cxr import collect_mimic_cxr
 from monai_mgca.data.object_cxr import collect_object_cxr
 from monai_mgca.data.open_i import collect_open_i
+from monai_mgca.data.problem import PERSONAL, CheckLimits, format_problems
 from monai_mgca.data.rsna_pneumonia import collect_rsna_pneumonia
 from monai_mgca.data.siim_acr import ENCODINGS, collect_siim_acr
 from monai_mgca.data.table import collect_table
@@ -66,12 +68,29 @@ def make_parser() -> argparse.ArgumentParser:
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--sheet", metavar="FILE", help="also draw an overview picture")
 
+    _add_check(commands)
+    return parser
+
+
+def _add_check(commands) -> None:
     check = commands.add_parser("check", help="open every image of a datalist and list what is broken")
     check.add_argument("datalist", metavar="DATALIST")
     check.add_argument("--dataset-dir", metavar="DIR", help="the folder of the images (default: the datalist's own)")
     check.add_argument("--volumes", action="store_true", help="the images are CTs: NIfTI, or folders of DICOM series")
     check.add_argument("--num-workers", type=int, metavar="N", help="threads (default: the number of processors)")
-    return parser
+    check.add_argument("--write-clean", metavar="FILE", help="write the datalist without what is broken")
+    exclude = "list of images to leave out: one a line, or the JSON that a training wrote of images to look at"
+    check.add_argument("--exclude", metavar="FILE", help=exclude)
+    keep = "reasons that are told but leave nothing out"
+    check.add_argument("--keep", nargs="+", default=(), metavar="REASON", help=keep)
+    check.add_argument("--phi", action="store_true", help="look for personal data in reports, DICOM tags and images")
+    limits = CheckLimits()
+    side = f"pixels; an image with a shorter side is too small (default: {limits.min_side})"
+    check.add_argument("--min-side", type=int, default=limits.min_side, metavar="N", help=side)
+    aspect = f"an image longer than so many times its width is too elongated (default: {limits.max_aspect:g})"
+    check.add_argument("--max-aspect", type=float, default=limits.max_aspect, metavar="R", help=aspect)
+    modality = f"DICOM's modalities that are right (default: {' '.join(limits.modalities)})"
+    check.add_argument("--modality", nargs="+", default=limits.modalities, metavar="NAME", help=modality)
 
 
 def _add_csv(commands) -> None:
@@ -190,11 +209,24 @@ def _sample(args: argparse.Namespace) -> None:
         print(f"wrote {args.sheet}")
 
 
+def _check(args: argparse.Namespace) -> int:
+    """Check a datalist, perhaps write a clean one, and return the exit code."""
+    limits = CheckLimits(args.min_side, args.max_aspect, args.modality, args.keep)
+    exclude = read_exclusions(args.exclude) if args.exclude else []
+    problems = check_datalist(
+        args.datalist, args.dataset_dir, args.num_workers, args.volumes, limits, args.phi, exclude
+    )
+    print(format_problems(problems, limits) if problems else f"{args.datalist}: nothing is broken")
+    if args.write_clean:
+        print(write_clean(args.datalist, args.write_clean, problems, limits, args.dataset_dir, exclude))
+    return int(any(limits.leaves_out(problem) or problem.reason in PERSONAL for problem in problems))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        0; 1 when `check` finds something broken; 2 when the input is wrong.
+        0; 1 when `check` finds something broken, or personal data; 2 when the input is wrong.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = make_parser().parse_args(argv)
@@ -202,9 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "sample":
             _sample(args)
         elif args.command == "check":
-            problems = check_datalist(args.datalist, args.dataset_dir, args.num_workers, args.volumes)
-            print(format_problems(problems) if problems else f"{args.datalist}: nothing is broken")
-            return int(bool(problems))
+            return _check(args)
         else:
             print(_collect(args))
     except DataError as e:

@@ -12,28 +12,20 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from monai_mgca.data.annotations import annotation_problems
 from monai_mgca.data.datalist import SECTIONS, file_problem, find_dataset_dir, map_in_threads, read_datalist
-from monai_mgca.data.split import count_shared_patients
-from monai_mgca.transforms import CleanReport, LoadRadiograph, LoadVolume
+from monai_mgca.data.duplicates import duplicate_problems, name_of
+from monai_mgca.data.image_header import is_lateral
+from monai_mgca.data.image_problems import check_radiograph, check_volume
+from monai_mgca.data.phi import image_signs, report_signs, tag_signs
+from monai_mgca.data.problem import CheckLimits, Problem
+from monai_mgca.transforms import CleanReport
 from monai_mgca.utils import DataError
 
-__all__ = ["Problem", "check_datalist", "format_problems"]
-
-# The first bytes of PNG, JPEG, GIF, TIFF (both byte orders), BMP, JPEG 2000, gzip (NIfTI).
-_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM", b"\0\0\0\x0cjP", b"\x1f\x8b")
-
-
-class Problem(NamedTuple):
-    """Something that is broken: why, and in which file."""
-
-    reason: str
-    file: str
+__all__ = ["check_datalist"]
 
 
 def check_datalist(
@@ -41,6 +33,9 @@ def check_datalist(
     dataset_dir: str | os.PathLike | None = None,
     num_workers: int | None = None,
     volumes: bool = False,
+    limits: CheckLimits | None = None,
+    phi: bool = False,
+    exclude: Collection[str] = (),
 ) -> list[Problem]:
     """Open every image and mask of a datalist, and read every report, box and label.
 
@@ -49,11 +44,13 @@ def check_datalist(
         dataset_dir: the folder that paths are relative to. Defaults to the datalist's own folder.
         num_workers: threads that open images. Defaults to the number of processors.
         volumes: the images are CTs: NIfTI files or folders of DICOM series.
+        limits: what counts as broken.
+        phi: look for personal data too: in reports, DICOM tags and the corners of images.
+        exclude: paths of images, as in the datalist or absolute, that are not looked at.
 
     Returns:
-        All that is broken: images that are missing, of zero bytes, no image, unreadable, constant, with values that
-        are not finite, or outside the dataset folder; what :func:`annotation_problems` tells; reports that are too
-        short, or empty where there is no annotation; ids that are there twice; patients in two splits.
+        All that is broken or doubtful; :mod:`monai_mgca.data.problem` lists the reasons. Never a patient's id or a
+        report's text.
 
     Raises:
         DataError: when the datalist or the dataset folder is not there, or it has no entries.
@@ -61,81 +58,87 @@ def check_datalist(
     Example::
 
         for problem in check_datalist("dataset.json"):
-            print(problem.file, problem.reason)
+            print(problem.file, problem.reason, problem.detail)
     """
     document = read_datalist(datalist)
-    splits = {section: document[section] for section in SECTIONS if document.get(section)}
-    entries = [entry for section in splits.values() for entry in section]
-    if not entries:
+    base, limits = find_dataset_dir(datalist, dataset_dir), limits or CheckLimits()
+    places = [(section, index, entry) for section in SECTIONS for index, entry in enumerate(document.get(section, ()))]
+    if not places:
         raise DataError(f"{datalist} has no entries; make it anew with `python -m monai_mgca.data`.")
-    base, clean = find_dataset_dir(datalist, dataset_dir), CleanReport()
-    found = map_in_threads(
-        lambda entry: list(_check_entry(entry, base, clean, document, LoadVolume() if volumes else LoadRadiograph())),
-        entries,
-        "opening the images",
-        num_workers or os.cpu_count(),
-    )
-    problems = [problem for some in found for problem in some]
-    times = Counter(str(entry.get("id")) for entry in entries)
-    problems += [Problem("duplicate id", _name(entry)) for entry in entries if times[str(entry.get("id"))] > 1]
-    shared = count_shared_patients(splits)
-    if shared:  # counted, not named: a patient's id is nobody's business
-        problems.append(Problem("one patient in two splits", f"({shared} patients)"))
-    return problems
+    excluded = find_excluded(places, base, exclude)
+    places = [place for place in places if place[:2] not in excluded]
+    check = _EntryCheck(document, base, limits, volumes, phi)
+    results = map_in_threads(check, places, "opening the images", num_workers or os.cpu_count())
+    problems = [problem for found, _ in results for problem in found]
+    digests = {place[:2]: digest for place, (_, digest) in zip(places, results, strict=True) if digest is not None}
+    splits: dict[str, list] = {section: list(document.get(section, ())) for section in SECTIONS}
+    for section, index in excluded:
+        splits[section][index] = {}
+    return [*problems, *duplicate_problems(splits, digests)]
 
 
-def format_problems(problems: Sequence[Problem]) -> str:
-    """Write the problems as a table: each reason with its count, and its files."""
-    by_reason: dict[str, list[str]] = {}
-    for problem in problems:
-        by_reason.setdefault(problem.reason, []).append(problem.file)
-    lines = [f"{'count':>7}  reason", *(f"{len(files):>7}  {reason}" for reason, files in by_reason.items()), ""]
-    for reason, files in by_reason.items():
-        lines += [f"{reason}:", *(f"  {file}" for file in files)]
-    return "\n".join(lines)
+def find_excluded(places: Collection[tuple[str, int, Mapping]], base: str, exclude: Collection[str]) -> set:
+    """Section and index of the entries whose image is among the paths, absolute or relative to the dataset folder."""
+    wanted = {os.path.normpath(os.path.join(base, path)) for path in exclude}
+    wanted |= {os.path.realpath(path) for path in wanted}
+    images = ((section, index, os.path.join(base, str(entry.get("image")))) for section, index, entry in places)
+    return {(section, index) for section, index, image in images if wanted and os.path.normpath(image) in wanted}
 
 
-def _name(entry: Mapping[str, Any]) -> str:
-    return str(entry.get("image") or "(an entry without an image)")
+class _EntryCheck:
+    """All that one entry tells by itself, and the digest of its image."""
+
+    def __init__(self, document: Mapping[str, Any], base: str, limits: CheckLimits, volumes: bool, phi: bool) -> None:
+        self.classes = (document.get("classes"), document.get("box_classes"))
+        self.base, self.limits, self.volumes, self.phi = base, limits, volumes, phi
+        self.clean = CleanReport()
+
+    def __call__(self, place: tuple[str, int, Mapping[str, Any]]) -> tuple[list[Problem], bytes | None]:
+        section, index, entry = place
+        found, digest = [(reason, detail, None) for reason, detail in self._report(entry)], None
+        reason = file_problem(self.base, entry.get("image"))
+        if reason:
+            reason, _, detail = reason.partition(" (")
+            found.append(("cannot be opened" if detail else reason, detail.rstrip(")"), None))
+        else:
+            path = os.path.join(self.base, entry["image"])
+            image = (check_volume if self.volumes else check_radiograph)(path, self.limits)
+            digest = image.digest
+            found += [(reason, detail, None) for reason, detail in image.found]
+            if is_lateral(entry.get("view")) and all(reason != "lateral view" for reason, *_ in found):
+                found.append(("lateral view", f"its view is {entry['view']}", None))
+            if image.pixels is not None or any(reason == "constant" for reason, *_ in found):  # else no size is known
+                found += self._annotations(entry)
+            if self.phi:
+                found += [(*sign, None) for sign in tag_signs(image.tags)]
+                found += [] if self.volumes else [(*sign, None) for sign in image_signs(image.pixels)]
+        name = name_of(entry)
+        return [Problem(reason, file or name, detail, section, index) for reason, detail, file in found], digest
+
+    def _report(self, entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        annotated = any(entry.get(key) is not None for key in ("labels", "boxes", *_mask_keys(entry)))
+        report = entry.get("report")
+        if not isinstance(report, str) or not report.strip():
+            if report is not None or not annotated:
+                yield "empty report", ""
+        else:
+            if not self.clean.has_words(report):
+                yield "report too short", ""
+            if self.phi:
+                yield from ((sign, "") for sign in report_signs(report))
+
+    def _annotations(self, entry: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+        image, masks = {"image": entry["image"]}, _mask_keys(entry)
+        parts = {
+            "label out of range": ("labels",),
+            "box out of range": ("boxes", "box_labels"),
+            "mask does not fit": masks,
+        }
+        for reason, keys in parts.items():
+            part = image | {key: entry[key] for key in keys if key in entry}
+            for file, detail in annotation_problems(part, self.base, *self.classes, masks):
+                yield reason, detail.removeprefix("mask: "), file
 
 
-def _check_entry(
-    entry: Mapping[str, Any],
-    base: str,
-    clean: CleanReport,
-    document: Mapping[str, Any],
-    load: Callable[[str], Any],
-) -> Iterator[Problem]:
-    masks = [key for key in entry if key == "mask" or key.endswith("_mask")]
-    annotated = any(entry.get(key) is not None for key in ("labels", "boxes", *masks))
-    report = entry.get("report")
-    if not isinstance(report, str) or not report.strip():
-        if report is not None or not annotated:
-            yield Problem("empty report", _name(entry))
-    elif not clean(report):
-        yield Problem("report too short", _name(entry))
-    reason = file_problem(base, entry.get("image")) or _image_problem(os.path.join(base, entry["image"]), load)
-    if reason:
-        yield Problem(reason, _name(entry))
-    if reason in (None, "constant"):  # else its size is not known
-        classes = (document.get("classes"), document.get("box_classes"))
-        yield from (Problem(told, file) for file, told in annotation_problems(entry, base, *classes, masks))
-
-
-def _image_problem(path: str, load: Callable[[str], Any]) -> str | None:
-    """Why an image that is there cannot be trained on."""
-    try:
-        image = load(path)
-    except DataError as e:
-        if "not finite" in str(e):
-            return "values that are not finite (NaN)"
-        return "unreadable or truncated" if _looks_like_an_image(Path(path)) else "not an image"
-    return "constant" if image.min() == image.max() else None
-
-
-def _looks_like_an_image(path: Path) -> bool:
-    if path.is_dir():
-        return False
-    with path.open("rb") as file:
-        head = file.read(132)
-    return head.startswith(_SIGNATURES) or head[128:] == b"DICM"
+def _mask_keys(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(key for key in entry if key == "mask" or key.endswith("_mask"))

@@ -9,109 +9,313 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+"""Every fault of the data is made for real, found by the check, and left out of the clean datalist."""
+
 from __future__ import annotations
 
+import gzip
+import json
+import os
+import subprocess
+import sys
 from collections import Counter
 
+import nibabel
 import numpy as np
+import pytest
 from PIL import Image
 
 from monai_mgca.data import write_datalist
 from monai_mgca.data.__main__ import main
 from monai_mgca.data.check import check_datalist
+from monai_mgca.data.datalist import content_hash
+from monai_mgca.data.problem import ERRORS, WARNINGS, CheckLimits
 
 REPORT = "Clear lungs. No effusion."
 
 
-def make_datalist(folder, names):
-    pixels = np.random.default_rng(0).integers(0, 255, (32, 32), dtype=np.uint8)
-    entries = []
+def pixels(seed, height=40, width=32):
+    return np.random.default_rng(seed).integers(0, 255, (height, width), dtype=np.uint8)
+
+
+def save(path, seed, **options):
+    Image.fromarray(pixels(seed)).save(path, **options)
+
+
+def make_entries(folder, names):
+    """An image of its own for each name, and its entry; the reports and patients of all differ."""
     for i, name in enumerate(names):
-        Image.fromarray(pixels).save(folder / name)
-        entries.append({"id": f"{i}", "image": name, "report": REPORT, "patient": f"secret{i}"})
-    write_datalist(folder / "list.json", {"training": entries[:-1], "test": entries[-1:]}, "n", "s", {})
-    return entries
+        save(folder / name, i)
+    words = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    numbers = [f"{words[i // 10]} {words[i % 10]}" for i in range(len(names))]
+    return [
+        {"id": f"{i}", "image": name, "report": f"{REPORT} Seen {numbers[i]}.", "patient": f"secret{i}"}
+        for i, name in enumerate(names)
+    ]
+
+
+def write(folder, training, test=(), **extra):
+    splits = {"training": list(training)} | ({"test": list(test)} if test else {})
+    write_datalist(folder / "list.json", splits, "n", "s", {"empty report": 2}, **extra)
+    return folder / "list.json"
+
+
+def found(datalist, *args, **kwargs):
+    """(reason, file) of all problems and how often."""
+    return Counter((problem.reason, problem.file) for problem in check_datalist(datalist, *args, **kwargs))
+
+
+def once(*pairs):
+    return Counter(dict.fromkeys(pairs, 1))
 
 
 def test_nothing_broken(tmp_path, capsys):
-    make_datalist(tmp_path, ["a.png", "b.jpg", "c.tif"])
-    assert main(["check", str(tmp_path / "list.json")]) == 0
+    entries = make_entries(tmp_path, ["a.png", "b.jpg", "c.tif"])
+    assert main(["check", str(write(tmp_path, entries[:-1], entries[-1:])), "--phi"]) == 0
     assert "nothing is broken" in capsys.readouterr().out
 
 
-def test_every_kind_of_damage(tmp_path, capsys):
-    names = [f"{i}.png" for i in range(12)]
-    entries = make_datalist(tmp_path, names)
-    (tmp_path / "0.png").unlink()
-    (tmp_path / "1.png").write_bytes(b"")
-    (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:400])
-    (tmp_path / "3.png").write_text("<html>Please log in</html>")
-    Image.fromarray(np.full((8, 8), 7, dtype=np.uint8)).save(tmp_path / "4.png")
-    values = np.ones((8, 8), dtype=np.float32)
+def break_files(folder, save_dicom):
+    """Files that are broken in every way: name to reason."""
+    (folder / "zero.png").write_bytes(b"")
+    (folder / "page.png").write_text("<html>Please log in</html>")
+    save(folder / "cut.png", 0)
+    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:400])
+    save(folder / "cut.jpg", 0)
+    (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:-200])
+    whole = save_dicom(folder / "cut.dcm", pixels(0)).read_bytes()
+    (folder / "cut.dcm").write_bytes(whole[:-100])
+    nibabel.save(nibabel.Nifti1Image(pixels(0), np.eye(4)), folder / "cut.nii.gz")
+    (folder / "cut.nii.gz").write_bytes((folder / "cut.nii.gz").read_bytes()[:-90])
+    (folder / "head.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    Image.fromarray(np.full((32, 32), 7, dtype=np.uint8)).save(folder / "flat.png")
+    values = np.ones((32, 32), dtype=np.float32)
     values[0, 0] = np.nan
-    Image.fromarray(values).save(tmp_path / "5.tif")
-    entries[5]["image"] = "5.tif"
-    entries[6]["report"], entries[7]["report"] = "", "Normal."
-    entries[8]["image"] = "../list.json"
-    entries[9]["id"] = entries[10]["id"]
-    entries[11]["patient"] = entries[10]["patient"]
-    entries[11]["lung_mask"] = "no-mask.png"
-    write_datalist(tmp_path / "list.json", {"training": entries[:-1], "test": entries[-1:]}, "n", "s", {})
-    assert Counter(check_datalist(tmp_path / "list.json", num_workers=2)) == Counter(
-        {
-            ("missing", "0.png"): 1,
-            ("zero bytes", "1.png"): 1,
-            ("unreadable or truncated", "2.png"): 1,
-            ("not an image", "3.png"): 1,
-            ("constant", "4.png"): 1,
-            ("values that are not finite (NaN)", "5.tif"): 1,
-            ("empty report", "6.png"): 1,
-            ("report too short", "7.png"): 1,
-            ("lies outside the dataset folder", "../list.json"): 1,
-            ("duplicate id", "9.png"): 1,
-            ("duplicate id", "10.png"): 1,
-            ("one patient in two splits", "(1 patients)"): 1,
-            ("mask: missing", "no-mask.png"): 1,
-        }
+    Image.fromarray(values).save(folder / "nan.tif")
+    Image.new("CMYK", (32, 32)).save(folder / "cmyk.jpg")
+    pages = [Image.fromarray(pixels(i)) for i in range(2)]
+    pages[0].save(folder / "film.gif", save_all=True, append_images=pages[1:])
+    pages[0].save(folder / "pages.tif", save_all=True, append_images=pages[1:])
+    nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 8)), np.eye(4)), folder / "ct.nii.gz")
+    Image.fromarray(pixels(50, 15, 20)).save(folder / "tiny.png")
+    Image.fromarray(pixels(51, 20, 100)).save(folder / "strip.png")
+    Image.new("1", (9000, 9000)).save(folder / "bomb.png")
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((30000, 30000))
+    (folder / "bomb.nii.gz").write_bytes(gzip.compress(header.binaryblock + bytes(4)))
+    save_dicom(folder / "mr.dcm", pixels(52), Modality="MR")
+    save_dicom(folder / "side.dcm", pixels(53), ViewPosition="LL")
+    save_dicom(folder / "film.dcm", pixels(54), NumberOfFrames=2, Rows=20)
+    save_dicom(folder / "bomb.dcm", pixels(55), Rows=60000, Columns=60000)
+    save_dicom(folder / "rgb.dcm", pixels(56), SamplesPerPixel=3, PhotometricInterpretation="RGB", Rows=8, Columns=8)
+    (folder / "folder").mkdir()
+    reasons = {
+        "missing": ["gone.png"],
+        "zero bytes": ["zero.png"],
+        "empty folder": ["folder"],
+        "lies outside the dataset folder": ["../out.png", "link.png"],
+        "not an image": ["page.png"],
+        "unreadable": ["head.png"],
+        "truncated": ["cut.png", "cut.jpg", "cut.dcm", "cut.nii.gz"],
+        "decompression bomb": ["bomb.png", "bomb.nii.gz", "bomb.dcm"],
+        "multi-frame": ["film.gif", "pages.tif", "film.dcm", "ct.nii.gz"],
+        "wrong number of channels": ["cmyk.jpg", "rgb.dcm"],
+        "values that are not finite (NaN)": ["nan.tif"],
+        "constant": ["flat.png"],
+        "too small": ["tiny.png"],
+        "too elongated": ["strip.png"],
+        "wrong modality": ["mr.dcm"],
+        "lateral view": ["side.dcm"],
+    }
+    return {name: reason for reason, names in reasons.items() for name in names}
+
+
+def test_every_broken_file(tmp_path, capsys, save_dicom):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    save(tmp_path / "out.png", 99)
+    (folder / "link.png").symlink_to(tmp_path / "out.png")
+    reasons = break_files(folder, save_dicom)
+    good = make_entries(folder, ["a.png", "b.png"])
+    bad = [
+        {"id": name, "image": name, "report": f"{REPORT} {name.replace('.', ' ')}", "patient": f"secret {name}"}
+        for name in reasons
+    ]
+    datalist = write(folder, [good[0], *bad], [good[1]])
+    before = datalist.read_bytes()
+    assert found(datalist, num_workers=2) == once(*((reason, name) for name, reason in reasons.items()))
+    assert main(["check", str(datalist), "--write-clean", str(folder / "clean.json")]) == 1
+    told = capsys.readouterr()
+    assert "      4  truncated" in told.out and f"training: 1 of {len(bad) + 1} entries" in told.out
+    assert "link.png" in told.out and "secret" not in told.out + told.err
+    assert datalist.read_bytes() == before
+    clean = json.loads((folder / "clean.json").read_text())
+    assert clean["training"] == [good[0]] and clean["test"] == [good[1]]
+    assert clean["counts"] == {"training": 1, "test": 1}
+    assert clean["dropped"] == {"empty report": 2, **Counter(reasons.values())}
+    assert clean["hash"] == content_hash({"training": [good[0]], "test": [good[1]]})
+    assert main(["check", str(folder / "clean.json")]) == 0
+
+
+def test_file_that_cannot_be_opened(tmp_path):
+    entries = make_entries(tmp_path, ["a.png", "b.png", "c.png"])
+    entries[0]["image"], entries[1]["image"] = "a\0.png", None
+    (tmp_path / "c.png").chmod(0)
+    expected = [("cannot be opened", "a\0.png"), ("no path", "(an entry without an image)")]
+    # root may read everything
+    expected += [] if os.geteuid() == 0 else [("cannot be opened", "c.png")]
+    assert found(write(tmp_path, entries)) == once(*expected)
+
+
+def test_reports_views_and_colors(tmp_path):
+    names = [f"{i}.png" for i in range(9)]
+    entries = make_entries(tmp_path, names)
+    entries[0]["report"], entries[1]["report"], entries[2]["report"] = "", "Normal.", None
+    entries[3]["report"] = entries[4]["report"] = f"{REPORT} Twice."
+    entries[5]["view"], entries[6]["view"] = "Lateral", "AP Supine"
+    photo = np.stack([pixels(5), pixels(6), pixels(7)], axis=-1)
+    Image.fromarray(photo).save(tmp_path / "7.png")
+    Image.fromarray(np.stack([pixels(8)] * 3, axis=-1)).save(tmp_path / "8.png")
+    assert found(write(tmp_path, entries)) == once(
+        ("empty report", "0.png"),
+        ("report too short", "1.png"),
+        ("empty report", "2.png"),
+        ("same report of several patients", "3.png"),
+        ("lateral view", "5.png"),
+        ("in color", "7.png"),
     )
-    assert main(["check", str(tmp_path / "list.json")]) == 1
-    printed = capsys.readouterr().out
-    assert "      2  duplicate id" in printed
-    assert "constant:\n  4.png" in printed
-    assert "secret" not in printed
+
+
+def test_what_is_there_twice(tmp_path, save_dicom):
+    """Of two, that in the test section stays, else the first."""
+    entries = make_entries(tmp_path, [f"{i}.png" for i in range(8)])
+    entries[1]["id"] = entries[0]["id"]
+    entries[2]["patient"] = entries[6]["patient"]
+    save(tmp_path / "3.png", 7)  # the pixels of a test image
+    save_dicom(tmp_path / "5.dcm", pixels(4), WindowCenter=128, WindowWidth=256)  # those of 4.png, in another file
+    entries[5]["image"] = "5.dcm"
+    datalist = write(tmp_path, entries[:6], entries[6:])
+    assert found(datalist) == once(
+        ("duplicate id", "1.png"),
+        ("one patient in two splits", "2.png"),
+        ("same image in two splits", "3.png"),
+        ("same image twice in a split", "5.dcm"),
+    )
+    details = {problem.file: problem.detail for problem in check_datalist(datalist)}
+    assert details["3.png"] == "in training; 7.png in test stays"
+    assert details["2.png"] == "in training; those in test stay"
+    main(["check", str(datalist), "--write-clean", str(tmp_path / "clean.json")])
+    clean = json.loads((tmp_path / "clean.json").read_text())
+    assert clean["training"] == [entries[0], entries[4]] and clean["test"] == entries[6:]
 
 
 def test_annotations(tmp_path, capsys):
-    entries = make_datalist(tmp_path, [f"{i}.png" for i in range(8)])
+    entries = make_entries(tmp_path, [f"{i}.png" for i in range(10)])
     classes = {"classes": ["edema"], "box_classes": ["mass"]}
     for entry in entries[:-1]:
         del entry["report"]
-    entries[0].update(labels=[1], boxes=[[0, 0, 32, 32]], box_labels=[0], mask={"size": [32, 32], "counts": [1024]})
+    whole = {"size": [40, 32], "counts": [1280]}
+    entries[0].update(labels=[1], boxes=[[0, 0, 32, 40]], box_labels=[0], mask=whole)
     entries[1].update(labels=[2])
     entries[2].update(boxes=[[4, 4, 4, 8]], box_labels=[0])
     entries[3].update(boxes=[[0, 0, 33, 8]], box_labels=[0])
     entries[4].update(boxes=[[0, 0, 8, 8]], box_labels=[1])
     entries[5].update(lung_mask={"size": [16, 64], "counts": [1024]})
     entries[7].update(boxes=[[0, 0, 0, 0]], box_labels=[0])
+    entries[8].update(mask="no-mask.png")
     (tmp_path / "7.png").unlink()
-    write_datalist(tmp_path / "list.json", {"training": entries}, "n", "s", {}, **classes)
-    found = {(file, reason) for reason, file in check_datalist(tmp_path / "list.json")}
-    assert found == {
-        ("1.png", "the label 2 is none of 1 (present), 0 (absent), -1 (uncertain), null (unknown)"),
-        ("2.png", "the box [4, 4, 4, 8] has no area (boxes are [x0, y0, x1, y1])"),
-        ("3.png", "the box [0, 0, 33, 8] leaves the image of 32 x 32 pixels"),
-        ("4.png", "the box label 1 is no index of the 1 classes"),
-        ("5.png", "mask of 64 x 16 pixels on the image 5.png of 32 x 32"),
-        ("6.png", "empty report"),
-        ("7.png", "missing"),
+    problems = check_datalist(write(tmp_path, entries, **classes))
+    assert {(problem.file, problem.reason, problem.detail) for problem in problems} == {
+        (
+            "1.png",
+            "label out of range",
+            "the label 2 is none of 1 (present), 0 (absent), -1 (uncertain), null (unknown)",
+        ),
+        ("2.png", "box out of range", "the box [4, 4, 4, 8] has no area (boxes are [x0, y0, x1, y1])"),
+        ("3.png", "box out of range", "the box [0, 0, 33, 8] leaves the image of 32 x 40 pixels"),
+        ("4.png", "box out of range", "the box label 1 is no index of the 1 classes"),
+        ("5.png", "mask does not fit", "mask of 64 x 16 pixels on the image 5.png of 32 x 40"),
+        ("6.png", "empty report", ""),
+        ("7.png", "missing", ""),
+        ("no-mask.png", "mask does not fit", "missing"),
     }
-    assert main(["check", str(tmp_path / "list.json")]) == 1
-    assert "5.png" in capsys.readouterr().out
+    assert main(["check", str(tmp_path / "list.json"), "--write-clean", str(tmp_path / "clean.json")]) == 1
+    assert "      3  box out of range" in capsys.readouterr().out
+    assert json.loads((tmp_path / "clean.json").read_text())["training"] == [entries[0], entries[9]]
+
+
+def test_limits_and_reasons_to_keep(tmp_path, capsys):
+    entries = make_entries(tmp_path, ["a.png", "b.png"])
+    entries[0]["view"] = "LL"
+    datalist = write(tmp_path, entries)
+    assert main(["check", str(datalist), "--keep", "lateral view", "--write-clean", str(tmp_path / "c.json")]) == 0
+    assert "warnings\n      1  lateral view" in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "c.json").read_text())["training"]) == 2
+    assert found(datalist, limits=CheckLimits(min_side=33, max_aspect=1.2)) == once(
+        ("lateral view", "a.png"),
+        *((reason, name) for reason in ("too small", "too elongated") for name in ("a.png", "b.png")),
+    )
+    assert main(["check", str(datalist), "--keep", "lateral"]) == 2
+    assert capsys.readouterr().err == "error: no reason 'lateral' to keep. Did you mean 'lateral view'?\n"
+
+
+def test_modalities(tmp_path, save_dicom):
+    names = ["mg.dcm", "none.dcm", "dx.dcm"]
+    entries = make_entries(tmp_path, [f"{i}.png" for i in range(3)])
+    for i, (entry, name, modality) in enumerate(zip(entries, names, ("MG", "", "DX"), strict=True)):
+        save_dicom(tmp_path / name, pixels(i), Modality=modality)
+        entry["image"] = name
+    datalist = write(tmp_path, entries)
+    assert found(datalist) == once(("wrong modality", "mg.dcm"), ("modality not told", "none.dcm"))
+    assert found(datalist, limits=CheckLimits(modalities=("MG", "DX"))) == once(("modality not told", "none.dcm"))
+
+
+@pytest.mark.parametrize("kind", ["lines", "list", "object", "absolute"])
+def test_excluded_images(tmp_path, kind, capsys):
+    entries = make_entries(tmp_path, ["a.png", "b.png", "c.png"])
+    (tmp_path / "b.png").unlink()
+    paths = ["b.png", "nowhere.png"]
+    text = {"lines": "\n".join(paths), "list": json.dumps(paths), "object": json.dumps(dict.fromkeys(paths, 3))}
+    (tmp_path / "out").write_text(text.get(kind, str(tmp_path / "b.png")))
+    clean = tmp_path / "clean.json"
+    options = ["--exclude", str(tmp_path / "out"), "--write-clean", str(clean)]
+    assert main(["check", str(write(tmp_path, entries)), *options]) == 0
+    assert "left out: 1 (excluded)" in capsys.readouterr().out
+    assert json.loads(clean.read_text())["training"] == [entries[0], entries[2]]
 
 
 def test_wrong_input(tmp_path, capsys):
-    make_datalist(tmp_path, ["a.png", "b.png"])
-    assert main(["check", str(tmp_path / "lst.json")]) == 2
-    assert "Did you mean" in capsys.readouterr().err
-    assert main(["check", str(tmp_path / "list.json"), "--dataset-dir", str(tmp_path / "no")]) == 2
-    assert "does not exist" in capsys.readouterr().err
+    datalist = write(tmp_path, make_entries(tmp_path, ["a.png", "b.png"]))
+    before = datalist.read_bytes()
+
+    def refused(*options):
+        assert main(["check", *map(str, options)]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("error: ") and told.count("\n") == 1
+        return told
+
+    assert "Did you mean" in refused(tmp_path / "lst.json")
+    assert "does not exist" in refused(datalist, "--dataset-dir", tmp_path / "no")
+    assert "the datalist itself" in refused(datalist, "--write-clean", datalist)
+    assert "give a list of image paths" in refused(datalist, "--exclude", tmp_path / "no.txt")
+    (tmp_path / "out").write_text("[1")
+    assert "no list of image paths" in refused(datalist, "--exclude", tmp_path / "out")
+    (tmp_path / "clean.json").write_text("as it was")
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert "nothing would be left" in refused(datalist, "--write-clean", tmp_path / "clean.json")
+    assert (tmp_path / "clean.json").read_text() == "as it was"
+    assert datalist.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "clean.json", "list.json", "out"]
+
+
+def test_command_line(tmp_path):
+    entries = make_entries(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-300])
+    command = [sys.executable, "-m", "monai_mgca.data", "check", str(write(tmp_path, entries))]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 1 and "truncated:\n  a.png" in run.stdout and run.stderr == ""
+
+
+def test_reasons_are_told_once():
+    assert len({*ERRORS, *WARNINGS}) == len(ERRORS) + len(WARNINGS)

@@ -31,10 +31,14 @@ from monai_mgca.utils import DataError
 HEIGHT, WIDTH = 20, 30
 
 
+def make_values(path):
+    """Pixels of every file's own."""
+    return np.random.default_rng(list(str(path).encode())).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+
+
 def save_png(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    values = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 251
-    Image.fromarray(values.astype(np.uint8)).save(path)
+    Image.fromarray(make_values(path)).save(path)
 
 
 def save_dicom(path):
@@ -46,7 +50,7 @@ def save_dicom(path):
     dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = HEIGHT, WIDTH, 1
     dataset.PhotometricInterpretation, dataset.PixelRepresentation = "MONOCHROME2", 0
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    dataset.PixelData = (np.arange(HEIGHT * WIDTH) % 251).astype(np.uint8).tobytes()
+    dataset.Modality, dataset.PixelData = "CR", make_values(path).tobytes()
     with warnings.catch_warnings():  # pydicom 3 has other names for these, pydicom 2 needs them
         warnings.simplefilter("ignore")
         dataset.is_little_endian, dataset.is_implicit_VR = True, False
@@ -138,7 +142,7 @@ class TestRsna:
         output = tmp_path / "datalist.json"
         main(["rsna_pneumonia", "--dataset-dir", str(folder), "--output", str(output), "--fractions", "1", "0", "0"])
         (problem,) = check_datalist(output, folder)
-        assert "p0.dcm" in problem.file and "30 x 20" in problem.reason
+        assert "p0.dcm" in problem.file and "30 x 20" in problem.detail
 
     def test_a_box_outside_fills_what_is_inside(self, folder, tmp_path):
         write_table(folder / "stage_2_train_labels.csv", self.HEADER, [("p0", -2, 2, 6, 600, 1)])
@@ -307,7 +311,7 @@ class TestObjectCxr:
         output = tmp_path / "datalist.json"
         main(["object_cxr", "--dataset-dir", str(folder), "--output", str(output)])
         (problem,) = check_datalist(output, folder)
-        assert problem.file == "dev/1.jpg" and "[1, 2, 31, 6] leaves the image of 30 x 20" in problem.reason
+        assert problem.file == "dev/1.jpg" and "[1, 2, 31, 6] leaves the image of 30 x 20" in problem.detail
 
     def test_missing_parts(self, folder, collect):
         write_table(folder / "dev.csv", ("image_name", "boxes"), [("1.jpg", "")])

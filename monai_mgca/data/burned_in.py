@@ -1,0 +1,90 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+__all__ = ["has_corner_text"]
+
+# Text is looked for in this part of the height and width at every corner.
+CORNER_HEIGHT, CORNER_WIDTH = 0.25, 0.4
+# A stroke is brighter by this than what surrounds it, of 255.
+CONTRAST = 60
+# A line of text has at least so many signs.
+MIN_SIGNS = 5
+# The least height of a sign in pixels, and the greatest as a part of the image's height.
+MIN_HEIGHT, MAX_HEIGHT = 5, 0.06
+CORNERS = {"upper left": (1, 1), "upper right": (1, -1), "lower left": (-1, 1), "lower right": (-1, -1)}
+
+
+def has_corner_text(pixels: np.ndarray) -> str | None:
+    """Whether a radiograph seems to have a line of text burned in near a corner: a heuristic that reads nothing.
+
+    It looks for thin bright strokes, and among them for five or more of about the same height that stand in a row.
+    A lone marker of a side ("L", "R") is not enough; text that is dark, faint, slanted, handwritten or large is missed,
+    and so is what stands elsewhere.
+
+    Args:
+        pixels: (H, W), 0..255.
+
+    Returns:
+        The corner, such as "upper left", or None.
+
+    Example::
+
+        import numpy as np
+
+        print(has_corner_text(np.zeros((512, 512))))  # None
+    """
+    height, width = pixels.shape
+    rows, columns = round(CORNER_HEIGHT * height), round(CORNER_WIDTH * width)
+    for name, (down, right) in CORNERS.items():
+        part = pixels[:rows] if down > 0 else pixels[height - rows :]
+        part = part[:, :columns] if right > 0 else part[:, width - columns :]
+        if _has_line(np.ascontiguousarray(part, dtype=np.float32), max(MIN_HEIGHT + 1, MAX_HEIGHT * height)):
+            return name
+    return None
+
+
+def _has_line(part: np.ndarray, max_height: float) -> bool:
+    stroke = max(3, round(max_height / 4)) | 1  # wider things than this are no strokes
+    bright = part - ndimage.grey_opening(part, size=(stroke, stroke)) > CONTRAST
+    labels, count = ndimage.label(bright, structure=np.ones((3, 3)))
+    if not MIN_SIGNS <= count <= 5000:  # more are noise, not text
+        return False
+    signs = []
+    areas = np.bincount(labels.ravel())
+    for index, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+        high, wide = rows.stop - rows.start, columns.stop - columns.start
+        filled = areas[index] / (high * wide)
+        if MIN_HEIGHT <= high <= max_height and wide <= 1.5 * high and 0.15 <= filled <= 0.95:
+            signs.append((columns.start, columns.stop, (rows.start + rows.stop) / 2, high))
+    return len(signs) >= MIN_SIGNS and _stand_in_a_row(np.array(sorted(signs), dtype=np.float64))
+
+
+def _stand_in_a_row(signs: np.ndarray) -> bool:
+    """Whether enough signs, ordered from left to right, follow one another on one line at the distance of letters."""
+    length = np.ones(len(signs), dtype=int)
+    for i in range(len(signs)):
+        left, _, middle, high = signs[i]
+        before = signs[:i]
+        gap = left - before[:, 1]
+        fits = (
+            (np.abs(before[:, 2] - middle) < 0.25 * high)
+            & (np.maximum(before[:, 3], high) < 1.6 * np.minimum(before[:, 3], high))
+            & (gap > -0.2 * high)
+            & (gap < 1.2 * high)
+        )
+        if fits.any():
+            length[i] = 1 + length[:i][fits].max()
+    return bool(length.max() >= MIN_SIGNS)

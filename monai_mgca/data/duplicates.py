@@ -1,0 +1,102 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+from monai_mgca.data.datalist import SECTIONS
+from monai_mgca.data.problem import Problem
+
+__all__ = ["duplicate_problems"]
+
+# Of what is there twice, that of the first of these sections stays: training loses a little, evaluation nothing.
+KEPT_FIRST = tuple(reversed(SECTIONS))
+
+
+def duplicate_problems(
+    splits: Mapping[str, Sequence[Mapping[str, Any]]], digests: Mapping[tuple[str, int], bytes]
+) -> Iterator[Problem]:
+    """What is there twice: ids, patients in two splits, images by their pixels, and reports of several patients.
+
+    Named is what is to be left out. A test entry stays, a validation entry leaves for it, a training entry for both;
+    within a split the first one stays.
+
+    Args:
+        splits: the sections' entries.
+        digests: of the pixels, by section and place in it; of the images that can be read.
+
+    Example::
+
+        entry = {"id": "1", "image": "1.png", "report": "Clear lungs. No effusion.", "patient": "1"}
+        for problem in duplicate_problems({"training": [entry, entry]}, {}):
+            print(problem.reason)  # duplicate id
+    """
+    ordered = [(section, index, entry) for section in KEPT_FIRST for index, entry in enumerate(splits.get(section, ()))]
+    yield from _repeated(ordered, lambda section, index, entry: _text(entry.get("id")), lambda *_: "duplicate id")
+    yield from _shared_patients(ordered)
+
+    def reason(first: str, other: str) -> str:
+        return "same image twice in a split" if first == other else "same image in two splits"
+
+    yield from _repeated(ordered, lambda section, index, entry: digests.get((section, index)), reason)
+    yield from _shared_reports(ordered)
+
+
+def name_of(entry: Mapping[str, Any]) -> str:
+    """How an entry is named to people: by its image."""
+    return str(entry.get("image") or "(an entry without an image)")
+
+
+def _text(value: Any) -> str | None:
+    return None if value in (None, "") else str(value)
+
+
+def _repeated(
+    ordered: Sequence[tuple[str, int, Mapping[str, Any]]],
+    key: Callable[[str, int, Mapping[str, Any]], Hashable | None],
+    reason: Callable[[str, str], str],
+) -> Iterator[Problem]:
+    """All but the first with the same key."""
+    first: dict[Hashable, tuple[str, Mapping[str, Any]]] = {}
+    for section, index, entry in ordered:
+        found = key(section, index, entry)
+        if found is None:
+            continue
+        kept_section, kept = first.setdefault(found, (section, entry))
+        if kept is not entry:
+            detail = f"in {section}; {name_of(kept)} in {kept_section} stays"
+            yield Problem(reason(kept_section, section), name_of(entry), detail, section, index)
+
+
+def _shared_patients(ordered: Sequence[tuple[str, int, Mapping[str, Any]]]) -> Iterator[Problem]:
+    stays: dict[str, str] = {}
+    for section, index, entry in ordered:
+        patient = _text(entry.get("patient"))
+        if patient is not None and stays.setdefault(patient, section) != section:
+            detail = f"in {section}; those in {stays[patient]} stay"
+            yield Problem("one patient in two splits", name_of(entry), detail, section, index)
+
+
+def _shared_reports(ordered: Sequence[tuple[str, int, Mapping[str, Any]]]) -> Iterator[Problem]:
+    """Each text once, with the number of its patients: a normal finding is often told in the same words."""
+    patients: dict[str, set[str]] = {}
+    first: dict[str, tuple[str, int, Mapping[str, Any]]] = {}
+    for section, index, entry in ordered:
+        report, patient = entry.get("report"), _text(entry.get("patient"))
+        if isinstance(report, str) and report.strip() and patient is not None:
+            patients.setdefault(report, set()).add(patient)
+            first.setdefault(report, (section, index, entry))
+    for report, (section, index, entry) in first.items():
+        if len(patients[report]) > 1:
+            detail = f"{len(patients[report])} patients"
+            yield Problem("same report of several patients", name_of(entry), detail, section, index)

@@ -1,0 +1,159 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from monai.utils import optional_import
+from PIL import Image, UnidentifiedImageError
+
+from monai_mgca.transforms.limits import refuse_bomb, refuse_dicom_bomb, refuse_nifti_bomb
+from monai_mgca.transforms.readers import OTHER_COLORS
+from monai_mgca.utils import DataError
+
+pydicom, _ = optional_import("pydicom")
+nibabel, _ = optional_import("nibabel")
+
+__all__ = ["ImageHeader", "is_lateral", "look_at_header"]
+
+# The first bytes of PNG, JPEG, GIF, TIFF (both byte orders), BMP, JPEG 2000, gzip (NIfTI).
+SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM", b"\0\0\0\x0cjP", b"\x1f\x8b")
+# DICOM's ViewPosition, and words that other data sets use; a decubitus view is frontal.
+LATERAL = re.compile(r"^(?:LL|RL|LAT|L)$|^(?!.*decub).*\blateral", re.IGNORECASE)
+
+
+class ImageHeader(NamedTuple):
+    """What a radiograph's header tells, without its pixels.
+
+    Args:
+        problem: why it cannot be read, one of the reasons of :class:`monai_mgca.data.problem.Problem`; else None.
+        detail: of the problem.
+        kind: "dicom", "nifti" or "picture".
+        mode: of a picture, as Pillow names it.
+        dataset: a DICOM file's tags, but for the pixels.
+    """
+
+    problem: str | None = None
+    detail: str = ""
+    kind: str = "picture"
+    mode: str = ""
+    dataset: Any = None
+
+
+def is_lateral(view: Any) -> bool:
+    """Whether a view position or a data set's own word for it means a lateral view.
+
+    Args:
+        view: such as "LL" or "LATERAL"; anything that is no text is not.
+
+    Example::
+
+        print(is_lateral("LL"), is_lateral("PA"))  # True False
+    """
+    return isinstance(view, str) and bool(LATERAL.search(view.strip()))
+
+
+def look_at_header(path: str | os.PathLike) -> ImageHeader:
+    """Look at a radiograph's header alone: what it is, and why it cannot be read.
+
+    Args:
+        path: a file that is there and has bytes, as those that :class:`monai_mgca.transforms.LoadRadiograph` reads.
+
+    Example::
+
+        Image.new("CMYK", (60, 40)).save("radiograph.jpg")
+        print(look_at_header("radiograph.jpg").problem)  # wrong number of channels
+    """
+    path = Path(path)
+    name = path.name.lower()
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+        if name.endswith((".nii", ".nii.gz")):
+            return _nifti(path)
+        if head[128:] == b"DICM" or name.endswith((".dcm", ".dicom")):
+            return _dicom(path)
+        return _picture(path, head)
+    except OSError as error:
+        return ImageHeader("cannot be opened", type(error).__name__)
+
+
+def _picture(path: Path, head: bytes) -> ImageHeader:
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            refuse_bomb(image.size)
+            if getattr(image, "is_animated", False) and image.format != "MPO":
+                return ImageHeader("multi-frame")
+            if image.mode in OTHER_COLORS:
+                return ImageHeader("wrong number of channels", image.mode)
+            return ImageHeader(mode=image.mode)
+    except (DataError, Image.DecompressionBombError) as error:
+        return ImageHeader("decompression bomb", str(error))
+    except UnidentifiedImageError:
+        return ImageHeader("unreadable" if head.startswith(SIGNATURES) else "not an image")
+    except Exception as error:  # of a plug-in of Pillow: a header of nonsense
+        return ImageHeader("unreadable", type(error).__name__)
+
+
+def _dicom(path: Path) -> ImageHeader:
+    try:
+        refuse_dicom_bomb(path)
+    except DataError as error:
+        return ImageHeader("decompression bomb", str(error), "dicom")
+    try:
+        data = pydicom.dcmread(path, stop_before_pixels=True)
+        frames, samples = int(data.get("NumberOfFrames") or 1), int(data.get("SamplesPerPixel") or 1)
+        size = (int(data.get("Rows") or 0), int(data.get("Columns") or 0))
+        gray = str(data.get("PhotometricInterpretation")) in ("MONOCHROME1", "MONOCHROME2")
+    except pydicom.errors.InvalidDicomError:
+        return ImageHeader("not an image", kind="dicom")
+    except Exception as error:  # whatever damaged tags lead to
+        return ImageHeader("unreadable", type(error).__name__, "dicom")
+    if frames > 1:
+        return ImageHeader("multi-frame", f"{frames} frames", "dicom", dataset=data)
+    if samples > 1 or (not gray and min(size) > 0):
+        return ImageHeader("wrong number of channels", str(data.get("PhotometricInterpretation")), "dicom", "", data)
+    try:
+        refuse_bomb(size)
+    except DataError as error:
+        return ImageHeader("decompression bomb", str(error), "dicom", dataset=data)
+    return ImageHeader(kind="dicom", dataset=data)
+
+
+def _nifti(path: Path) -> ImageHeader:
+    try:
+        refuse_nifti_bomb(path)
+        image = nibabel.load(path)
+    except DataError as error:
+        return ImageHeader("decompression bomb", str(error), "nifti")
+    except Exception as error:  # no NIfTI, or a damaged one
+        return ImageHeader("unreadable", type(error).__name__, "nifti")
+    if len(image.shape) > 2 and max(image.shape[2:]) > 1:
+        return ImageHeader("multi-frame", f"a volume of shape {tuple(map(int, image.shape))}", "nifti")
+    if image.get_data_dtype().names:
+        return ImageHeader("wrong number of channels", str(image.get_data_dtype().names), "nifti")
+    return ImageHeader(kind="nifti")
+
+
+def read_dicom_tags(path: str) -> Iterator[Any]:
+    """The tags of the first DICOM file of a series' folder, or of the file; none where there is no such."""
+    files = sorted(Path(path).iterdir()) if os.path.isdir(path) else [Path(path)]
+    for file in files:
+        header = look_at_header(file) if file.is_file() and file.stat().st_size else ImageHeader()
+        if header.dataset is not None:
+            yield header.dataset
+            return
