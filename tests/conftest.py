@@ -97,6 +97,16 @@ def heeding_permissions() -> dict[str, Any]:
     return {"preexec_fn": drop}
 
 
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may be larger than 64 KiB: writing fails as on a full disk, but for the reason."""
+    resource = pytest.importorskip("resource", reason="the system has no limit for files")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # nothing that would reach for the network by itself
 QUIET = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")

@@ -12,16 +12,20 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.data import CacheDataset, Dataset, PersistentDataset, get_track_meta, set_track_meta
 from monai.utils import convert_to_tensor, look_up_option
 
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import world_size
+from monai_mgca.utils.files import replacing
 from monai_mgca.utils.hashing import hash_contents
 
 __all__ = ["CachedOnDiskDataset", "check_batch_size", "make_dataset"]
@@ -58,7 +62,8 @@ class CachedOnDiskDataset(PersistentDataset):
     """:class:`monai.data.PersistentDataset` that returns plain tensors from the first epoch on.
 
     MONAI's gives a MetaTensor where an item is computed and a plain tensor where it is read back; a batch that mixes
-    the two cannot be collated.
+    the two cannot be collated. A file of this one is whole or not there, however a run ended, and a damaged one is
+    made anew.
 
     Args:
         args: see :class:`monai.data.PersistentDataset`.
@@ -73,6 +78,21 @@ class CachedOnDiskDataset(PersistentDataset):
     def _pre_transform(self, item_transformed: Any) -> Any:
         item = super()._pre_transform(item_transformed)
         return convert_to_tensor(item, convert_numeric=False, track_meta=False)
+
+    def _cachecheck(self, item_transformed: Any) -> Any:
+        path = self.cache_dir / f"{self.hash_func(item_transformed).decode()}{self.transform_hash}.pt"
+        if path.is_file():
+            try:
+                return torch.load(path, weights_only=True)
+            except OSError:
+                raise
+            except Exception as error:
+                told = f"The cache file {path} is damaged ({type(error).__name__}): it is made anew."
+                warnings.warn(told, stacklevel=2)
+        item = self._pre_transform(deepcopy(item_transformed))
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            torch.save(item, file)
+        return item
 
     def _post_transform(self, item_transformed: Any) -> Any:
         with nullcontext() if self.track_meta else _without_meta():

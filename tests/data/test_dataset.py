@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from PIL import Image
 
 from monai_mgca.data import check_batch_size, make_dataset
 from monai_mgca.utils import DataError
+from monai_mgca.utils.errors import StorageError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -132,9 +134,32 @@ def test_disk_cache_loads_tensors_only(tmp_path):
     dataset[0]
     file = next((tmp_path / "cache").iterdir())
     torch.save(Payload(), file)
-    with pytest.warns(UserWarning, match="Corrupt cache"):
+    with pytest.warns(UserWarning, match="damaged"):
         assert dataset[0]["image"].shape == (1, 8, 8)  # made anew
     assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("size", [0, 100, 600])
+def test_a_damaged_cache_file_is_made_anew(tmp_path, size):
+    data = make_images(tmp_path, 1)
+    dataset = make_dataset(data, Compose(make_transform().transforms[:2]), "disk", tmp_path / "cache")
+    expected = dataset[0]["image"]
+    (file,) = (tmp_path / "cache").iterdir()
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.warns(UserWarning, match=rf"{file.name} is damaged \(\w+\): it is made anew"):
+        assert torch.equal(dataset[0]["image"], expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(dataset[0]["image"], expected)
+
+
+def test_no_room_for_the_disk_cache(tmp_path, small_files):
+    Image.fromarray(np.zeros((300, 300), dtype=np.uint8)).save(tmp_path / "large.png")
+    data = [{"image": str(tmp_path / "large.png")}]
+    dataset = make_dataset(data, make_transform(), "disk", tmp_path / "cache")
+    with pytest.raises(StorageError, match=r"cannot write .*/cache/.*\.pt: it would be larger"):
+        dataset[0]
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_arguments(tmp_path):

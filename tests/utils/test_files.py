@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -42,15 +40,6 @@ def test_failed_write_leaves_the_old_file(tmp_path):
         write_settings(path, {"a": object()})
     assert read_settings(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["model.json"]
-
-
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may be larger than 64 KiB: what the system says is what it says of a full disk, but for its number."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 class TestNoRoom:

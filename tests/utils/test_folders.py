@@ -54,11 +54,11 @@ def test_checkpoints_that_are_there_are_replaced(tmp_path, monkeypatch):
 
 
 def test_no_permission(tmp_path, heeding_permissions):
-    code = f"from monai_mgca.utils.folders import check_folders; check_folders({{'output_dir': {str(tmp_path / 'new')!r}}})"
+    code = "import sys; from monai_mgca.utils.folders import check_folders; check_folders({'output_dir': sys.argv[1]})"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     tmp_path.chmod(0o555)
     try:
-        command = [sys.executable, "-c", code]
+        command = [sys.executable, "-c", code, str(tmp_path / "new")]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, **heeding_permissions)
     finally:
         tmp_path.chmod(0o755)
