@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,10 @@ __all__ = ["RadiographDicomReader", "RadiographNiftiReader", "to_gray"]
 OTHER_COLORS = ("CMYK", "LAB", "HSV")
 # ImagePositionPatient, ImageOrientationPatient, PixelSpacing: all that the affine needs, nothing of the patient.
 AFFINE_TAGS = (0x00200032, 0x00200037, 0x00280030)
+
+
+# Pillow tells at DEBUG what the tags of TIFF and JPEG files hold, and that may be the patient's name
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.INFO)
 
 
 def scale_to_255(values: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:

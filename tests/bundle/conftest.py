@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import logging
@@ -18,14 +19,18 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 from monai.bundle import ConfigWorkflow
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from monai_mgca.data import make_sample
 
@@ -163,6 +168,82 @@ def captured_logs() -> Callable[[], Any]:
 def canaries() -> tuple[str, ...]:
     """The words that are in the reports and patient ids of ``canary_data``."""
     return CANARIES
+
+
+HEADER = ("PatientID", "PatientName", "PatientBirthDate", "PatientAge", "StudyDate", "AccessionNumber")
+TEXTS = ("StudyDescription", "ImageComments", "InstitutionName", "ReferringPhysicianName", "StudyInstanceUID")
+
+
+def _write_with_header(path: Path, pixels: Any, words: str, patient: str, save_dicom: Callable[..., Path]) -> None:
+    """Gray levels (H, W) in the format that the path's ending names, with words wherever its header has room."""
+    if path.suffix == ".dcm":
+        import pydicom
+
+        with pydicom.config.disable_value_validation():  # what a date or a UID may not be is in many a file
+            save_dicom(path, pixels, **dict.fromkeys(HEADER, patient), **dict.fromkeys(TEXTS, words))
+    elif path.suffix == ".gz":
+        image = nib.Nifti1Image(pixels.T[..., None], np.eye(4))
+        image.header["descrip"], image.header["intent_name"] = f"{words} {patient}", patient[:15]
+        image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", f"{words} {patient}".encode()))
+        nib.save(image, path)
+    elif path.suffix == ".png":
+        notes = PngInfo()
+        notes.add_text("Comment", words)
+        notes.add_text(patient, patient, zip=True)
+        Image.fromarray(pixels).save(path, pnginfo=notes)
+    else:
+        tags = Image.Exif()
+        tags[0x010E], tags[0x013B] = words, patient  # the description, the artist
+        options = {"exif": tags, "quality": 95} if path.suffix == ".jpg" else {"tiffinfo": dict(tags)}
+        Image.fromarray(pixels).save(path, **options)
+
+
+@pytest.fixture(scope="session")
+def studies(sample: Path, save_dicom: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample with canaries in reports, phrases and patient ids, and in the headers of its images of all formats."""
+    words, patient = CANARIES
+    folder = tmp_path_factory.mktemp("canary_studies") / "data"
+    shutil.copytree(sample, folder)
+    document = json.loads((folder / "datalist.json").read_text())
+    for entries in (document[section] for section in ("training", "validation", "test")):
+        for place, entry in enumerate(entries):
+            entry["report"], entry["patient"] = f"{words} {place} {entry['report']}", f"{patient}-{place}"
+            entry["box_phrases"] = [f"{phrase} {words}" for phrase in entry["box_phrases"]]
+            name = entry["image"].replace(".png", (".dcm", ".png", ".jpg", ".nii.gz", ".tif")[place % 5])
+            pixels = np.asarray(Image.open(folder / entry["image"]))
+            (folder / entry["image"]).unlink()
+            _write_with_header(folder / name, pixels, words, patient, save_dicom)
+            entry["image"] = name
+    (folder / "datalist.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.fixture
+def told(caplog: Any, capfd: Any, recwarn: Any) -> Callable[[], str]:
+    """All that was logged from DEBUG on, all warnings, and all that went to stdout and stderr, from C too."""
+    caplog.set_level(logging.DEBUG)
+    return lambda: caplog.text + "".join(capfd.readouterr()) + "\n".join(str(w.message) for w in recwarn.list)
+
+
+@pytest.fixture(scope="session")
+def holding() -> Callable[..., list[str]]:
+    """Which of the canaries a text or a folder's files, contents and names, hold; what is packed is unpacked."""
+
+    def found(place: str | Path, but: Sequence[str] = ()) -> list[str]:
+        low = [word.lower() for word in CANARIES]
+        if isinstance(place, str):
+            return [f"{word}: {line}" for line in place.lower().splitlines() for word in low if word in line]
+        files = [p for p in sorted(place.rglob("*")) if p.is_file() and p.name not in but]
+        assert files, f"nothing was written to {place}"
+        kept = []
+        for path in files:
+            content = path.read_bytes()
+            content = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).lower()
+            name = str(path.relative_to(place)).lower()
+            kept += [f"{path}: {word}" for word in low if word in name or word.encode() in content]
+        return kept
+
+    return found
 
 
 @pytest.fixture(scope="session")
