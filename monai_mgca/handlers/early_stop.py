@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ignite.engine import Engine
 from monai.handlers import EarlyStopHandler
 
@@ -21,7 +23,7 @@ class EarlyStopOnKeyMetric(EarlyStopHandler):
     """Stops the trainer when the evaluator's key metric has not improved for some validations.
 
     MONAI's handler wants the trainer before it exists when a config makes both; this one is attached to the trainer.
-    Put it behind the ``ValidationHandler``.
+    Put it behind the ``ValidationHandler``. A key metric that is not a number is no improvement.
 
     Args:
         evaluator: the validation engine.
@@ -35,8 +37,12 @@ class EarlyStopOnKeyMetric(EarlyStopHandler):
     """
 
     def __init__(self, evaluator: Engine, patience: int, interval: int = 1, negative_sign: bool = False) -> None:
-        sign = -1 if negative_sign else 1
-        super().__init__(patience, lambda _: sign * evaluator.state.metrics[evaluator.state.key_metric_name])
+        def score(_: Engine) -> float:
+            value = float(evaluator.state.metrics[evaluator.state.key_metric_name])
+            # nothing would be better, or worse, than nan
+            return -math.inf if math.isnan(value) else -value if negative_sign else value
+
+        super().__init__(patience, score)
         self.interval = interval
 
     def attach(self, engine: Engine) -> None:

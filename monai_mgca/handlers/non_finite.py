@@ -133,13 +133,16 @@ class SkipNonFiniteSteps:
         self.in_a_row += 1
         engine.state.metrics["skipped_steps"] = self.skipped
         if self.in_a_row == self.max_in_a_row:
-            raise FloatingPointError(
-                f"Loss or gradient were not finite in {self.in_a_row} steps in a row, up to iteration "
-                f"{engine.state.iteration}: none of them changed the network. The images of these batches are listed "
-                f"in {self.path}. If there are many of them, the cause is the training: lower learning_rate, lengthen "
-                "warmup, or set amp to false; if always the same ones, look at these images and take them out of the "
-                "datalist."
-            )
+            raise FloatingPointError(self._reason(engine) if rank() == 0 else "see the first process, which tells why")
+
+    def _reason(self, engine: Engine) -> str:
+        return (
+            f"loss or gradient were not finite in {self.in_a_row} steps in a row, up to iteration "
+            f"{engine.state.iteration}. None of them changed the network. The images of these batches are listed in "
+            f"{self.path}. If there are many, the cause is the training: lower learning_rate, lengthen warmup, or set "
+            "amp to false. If they are always the same, look at these images; to leave them out: python -m "
+            f"monai_mgca.data check DATALIST --exclude {self.path} --write-clean FILE"
+        )
 
     def _list(self, engine: Engine, own: bool) -> None:
         """All processes know the flag, so all are here: the first one writes for all."""

@@ -15,6 +15,7 @@ import errno
 import os
 import re
 import sys
+from traceback import extract_tb
 from types import TracebackType
 
 from monai_mgca.utils.dist import rank, world_size
@@ -77,8 +78,14 @@ def first_cause(error: BaseException) -> BaseException:
     if _IN_WORKER.match(str(error)):
         return _raised_in_worker(str(error))
     if isinstance(error, OSError) and error.errno in _ONLY_WRITING:
-        return storage_error(error, error.filename or "a file in ckpt_dir, output_dir or cache_dir") or error
+        return storage_error(error, error.filename or _file_of(error)) or error
     return error
+
+
+def _file_of(error: OSError) -> str:
+    """Which file it is that the system does not name, by where the error was raised."""
+    curves = any("tensorboard" in frame.filename for frame in extract_tb(error.__traceback__))
+    return "the curves in output_dir" if curves else "a file in ckpt_dir, output_dir or cache_dir"
 
 
 _LOST_WORKER = (

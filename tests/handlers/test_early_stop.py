@@ -16,6 +16,8 @@ from ignite.engine import Engine, Events
 
 from monai_mgca.handlers import EarlyStopOnKeyMetric
 
+NAN = float("nan")
+
 
 def last_epoch(values, patience, interval=1, negative_sign=False):
     """The epoch at which a trainer stops whose validation gives these values."""
@@ -39,6 +41,10 @@ def last_epoch(values, patience, interval=1, negative_sign=False):
         ([3, 2, 4, 3, 3], {"patience": 2}, 5),  # the count starts anew
         ([1, 2, 3, 4, 5], {"patience": 2, "negative_sign": True}, 3),
         ([3, 2, 1, 0, 0], {"patience": 2, "interval": 3}, 9),  # counts validations, not epochs
+        ([3, NAN, NAN, 4, 5], {"patience": 2}, 3),  # what is not a number is no improvement
+        ([3, NAN, 4, NAN, 5], {"patience": 2, "negative_sign": True}, 3),
+        ([NAN, 2, 3, 4, 5], {"patience": 2}, 5),  # and anything improves on it
+        ([NAN, 2, 3, 4, 5], {"patience": 2, "negative_sign": True}, 4),
     ],
 )
 def test_stops(values, kwargs, expected):
