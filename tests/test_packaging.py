@@ -28,7 +28,7 @@ PARTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "monai_mgca", "bu
 # what the bundle is: a run's files are none of it
 BUNDLE = ["LICENSE", "configs/train.json", "configs/inference.json", "configs/metadata.json", "configs/logging.conf",
           "docs/data_license.txt", "docs/README.md", "large_files.yml", "models/.gitkeep"]  # fmt: skip
-FOREIGN = ("data/sample", "eval", "models/model.pt", "models/model.json", "models/checkpoint_epoch=1.pt")
+FOREIGN = ("data/sample", "eval", "models/model.pt", "models/model.json", "models/checkpoint_iteration=10.pt")
 
 
 def run_python(*arguments: str, cwd: Path, path: Path | None = None) -> str:

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from .alignment_loss import AlignmentLossHandler, loss_terms
+from .best_model import BestModelSaver
 from .checkpoint import TrainingCheckpoint
 from .classification import ClassificationHandler
 from .data_wait import DataWaitWarning
@@ -30,6 +31,7 @@ from .zero_shot import ZeroShotHandler
 
 __all__ = [
     "AlignmentLossHandler",
+    "BestModelSaver",
     "ClassificationHandler",
     "DataWaitWarning",
     "DetectionHandler",

@@ -42,6 +42,8 @@ class AlignmentLossHandler(Metric):
         SupervisedEvaluator(..., additional_metrics={"val_loss": AlignmentLossHandler(loss)}, decollate=False)
     """
 
+    _state_dict_all_req_keys = ("_sum", "_count", "_names")
+
     def __init__(self, loss: MGCALoss, prefix: str = "val_") -> None:
         self.loss = loss
         self.prefix = prefix
@@ -58,6 +60,7 @@ class AlignmentLossHandler(Metric):
         """Start a new epoch."""
         self._sum = torch.zeros(())
         self._count = 0
+        self._names: tuple[str, ...] = ()
 
     @reinit__is_reduced
     def update(self, output: Sequence[Any]) -> None:

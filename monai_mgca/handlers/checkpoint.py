@@ -11,43 +11,63 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-import re
+from collections.abc import Mapping
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
-import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import Checkpoint, DiskSaver
+from ignite.handlers import Checkpoint
+from ignite.metrics import Metric
 from monai.handlers import CheckpointSaver, EarlyStopHandler
 
-from monai_mgca.utils.dist import rank
+from monai_mgca.handlers.checkpoint_folder import CheckpointFolder
+from monai_mgca.handlers.checkpoint_state import (
+    check_settings,
+    go_to,
+    process_state,
+    progress_of,
+    restore_progress,
+    settings_of,
+    unwrap,
+)
+from monai_mgca.utils.dist import gather_plain, max_over_processes, rank
 from monai_mgca.utils.errors import CheckpointError
+from monai_mgca.utils.random_state import restore_random_state
+from monai_mgca.utils.signals import StopSignals
 
 __all__ = ["TrainingCheckpoint"]
 
-_NAME = "checkpoint_epoch={}.pt"
-
 
 class TrainingCheckpoint:
-    """Saves all that a training needs to go on, after every epoch, and goes on from the newest of these files.
+    """Saves all that a training needs to go on as if it had not been stopped, and goes on from the newest such file.
 
-    Put it behind the ``ValidationHandler``, so that a file knows what its epoch's validation gave.
+    It saves after every epoch, before a validation begins, and every so many iterations. On SIGTERM and SIGINT it
+    lets the iteration, or the validation, come to its end, saves, and ends the run;
+    :func:`monai_mgca.utils.leave_after_signal` then ends the program. With accumulated gradients it saves between
+    the optimizer's steps alone.
 
-    A file holds tensors and plain containers only, is written to a temporary name and renamed. The last two are kept.
-    What is in it: the given objects, the trainer's counters, the evaluator's best metric, and early stopping.
+    A file holds tensors and plain containers only, appears whole or not at all, and the last two are kept; where the
+    newest is damaged, the one before it is used, with a warning. In it are the given objects, the trainer's place in
+    its epoch, the random numbers of every process, the metrics so far, the best metric, and early stopping.
+
+    Put it behind the ``ValidationHandler`` and ``EarlyStopOnKeyMetric``.
 
     Args:
-        save_dir: folder of the checkpoints.
-        objects: what has a ``state_dict``, by name: network, optimizer, scheduler; the trainer and its
-            AMP scaler are added.
+        save_dir: folder of the checkpoints, which all processes must see.
+        objects: what has a ``state_dict``, by name: network, optimizer, scheduler; the trainer's AMP scaler is added.
         evaluator: the validation engine, whose best metric must survive.
         best: the savers of the best networks, which must know the best metric too.
         early_stop: counts the epochs without improvement.
+        metrics: of the trainer, by name, so that those of an epoch that was stopped are of all of it.
+        interval: iterations between checkpoints within an epoch; 0: none.
         resume: go on from the newest checkpoint in ``save_dir``; start anew where there is none.
 
     Raises:
-        CheckpointError: when the newest checkpoint cannot be read, or is of another network.
+        CheckpointError: when no checkpoint in ``save_dir`` can be read, or the newest is of another network or of a
+            training with other data, batches or processes; when one cannot be written.
 
     Example::
 
@@ -61,13 +81,17 @@ class TrainingCheckpoint:
         evaluator: Engine | None = None,
         best: list[CheckpointSaver] | None = None,
         early_stop: EarlyStopHandler | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+        interval: int = 0,
         resume: bool = False,
     ) -> None:
-        self.save_dir = Path(save_dir)
+        self.folder = CheckpointFolder(save_dir)
         self.objects = objects
         self.evaluator = evaluator
         self.best = best or []
         self.early_stop = early_stop
+        self.metrics = metrics or {}
+        self.interval = interval
         self.resume = resume
         self.logger = logging.getLogger(__name__)
 
@@ -76,90 +100,122 @@ class TrainingCheckpoint:
         Args:
             engine: MONAI's trainer.
         """
-        self.objects = {**self.objects, "trainer": engine}
         if getattr(engine, "scaler", None) is not None:
-            self.objects["scaler"] = engine.scaler
+            self.objects = {**self.objects, "scaler": engine.scaler}
+        self.signals = StopSignals()
+        engine.run = functools.partial(self._run, engine.run)  # type: ignore[method-assign]
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._restore_metrics)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_iteration)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
+        if self.evaluator is not None:
+            self.evaluator.add_event_handler(Events.STARTED, self._before_validation, engine)
+
+    def _run(self, run: Any, *args: Any, **kwargs: Any) -> Any:
+        with self.signals:
+            return run(*args, **kwargs)
 
     def _start(self, engine: Engine) -> None:
+        self._saved_at, self._unfinished = engine.state.iteration, False
+        self._resumed_metrics: Mapping[str, Any] = {}
+        if rank() == 0:
+            self.folder.tidy()
         if self.resume:
-            path = newest_checkpoint(self.save_dir)
-            if path is None:
-                self.logger.info(f"No checkpoint in {self.save_dir}: training starts from the beginning.")
+            found = self.folder.read()
+            if len(set(gather_plain("" if found is None else found[0].name))) > 1:
+                raise CheckpointError(f"The processes see different checkpoints in {self.folder.path}: share it.")
+            if found is None:
+                self.logger.info(f"No checkpoint in {self.folder.path}: training starts from the beginning.")
             else:
-                self._load(engine, path)
+                self._load(engine, *found)
+        elif rank() == 0 and self.folder.all():
+            self.logger.warning(
+                f"The checkpoints of an earlier training in {self.folder.path} are removed when the first of this one "
+                "is written: stop now, and give --resume true, to go on from them."
+            )
+
+    def _after_iteration(self, engine: Engine) -> None:
+        state = engine.state
+        done = state.iteration % state.epoch_length
+        self._unfinished = done == 0
+        if self._unfinished or done % getattr(engine, "accumulation_steps", 1):
+            # what belongs to the end of an epoch comes next, or the gradients of a step are not whole
+            return
+        signal = self._signal()
+        if signal or (self.interval and state.iteration - self._saved_at >= self.interval):
+            self._save(engine)
+        if signal:
+            self._stop(engine, signal)
+
+    def _before_validation(self, evaluator: Engine, engine: Engine) -> None:
+        if self._unfinished:
+            self._save(engine)
+
+    def _after_epoch(self, engine: Engine) -> None:
+        self._unfinished = False
+        self._save(engine)
+        over = engine.should_terminate or engine.state.epoch >= engine.state.max_epochs
+        signal = self._signal()
+        if signal and not over:
+            self._stop(engine, signal)
+
+    def _signal(self) -> int:
+        """The signal that any process got, 0 if none did."""
+        return max_over_processes(self.signals.received)
+
+    def _stop(self, engine: Engine, signal: int) -> None:
+        # no process may leave while the first still writes: torchrun would end that one too
+        max_over_processes(0)
+        self.signals.obey(signal)
+        if rank() == 0:
+            self.logger.warning(
+                f"{Signals(signal).name}: stopped after iteration {engine.state.iteration}, in epoch "
+                f"{engine.state.epoch}. Saved as {self.folder.kept[-1]}; --resume true goes on from there."
+            )
+        engine.terminate(skip_completed=True)
 
     def _save(self, engine: Engine) -> None:
+        processes = gather_plain(process_state(self.metrics))
         for item in self.objects.values():
             # torch's ZeroRedundancyOptimizer: the first process takes the parts of the others
             if hasattr(item, "consolidate_state_dict"):
                 item.consolidate_state_dict()
+        self._saved_at = engine.state.iteration
         if rank() > 0:
             return
-        state = {name: _unwrap(item).state_dict() for name, item in self.objects.items()}
-        state["progress"] = self._progress()
-        saver = DiskSaver(str(self.save_dir), create_dir=True, require_empty=False)
-        saver(state, _NAME.format(engine.state.epoch))
-        for path in _checkpoints(self.save_dir)[:-2]:
-            path.unlink()
+        state = {name: unwrap(item).state_dict() for name, item in self.objects.items()}
+        state["trainer"] = {"iteration": engine.state.iteration, "unfinished": self._unfinished}
+        state["progress"] = progress_of(engine, self.evaluator, self.best, self.early_stop)
+        state["settings"], state["processes"] = settings_of(engine), processes
+        self.folder.write(state, engine.state.iteration)
 
-    def _progress(self) -> dict[str, Any]:
-        progress: dict[str, Any] = {"savers": [saver._key_metric_checkpoint.state_dict() for saver in self.best]}
-        if self.evaluator is not None:
-            state = self.evaluator.state
-            progress["best_metric"], progress["best_metric_epoch"] = state.best_metric, state.best_metric_epoch
-        if self.early_stop is not None:
-            progress["early_stop"] = self.early_stop._handler.state_dict()
-        return progress
-
-    def _restore(self, progress: dict[str, Any]) -> None:
-        # a saver that forgot the best network would overwrite it with the next one, however bad that is
-        for saver, state in zip(self.best, progress["savers"], strict=True):
-            saver.load_state_dict(state)
-        if self.evaluator is not None:
-            self.evaluator.state.best_metric = progress["best_metric"]
-            self.evaluator.state.best_metric_epoch = progress["best_metric_epoch"]
-        if self.early_stop is not None and "early_stop" in progress:
-            self.early_stop._handler.load_state_dict(progress["early_stop"])
-
-    def _load(self, engine: Engine, path: Path) -> None:
+    def _load(self, engine: Engine, path: Path, state: Mapping[str, Any]) -> None:
+        check_settings(engine, path, state["settings"])
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise CheckpointError(
-                f"The checkpoint {path} cannot be read ({type(error).__name__}): delete it to go on from the one "
-                "before it."
-            ) from error
-        max_epochs = engine.state.max_epochs
-        try:
-            Checkpoint.load_objects({name: _unwrap(item) for name, item in self.objects.items()}, state)
+            Checkpoint.load_objects({name: unwrap(item) for name, item in self.objects.items()}, state)
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(
                 f"The checkpoint {path} does not fit this network: resume with the options it was made with, or "
                 f"without --resume. {error}"
             ) from error
-        engine.state.max_epochs = max_epochs
-        self._restore(state["progress"])
-        self.logger.info(f"Resumed from {path}: epoch {engine.state.epoch} of {max_epochs} is done.")
+        restore_progress(state["progress"], engine, self.evaluator, self.best, self.early_stop)
+        self._saved_at = go_to(engine, state["trainer"]["iteration"])
+        own = state["processes"][rank()]
+        self._resumed_metrics = own["metrics"]
+        if rank() == 0:
+            self.logger.info(f"Resumed from {path}: {self._saved_at} iterations are done.")
+        restore_random_state(own["random"])
+        if state["trainer"]["unfinished"]:
+            # stopped between the last iteration of an epoch and the end of its validation
+            self._restore_metrics(engine)
+            engine.fire_event(Events.EPOCH_COMPLETED)
+        elif self._saved_at % engine.state.epoch_length == 0:
+            self._resumed_metrics = {}
+        if self.early_stop is not None and self.early_stop._handler.counter >= self.early_stop._handler.patience:
+            engine.terminate()
 
-
-def _unwrap(item: Any) -> Any:
-    return item.module if isinstance(item, torch.nn.parallel.DistributedDataParallel) else item
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, oldest first."""
-    pattern = re.compile(re.escape(_NAME).replace(r"\{\}", r"(\d+)"))
-    found = ((pattern.fullmatch(path.name), path) for path in folder.glob("checkpoint_epoch=*.pt"))
-    return [path for match, path in sorted(((int(m[1]), p) for m, p in found if m))] if folder.is_dir() else []
-
-
-def newest_checkpoint(folder: str | Path) -> Path | None:
-    """The checkpoint of the last epoch in a folder, None where there is none.
-
-    Args:
-        folder: where :class:`TrainingCheckpoint` saved.
-    """
-    checkpoints = _checkpoints(Path(folder))
-    return checkpoints[-1] if checkpoints else None
+    def _restore_metrics(self, engine: Engine) -> None:
+        for name, values in self._resumed_metrics.items():
+            for key, value in values.items():
+                setattr(self.metrics[name], key, value)
+        self._resumed_metrics = {}

@@ -14,6 +14,19 @@ from __future__ import annotations
 from .enums import MGCAKeys
 from .errors import CheckpointError, DataError, explain_errors
 from .files import read_settings, write_settings
+from .folders import check_folders, training_bytes
+from .signals import leave_after_signal
 from .switches import switches
 
-__all__ = ["CheckpointError", "DataError", "MGCAKeys", "explain_errors", "read_settings", "switches", "write_settings"]
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "MGCAKeys",
+    "check_folders",
+    "explain_errors",
+    "leave_after_signal",
+    "read_settings",
+    "switches",
+    "training_bytes",
+    "write_settings",
+]

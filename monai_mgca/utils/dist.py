@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch.autograd.function import once_differentiable
 
-__all__ = ["all_gather_with_grad", "batch_sizes", "rank", "world_size"]
+__all__ = ["all_gather_with_grad", "batch_sizes", "gather_plain", "max_over_processes", "rank", "world_size"]
 
 
 def world_size() -> int:
@@ -49,6 +50,39 @@ def batch_sizes(count: int) -> list[int]:
     sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
     dist.all_gather(sizes, torch.tensor([count]), group=_host_group(dist.group.WORLD))
     return [int(size) for size in sizes]
+
+
+def max_over_processes(number: int) -> int:
+    """The largest number that any process has. All processes must call it, and wait for each other, not for the GPU.
+
+    Args:
+        number: of this process.
+    """
+    if world_size() == 1:
+        return number
+    largest = torch.tensor([number])
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=_host_group(dist.group.WORLD))
+    return int(largest)
+
+
+def gather_plain(value: Any) -> list[Any]:
+    """What each process has, in the order of the ranks. All processes must call it.
+
+    Args:
+        value: tensors and plain containers; nothing else is read back.
+    """
+    if world_size() == 1:
+        return [value]
+    stream = io.BytesIO()
+    torch.save(value, stream)
+    content = torch.frombuffer(bytearray(stream.getvalue()), dtype=torch.uint8)
+    sizes = batch_sizes(len(content))
+    sent = content.new_zeros(max(sizes))
+    sent[: len(content)] = content
+    parts = [torch.empty_like(sent) for _ in sizes]
+    dist.all_gather(parts, sent, group=_host_group(dist.group.WORLD))
+    streams = [io.BytesIO(part[:size].numpy().tobytes()) for part, size in zip(parts, sizes, strict=True)]
+    return [torch.load(stream, map_location="cpu", weights_only=True) for stream in streams]
 
 
 class _AllGather(torch.autograd.Function):

@@ -63,7 +63,7 @@ def repository(sample, tmp_path):
     return tmp_path / "repo"
 
 
-FILES = ["checkpoint_epoch=1.pt", "model.json", "model.pt", "model_pretrain.pt"]
+FILES = ["checkpoint_iteration=4.pt", "model.json", "model.pt", "model_pretrain.pt"]
 
 
 class TestCommandLine:
@@ -103,11 +103,11 @@ class TestTorchrun:
         arguments = ["-m", "monai.bundle", "run", "--config_file", str(configs), *options]
         done = torchrun(*arguments, processes=2, cwd=tmp_path)
         assert done.returncode == 0, done.stderr[-3000:]
-        assert written(bundle.path("models")) == sorted([*FILES, "checkpoint_epoch=2.pt"])
+        assert written(bundle.path("models")) == sorted(["checkpoint_iteration=2.pt", *FILES])
         assert written(bundle.path("eval")) == ["events"]
         assert done.stdout.count("Finished epoch 2") == 1
-        # 35 studies, 18 for each process: 2 batches of 8 an epoch
-        state = torch.load(bundle.path("models", "checkpoint_epoch=2.pt"), weights_only=True)
+        # 35 studies, 17 for each process: 2 batches of 8 an epoch
+        state = torch.load(bundle.path("models", "checkpoint_iteration=4.pt"), weights_only=True)
         assert state["trainer"]["iteration"] == 4
         assert not any(key.startswith("module.") for key in state["network"])
         # each process had a part of the optimizer's state

@@ -155,7 +155,7 @@ CASES = {
     "sinkhorn_epsilon": ({"sinkhorn_epsilon": 0.1}, "loss", lambda x: x.prototype.epsilon == 0.1),
     "sinkhorn_iterations": ({"sinkhorn_iterations": 5}, "loss", lambda x: x.prototype.iterations == 5),
     "gather_distributed": ({"gather_distributed": False}, "loss", lambda x: x.prototype.gather_distributed is False),
-    "sync_batch_norm": ({"sync_batch_norm": True}, "prepare#3", lambda n: n.word_head.norm1.synchronized),
+    "sync_batch_norm": ({"sync_batch_norm": True}, "prepare#4", lambda n: n.word_head.norm1.synchronized),
     "freeze_prototypes_epochs": ({"freeze_prototypes_epochs": 2}, "train#handlers#2", lambda h: h.epochs == 2),
     "epochs": ({"epochs": 7}, "train#trainer", lambda t: t.state.max_epochs == 7),
     "batch_size": ({"batch_size": 5}, "train#dataloader", lambda x: x.batch_size == 5 and len(x) == 7),
@@ -165,6 +165,7 @@ CASES = {
     "weight_decay": ({"weight_decay": 0.3}, "optimizer", lambda o: o.param_groups[0]["weight_decay"] == 0.3),
     "warmup": ({"warmup": 0.5, "epochs": 4}, "warmup_steps", lambda x: x == 8),
     "val_interval": ({"val_interval": 2}, "train#handlers#3", lambda h: h.interval == 2),
+    "checkpoint_interval": ({"checkpoint_interval": 5}, "train#handlers#5", lambda h: h.interval == 5),
     "early_stopping_patience": ({"early_stopping_patience": 0}, "train#handlers", lambda h: len(h) == 11),
     "max_non_finite_steps": ({"max_non_finite_steps": 4}, "train#handlers#6", lambda h: h.max_in_a_row == 4),
     "key_metric_negative_sign": (
@@ -256,7 +257,7 @@ def test_places_in_lists(new_bundle):
     assert quirks == ["CleanReportd", "TokenizeReportd"]
     checkpoint = parser.get_parsed_content("train#handlers#5")
     assert type(checkpoint).__name__ == "TrainingCheckpoint"
-    assert [type(saver).__name__ for saver in checkpoint.best] == ["CheckpointSaver"] * 2
+    assert [type(saver).__name__ for saver in checkpoint.best] == ["BestModelSaver"] * 2
     assert type(checkpoint.early_stop).__name__ == "EarlyStopOnKeyMetric"
     # multi_gpu_train.json cuts off what the first process alone does
     last = [type(handler).__name__ for handler in parser.get_parsed_content("train#handlers")[-4:]]

@@ -137,7 +137,7 @@ class TestResume:
     def halves(self, new_bundle):
         bundle = new_bundle()
         interrupted(bundle)
-        state = torch.load(bundle.path("models", "checkpoint_epoch=2.pt"), weights_only=True)
+        state = torch.load(bundle.path("models", "checkpoint_iteration=8.pt"), weights_only=True)
         return state, train(bundle, resume=True), bundle
 
     def test_starts_at_the_next_epoch(self, halves):
@@ -163,7 +163,7 @@ class TestResume:
         bundle = new_bundle()
         # an unbeatable best metric: every validation counts as one without improvement
         interrupted(bundle, learning_rate=1e-9, min_learning_rate=1e-10)
-        path = bundle.path("models", "checkpoint_epoch=2.pt")
+        path = bundle.path("models", "checkpoint_iteration=8.pt")
         state = torch.load(path, weights_only=True)
         state["progress"]["early_stop"].update(counter=2, best_score=10.0)
         state["progress"]["best_metric"], state["progress"]["best_metric_epoch"] = 0.0, 1
@@ -175,7 +175,7 @@ class TestResume:
     def test_best_network_is_not_overwritten(self, new_bundle):
         bundle = new_bundle()
         interrupted(bundle)
-        path = bundle.path("models", "checkpoint_epoch=2.pt")
+        path = bundle.path("models", "checkpoint_iteration=8.pt")
         state = torch.load(path, weights_only=True)
         state["progress"]["best_metric"] = 0.0
         for saver in state["progress"]["savers"]:
@@ -196,15 +196,20 @@ class TestResume:
             train(bundle, resume=True, image_encoder="vit_compact")
         error = first_cause(caught.value)
         assert isinstance(error, CheckpointError)
-        assert str(bundle.path("models", "checkpoint_epoch=2.pt")) in str(error)
+        assert str(bundle.path("models", "checkpoint_iteration=8.pt")) in str(error)
 
-    def test_a_broken_checkpoint(self, new_bundle):
+    def test_a_broken_checkpoint(self, new_bundle, captured_logs):
         bundle = new_bundle()
         interrupted(bundle)
-        path = bundle.path("models", "checkpoint_epoch=2.pt")
-        path.write_bytes(path.read_bytes()[:1000])
+        paths = [bundle.path("models", f"checkpoint_iteration={done}.pt") for done in (4, 8)]
+        paths[1].write_bytes(paths[1].read_bytes()[:1000])
+        with captured_logs() as log:
+            assert train(bundle, resume=True, epochs=2)["epochs"] == [2]
+        assert f"{paths[1]} (RuntimeError) cannot be read: going on from the one before it, {paths[0]}" in log.getvalue()
+        for path in paths:
+            path.write_bytes(path.read_bytes()[:1000])
         with pytest.raises(RuntimeError) as caught:
             train(bundle, resume=True)
         error = first_cause(caught.value)
         assert isinstance(error, CheckpointError)
-        assert str(path) in str(error) and "delete" in str(error)
+        assert all(str(path) in str(error) for path in paths) and "delete" in str(error)

@@ -30,7 +30,7 @@ def equal(first, second):
 class TestFiles:
     def test_written(self, trained):
         models = {path.name for path in trained.bundle.path("models").iterdir()}
-        checkpoints = {f"checkpoint_epoch={epoch}.pt" for epoch in (2, 3)}  # of three, two are kept
+        checkpoints = {f"checkpoint_iteration={4 * epoch}.pt" for epoch in (2, 3)}  # of three, two are kept
         assert models == {"model.pt", "model_pretrain.pt", "model.json"} | checkpoints
         assert [path.name.split(".")[0] for path in trained.bundle.path("eval").iterdir()] == ["events"]
 
@@ -49,7 +49,7 @@ class TestFiles:
         assert all(torch.equal(whole[key], part[key]) for key in part)  # both of the best epoch
 
     def test_checkpoints_load_without_pickle(self, trained):
-        state = load(trained.bundle.path("models", "checkpoint_epoch=3.pt"))
+        state = load(trained.bundle.path("models", "checkpoint_iteration=12.pt"))
         assert state["trainer"]["iteration"] == 12  # 36 studies: 4 batches of 8 an epoch
         assert set(state) >= {"network", "optimizer", "lr_scheduler", "trainer", "progress"}
 
@@ -60,7 +60,7 @@ class TestFiles:
 
     def test_summary_names_the_files(self, trained):
         summary = trained.log[trained.log.rindex("Written:") :]
-        for name in ("model.pt", "model.json", "model_pretrain.pt", "checkpoint_epoch=3.pt"):
+        for name in ("model.pt", "model.json", "model_pretrain.pt", "checkpoint_iteration=12.pt"):
             assert str(trained.bundle.path("models", name)) in summary
         assert "events" in summary and "(not written)" not in summary
         assert "Best val_loss" in trained.log

@@ -138,7 +138,7 @@ class TestFrozen:
         assert f"model.pt: {len(encoder_of(bundle, task, backbone))} tensors moved, frozen" in log
         assert "label_fraction 1)" in log and "Finished epoch 1" in log
         assert bundle.path("models", f"model_{task}.json").is_file()
-        assert bundle.path("models", task, "checkpoint_epoch=1.pt").is_file()
+        assert list(bundle.path("models", task).glob("checkpoint_iteration=*.pt"))
         assert list(bundle.path("eval", task).glob("events*"))
 
     def test_the_encoder_is_the_pretrained_one_bit_for_bit(self, finetuned):
@@ -252,7 +252,7 @@ class TestConfigs:
         workflow.parser.parse(reset=True)
         handlers = workflow.parser.get_parsed_content("train#handlers")
         (checkpoint,) = [handler for handler in handlers if type(handler).__name__ == "TrainingCheckpoint"]
-        assert [type(saver).__name__ for saver in checkpoint.best] == ["CheckpointSaver"]
+        assert [type(saver).__name__ for saver in checkpoint.best] == ["BestModelSaver"]
         assert type(checkpoint.early_stop).__name__ == "EarlyStopOnKeyMetric"
         last = [type(handler).__name__ for handler in handlers[-4:]]
         assert last == ["StatsHandler", "TrainingProgress", "TensorBoardStatsHandler", "RunSummary"]
@@ -280,7 +280,7 @@ class TestConfigs:
         trainer = workflow.parser.get_parsed_content("train#trainer")
         assert trainer.state.epoch == 2
         assert trainer.state.iteration == 2 * len(workflow.parser.get_parsed_content("train#dataloader"))
-        assert bundle.path("models", task, "checkpoint_epoch=2.pt").is_file()
+        assert bundle.path("models", task, f"checkpoint_iteration={trainer.state.iteration}.pt").is_file()
 
     def test_whole_network_is_trained(self, start, task):
         """With freeze_encoder false the encoder moves, its batch norms too; text as the command line gives it."""

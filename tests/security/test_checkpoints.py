@@ -124,12 +124,12 @@ def test_every_function_that_loads_weights(tmp_path, harm, loader, kind):
 
 @pytest.mark.parametrize("kind", ["beside tensors", "pickled"])
 def test_going_on_with_a_training(tmp_path, harm, kind):
-    path = tmp_path / "models" / "checkpoint_epoch=1.pt"
+    path = tmp_path / "models" / "checkpoint_iteration=1.pt"
     path.parent.mkdir()
     HARMS[kind](path, Payload(harm))
     network, trainer = torch.nn.Linear(1, 1), Engine(lambda engine, batch: None)
     TrainingCheckpoint(path.parent, {"network": network}, resume=True).attach(trainer)
-    with pytest.raises(CheckpointError, match="checkpoint_epoch=1.pt"):
+    with pytest.raises(CheckpointError, match="checkpoint_iteration=1.pt"):
         trainer.run([0], max_epochs=2)
 
 

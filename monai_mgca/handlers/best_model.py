@@ -1,0 +1,99 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from ignite.handlers.checkpoint import BaseSaveHandler
+from monai.handlers import CheckpointSaver
+
+from monai_mgca.utils.dist import rank
+from monai_mgca.utils.files import replacing
+
+__all__ = ["BestModelSaver"]
+
+
+class BestModelSaver(CheckpointSaver):
+    """Saves the network of the best validation, in a file that is always there and whole once it was written.
+
+    MONAI's handler removes the file of the last best before it writes the new one in place; a training that is killed
+    in between has neither. This one writes beside it and renames. And MONAI takes the first validation for the best
+    even if its key metric is not finite, and none after it is better than nan; here such a validation never counts.
+
+    Args:
+        save_dir: folder of the file.
+        save_dict: the network, by any name.
+        key_metric_filename: name of the file.
+        kwargs: see :class:`monai.handlers.CheckpointSaver`.
+
+    Example::
+
+        BestModelSaver("models", {"model": network}, key_metric_filename="model.pt").attach(evaluator)
+    """
+
+    def __init__(self, save_dir: str, save_dict: dict, key_metric_filename: str, **kwargs: Any) -> None:
+        kwargs["save_key_metric"] = True
+        self.key_metric_filename = key_metric_filename
+        super().__init__(save_dir, save_dict, key_metric_filename=key_metric_filename, **kwargs)
+        assert self._key_metric_checkpoint is not None
+        self._file = self._key_metric_checkpoint.save_handler = _WholeFile(Path(save_dir) / key_metric_filename)
+
+    def attach(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: the validation engine.
+        """
+        super().attach(engine)
+        self._file.tidy()
+
+    def metrics_completed(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: of the validation, which has come to its end.
+        """
+        state = engine.state
+        value = float(state.metrics[state.key_metric_name])
+        if math.isfinite(value):
+            super().metrics_completed(engine)
+            return
+        self.logger.warning(
+            f"{state.key_metric_name} is {value} in epoch {state.epoch}: this network is not the best one, whatever "
+            f"comes; {self.key_metric_filename} stays as it is."
+        )
+        if not math.isfinite(state.best_metric):
+            # none yet
+            state.best_metric, state.best_metric_epoch = -1, -1
+
+
+class _WholeFile(BaseSaveHandler):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, checkpoint: Mapping, filename: str, metadata: Mapping | None = None) -> None:
+        if rank() == 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path, sync=True) as temporary, temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+
+    def remove(self, filename: str) -> None:
+        """The new file takes the place of the old one."""
+
+    def tidy(self) -> None:
+        """Remove what killed trainings left half written."""
+        # beside the network its settings, as in model.pt and model.json
+        for path in self.path.parent.glob(f"{self.path.stem}.*.tmp"):
+            path.unlink(missing_ok=True)

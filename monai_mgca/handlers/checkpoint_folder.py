@@ -1,0 +1,117 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monai_mgca.utils.dist import rank
+from monai_mgca.utils.errors import CheckpointError
+from monai_mgca.utils.files import replacing
+
+__all__ = ["CheckpointFolder"]
+
+_NAME = "checkpoint_iteration={}.pt"
+
+
+class CheckpointFolder:
+    """The checkpoints of a training: each whole or not there, the last two kept, the one before used if one is damaged.
+
+    Args:
+        path: the folder.
+
+    Example::
+
+        folder = CheckpointFolder("models")
+        folder.write({"weights": torch.zeros(2)}, iteration=100)
+        path, state = folder.read()
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.kept: list[Path] = []
+        self.logger = logging.getLogger(__name__)
+
+    def all(self) -> list[Path]:
+        """The checkpoints that are there, oldest first."""
+        pattern = re.compile(re.escape(_NAME).replace(r"\{\}", r"(\d+)"))
+        found = [(pattern.fullmatch(path.name), path) for path in self.path.glob(_NAME.format("*"))]
+        return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
+
+    def tidy(self) -> None:
+        """Remove what killed trainings left half written."""
+        for path in self.path.glob(_NAME.format("*") + ".*.tmp"):
+            path.unlink(missing_ok=True)
+
+    def write(self, state: Mapping[str, Any], iteration: int) -> Path:
+        """Write a checkpoint, and then remove all but this one and the one written or read before it.
+
+        Args:
+            state: tensors and plain containers.
+            iteration: how many are done.
+
+        Raises:
+            CheckpointError: when it cannot be written.
+        """
+        path = self.path / _NAME.format(iteration)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with replacing(path, sync=True) as temporary, temporary.open("wb") as file:
+                torch.save(dict(state), file)
+        # of a full disk torch tells as a RuntimeError
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(
+                f"The checkpoint {path} cannot be written ({first_line(error)}): is the disk full, or the folder not "
+                "yours? The one before it is still there: go on from it by --resume true."
+            ) from error
+        self.kept = [other for other in self.kept if other != path][-1:] + [path]
+        for other in self.all():
+            if other not in self.kept:
+                other.unlink()
+        return path
+
+    def read(self) -> tuple[Path, dict[str, Any]] | None:
+        """Read the newest checkpoint that is whole.
+
+        Returns:
+            Its path and content, on the CPU; None where there is no checkpoint.
+
+        Raises:
+            CheckpointError: when there are some, but none can be read.
+        """
+        damaged: list[str] = []
+        for path in reversed(self.all()):
+            try:
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:
+                damaged.append(f"{path} ({type(error).__name__})")
+                continue
+            for other in damaged if rank() == 0 else ():
+                self.logger.warning(f"The checkpoint {other} cannot be read: going on from the one before it, {path}.")
+            self.kept = [path]
+            return path, state
+        if damaged:
+            raise CheckpointError(
+                f"No checkpoint can be read, of {', '.join(damaged)}: bring them from a backup, or delete them to "
+                "start from the beginning."
+            )
+        return None
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of an error and the first line of what it says."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

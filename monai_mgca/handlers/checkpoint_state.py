@@ -1,0 +1,161 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.metrics import Metric
+from monai.data import MetaTensor
+from monai.handlers import CheckpointSaver, EarlyStopHandler
+
+from monai_mgca.utils.dist import world_size
+from monai_mgca.utils.errors import CheckpointError
+from monai_mgca.utils.random_state import random_state
+
+__all__ = ["check_settings", "go_to", "process_state", "progress_of", "restore_progress", "settings_of", "unwrap"]
+
+
+def unwrap(item: Any) -> Any:
+    """What a checkpoint saves of an object: of a network the one within DDP, which one process has as well."""
+    return item.module if isinstance(item, torch.nn.parallel.DistributedDataParallel) else item
+
+
+def _plain(value: Any) -> Any:
+    """A value without what weights-only reading refuses: MONAI's tensors with meta data, and NumPy's numbers."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, MetaTensor):
+        return value.as_tensor()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def settings_of(engine: Any) -> dict[str, Any]:
+    """What must be as it was for a training to go on as the same training.
+
+    Args:
+        engine: MONAI's trainer.
+    """
+    loader = engine.data_loader
+    return {
+        "processes": world_size(),
+        "batch_size": getattr(loader, "batch_size", None),
+        "accumulation_steps": getattr(engine, "accumulation_steps", 1),
+        "training items": len(loader.dataset) if hasattr(loader, "dataset") else None,
+        "iterations in an epoch": engine.state.epoch_length,
+        "seed": getattr(getattr(loader, "sampler", None), "seed", None),
+    }
+
+
+def check_settings(engine: Any, path: Path, made: Mapping[str, Any]) -> None:
+    """
+    Args:
+        engine: MONAI's trainer.
+        path: of the checkpoint.
+        made: the settings of the training that wrote it.
+
+    Raises:
+        CheckpointError: when one of them is another now.
+    """
+    now = settings_of(engine)
+    other = [f"{name} {made.get(name)}, now {value}" for name, value in now.items() if made.get(name) != value]
+    if other:
+        raise CheckpointError(
+            f"The checkpoint {path} is of another training: {'; '.join(other)}. Resume with the data and options of "
+            "that one, or start a new training, in another ckpt_dir, from its weights."
+        )
+
+
+def process_state(metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    """What each process has of its own: the random numbers, and its sums for the epoch's metrics.
+
+    Args:
+        metrics: of the trainer, by name.
+    """
+    sums = {name: {key: getattr(m, key) for key in m._state_dict_all_req_keys} for name, m in metrics.items()}
+    return _plain({"random": random_state(), "metrics": sums})
+
+
+def progress_of(
+    engine: Any, evaluator: Any, best: Sequence[CheckpointSaver], early_stop: EarlyStopHandler | None
+) -> dict[str, Any]:
+    """The best metrics and what depends on them.
+
+    Args:
+        engine: MONAI's trainer.
+        evaluator: the validation engine or None.
+        best: the savers of the best networks.
+        early_stop: counts the epochs without improvement.
+    """
+    progress: dict[str, Any] = {"savers": [saver._key_metric_checkpoint.state_dict() for saver in best]}
+    progress["train_metric"] = engine.state.best_metric, engine.state.best_metric_epoch
+    if evaluator is not None:
+        progress["best_metric"] = evaluator.state.best_metric
+        progress["best_metric_epoch"] = evaluator.state.best_metric_epoch
+    if early_stop is not None:
+        progress["early_stop"] = early_stop._handler.state_dict()
+    return _plain(progress)
+
+
+def restore_progress(
+    progress: Mapping[str, Any],
+    engine: Any,
+    evaluator: Any,
+    best: Sequence[CheckpointSaver],
+    early_stop: EarlyStopHandler | None,
+) -> None:
+    """
+    Args:
+        progress: of :func:`progress_of`, whose other arguments follow.
+        engine: MONAI's trainer.
+        evaluator: the validation engine or None.
+        best: the savers of the best networks.
+        early_stop: counts the epochs without improvement.
+    """
+    # a saver that forgot the best network would overwrite it with the next one, however bad that is
+    for saver, state in zip(best, progress["savers"], strict=True):
+        saver.load_state_dict(state)
+    engine.state.best_metric, engine.state.best_metric_epoch = progress["train_metric"]
+    if evaluator is not None:
+        evaluator.state.best_metric = progress["best_metric"]
+        evaluator.state.best_metric_epoch = progress["best_metric_epoch"]
+    if early_stop is not None and "early_stop" in progress:
+        early_stop._handler.load_state_dict(progress["early_stop"])
+
+
+def go_to(engine: Any, iteration: int) -> int:
+    """Have the trainer begin behind an iteration, and the loader with the batch that comes then.
+
+    Args:
+        engine: MONAI's trainer, whose run has just started.
+        iteration: how many are done.
+
+    Returns:
+        The iteration.
+    """
+    engine.state.iteration = iteration
+    engine.state.epoch, done = divmod(iteration, engine.state.epoch_length)
+    sampler = getattr(engine.data_loader, "sampler", None)
+    if hasattr(sampler, "start_at"):
+        sampler.start_at(done * engine.data_loader.batch_size)
+    elif done:
+        logging.getLogger(__name__).warning(
+            "The data loader cannot begin within an epoch: the rest of this one is trained with other batches. Give it "
+            "monai_mgca.data.StreamSampler."
+        )
+    return iteration

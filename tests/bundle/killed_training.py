@@ -1,0 +1,233 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Kills trainings by SIGKILL at random moments and resumes them: started by test_killed_training.py.
+
+It imports everything once and forks every training, which is then at work within a second.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import monai.bundle
+import monai.engines
+import monai.handlers
+import torch
+import transformers  # noqa: F401
+
+import monai_mgca.data
+import monai_mgca.handlers
+import monai_mgca.losses
+import monai_mgca.networks  # noqa: F401
+from monai_mgca.handlers import best_model, checkpoint_folder
+from monai_mgca.utils import files
+
+# where a training can be killed in the writing of a file
+PLACES = ("half of a checkpoint", "before it is renamed", "before the old ones go", "half of the best network")
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_in_writing(place, number):
+    """Have this process kill itself in the writing of the so-manyeth file."""
+    calls = itertools.count(1)
+
+    def half(save):
+        def write(state, file):
+            save(state, file)
+            if next(calls) == number:
+                path = file if isinstance(file, Path) else Path(file.name)
+                os.truncate(path, path.stat().st_size // 2)
+                die()
+
+        return write
+
+    def before(action):
+        def act(*arguments):
+            if next(calls) == number:
+                die()
+            return action(*arguments)
+
+        return act
+
+    if place == PLACES[0]:
+        checkpoint_folder.torch = Replaced(torch, save=half(torch.save))
+    elif place == PLACES[1]:
+        files.os = Replaced(os, replace=before(os.replace))
+    elif place == PLACES[2]:
+        checkpoint_folder.CheckpointFolder.all = before(checkpoint_folder.CheckpointFolder.all)
+    else:
+        best_model.torch = Replaced(torch, save=half(torch.save))
+
+
+class Replaced:
+    """A module of which something is replaced."""
+
+    def __init__(self, module, **replaced):
+        self.module, self.replaced = module, replaced
+
+    def __getattr__(self, name):
+        return self.replaced[name] if name in self.replaced else getattr(self.module, name)
+
+
+def train(root, settings, options):
+    configs = [f"{settings['configs']}/{name}.json" for name in settings["names"]]
+    workflow = monai.bundle.ConfigWorkflow(
+        configs, workflow_type="train", logging_file=False, bundle_root=str(root), **settings["options"], **options
+    )
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+
+
+def fork(log, place, work, *arguments):
+    process = os.fork()
+    if process == 0:
+        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        code = 1
+        try:
+            if place is not None:
+                kill_in_writing(*place)
+            work(*arguments)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return process
+
+
+def start(root, settings, options, place=None):
+    """Start a training, of one process or of several."""
+    if settings["processes"] == 1:
+        return [fork(root / "log.txt", place, train, root, settings, options)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    os.environ["WORLD_SIZE"] = str(settings["processes"])
+    processes = []
+    for number in range(settings["processes"]):
+        os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number)}
+        processes.append(fork(root / f"log{number}.txt", None if number else place, train, root, settings, options))
+    return processes
+
+
+def wait(processes, until):
+    """Their exit codes, -9 where they were killed; those that still run at some time are None."""
+    codes = dict.fromkeys(processes)
+    while None in codes.values() and time.monotonic() < until:
+        for process in processes:
+            if codes[process] is None:
+                done, status = os.waitpid(process, os.WNOHANG)
+                codes[process] = os.waitstatus_to_exitcode(status) if done else None
+        time.sleep(0.005)
+    return codes
+
+
+def end(processes, codes):
+    """Kill what still runs."""
+    for process in processes:
+        if codes[process] is None:
+            os.kill(process, signal.SIGKILL)
+    return wait(processes, time.monotonic() + 60)
+
+
+def content(folder):
+    """All that a training has left: the newest checkpoint, the best networks, their settings."""
+    newest = max(folder.rglob("checkpoint*.pt"), key=lambda path: int(path.stem.split("=")[1]))
+    tensors = {path.name: torch.load(path, weights_only=True) for path in [newest, *folder.glob("model*.pt")]}
+    return tensors | {path.name: path.read_text() for path in folder.glob("*.json")}
+
+
+def differences(first, second, where=""):
+    """Where two contents differ, bit for bit."""
+    if type(first) is not type(second):
+        return [where]
+    if isinstance(first, torch.Tensor):
+        return [] if first.dtype == second.dtype and torch.equal(first, second) else [where]
+    if isinstance(first, list | tuple):
+        first, second = dict(enumerate(first)), dict(enumerate(second))
+    if isinstance(first, dict):
+        if first.keys() != second.keys():
+            return [where]
+        return [found for key in first for found in differences(first[key], second[key], f"{where}/{key}")]
+    return [] if first == second else [where]
+
+
+def main(settings):
+    rng = random.Random(settings["seed"])
+    base = Path(settings["folder"])
+
+    def new_folder(name):
+        (base / name).mkdir()
+        return base / name
+
+    started = time.monotonic()
+    whole = new_folder("whole")
+    processes = start(whole, settings, {})
+    codes = wait(processes, time.monotonic() + 200)
+    if set(codes.values()) != {0}:
+        return {"failed": (whole / "log.txt").read_text()[-3000:] if (whole / "log.txt").exists() else str(codes)}
+    duration = time.monotonic() - started
+    expected = content(whole / "models")
+    result = {"kills": 0, "in writing": [], "runs": 0, "differences": [], "left": []}
+    kills = [None] * settings["random kills"] + list(settings["kills in writing"])
+    rng.shuffle(kills)
+    root, again = new_folder("run0"), True
+    while kills or again:
+        place = kills[0] if kills else None
+        options = {"resume": True, "num_workers": rng.choice(settings["workers"])}
+        first = rng.randint(1, 3)
+        processes = start(root, settings, options, None if place is None else (place, first))
+        # some before the training itself starts, some in its midst
+        limit = rng.uniform(0.1, duration) if kills and place is None else 200.0
+        codes = wait(processes, time.monotonic() + limit)
+        finished = set(codes.values()) == {0}
+        if not finished:
+            if place is None and kills and None not in codes.values():
+                return {"failed": f"{codes} {root}"}
+            codes = end(processes, codes) if None in codes.values() else codes
+            if -9 not in codes.values() or not kills:
+                return {"failed": f"{codes} {root}"}
+            result["kills"] += 1
+            result["in writing"] += [place] if place else []
+            kills.pop(0)
+            continue
+        if place is not None:
+            # all of it was written before: it comes later, in a new training
+            rng.shuffle(kills)
+        result["runs"] += 1
+        result["differences"] += differences(expected, content(root / "models"))
+        result["left"] += [path.name for path in root.rglob("*.tmp")]
+        shutil.rmtree(root)
+        again = bool(kills)
+        if kills:
+            root = new_folder(f"run{result['runs']}")
+    return {**result, "seconds": round(time.monotonic() - started), "duration": duration}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))))
