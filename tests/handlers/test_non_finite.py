@@ -14,12 +14,19 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 from torch import nn
+from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.nn.parallel import DistributedDataParallel
 
 from monai_mgca.handlers import SkipNonFiniteSteps
 from monai_mgca.handlers.non_finite import read_quarantine
@@ -273,6 +280,67 @@ class TestStop:
             SkipNonFiniteSteps(ENTRIES, path, 0)
 
 
+def work(folder: Path) -> None:
+    """What one of several processes does, with its own batches; its results go to a file."""
+    dist.init_process_group("gloo")
+    results = {}
+    for kind in ("fused", "plain", "in parts"):
+        for value, bad in ((float("nan"), (2,) if dist.get_rank() == 1 else ()), (7, (4,))):
+            batches = make_batches(bad, value)
+            if dist.get_rank() == 0:
+                batches = [{**batch, "index": batch["index"].flip(0) * 0 + i} for i, batch in enumerate(batches)]
+            network = DistributedDataParallel(Net())
+            if kind == "in parts":
+                optimizer = ZeroRedundancyOptimizer(network.parameters(), torch.optim.AdamW, lr=0.01, fused=True)
+            else:
+                optimizer = make_optimizer(network, kind)
+            path = folder / f"{kind}_{value}.json"
+            trainer = SupervisedTrainer(
+                device="cpu",
+                max_epochs=1,
+                train_data_loader=batches,
+                network=network,
+                optimizer=optimizer,
+                loss_function=nn.MSELoss(),
+                train_handlers=[SkipNonFiniteSteps(ENTRIES, path)],
+                decollate=False,
+            )
+            trainer.run()
+            state = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
+            results[f"{kind}_{value}"] = {"state": state, "skipped": trainer.state.metrics["skipped_steps"]}
+    torch.save(results, folder / f"{dist.get_rank()}.pt")
+    dist.destroy_process_group()
+
+
+class TestTwoProcesses:
+    """Gradients are averaged, so that one process's fault is in all of them."""
+
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("two")
+        path = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH"))))
+        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([*start, __file__, str(folder)], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return folder
+
+    @pytest.mark.parametrize("kind", ["fused", "plain", "in parts"])
+    @pytest.mark.parametrize("value", [float("nan"), 7])
+    def test_all_skip_the_step(self, folder, kind, value):
+        one, two = (torch.load(folder / f"{n}.pt", weights_only=True)[f"{kind}_{value}"] for n in (0, 1))
+        assert one["skipped"] == two["skipped"] == 1
+        for name, tensor in one["state"].items():
+            assert tensor.isfinite().all()
+            if "running" not in name:  # each process has its own statistics
+                assert torch.equal(tensor, two["state"][name]), name
+        # the first process lists for all, and only the one whose loss is at fault has something to list
+        first = {} if value != 7 else {"images/4.png": 2}
+        start = 4 if value != 7 else 8
+        expected = {**first, f"images/{start}.png": 1, f"images/{start + 1}.png": 1}
+        assert read_quarantine(folder / f"{kind}_{value}.json") == expected
+
+
 class Scaler(torch.amp.GradScaler):
     """torch's own, with all it does on a GPU, on the CPU."""
 
@@ -314,3 +382,7 @@ def test_gradient_scaler(path, kind, monkeypatch):
     expected, _, _ = run(make_batches()[:2] + make_batches()[3:])
     for one, other in zip(network.state_dict().values(), expected.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]))
