@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import random
 import resource
@@ -67,7 +68,8 @@ def timed(name: str) -> Iterator[None]:
 
 def write_table(folder: Path, count: int) -> Path:
     """A table of so many images and reports, 1.6 to a patient, and a file for each image."""
-    draw, path = random.Random(0), folder / "table.csv"
+    draw, path, picture = random.Random(0), folder / "table.csv", io.BytesIO()
+    Image.new("L", (8, 8)).save(picture, "png")
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "text", "patient_id"))
@@ -75,7 +77,7 @@ def write_table(folder: Path, count: int) -> Path:
             patient = i * 5 // 8
             image = folder / "files" / f"p{patient % 997}" / f"{i}.png"
             image.parent.mkdir(parents=True, exist_ok=True)
-            image.write_bytes(b"not opened")
+            image.write_bytes(picture.getvalue())
             text = f"FINDINGS: {' '.join(draw.sample(SENTENCES, 5))} IMPRESSION: {draw.choice(SENTENCES)}"
             writer.writerow((image.relative_to(folder), text, f"p{patient}"))
     return path

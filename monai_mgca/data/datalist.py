@@ -26,6 +26,7 @@ from typing import Any
 from monai.utils import optional_import
 
 import monai_mgca
+from monai_mgca.data.preflight import chosen_for_a_look, header_reason, report_reason, shared_with_other_sections
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import parse_json, replacing
 
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 SECTIONS = ("training", "validation", "test")
+CLASS_LISTS = ("classes", "box_classes", "mask_classes")
 
 
 @contextmanager
@@ -177,6 +179,9 @@ def read_datalist(path: str | os.PathLike) -> dict[str, Any]:
     sections = [document.get(section, []) for section in SECTIONS] if isinstance(document, dict) else [None]
     if not all(isinstance(s, list) and all(isinstance(entry, dict) for entry in s) for s in sections):
         raise DataError(f"{path} is not a datalist: an object with lists of entries under {', '.join(SECTIONS)}.")
+    for key in CLASS_LISTS:
+        if not isinstance(document.get(key) or [], list):
+            raise DataError(f"{path}: '{key}' is no list of names; make it anew with `python -m monai_mgca.data`.")
     return document
 
 
@@ -259,6 +264,9 @@ def load_datalist(
 ) -> list[dict[str, Any]]:
     """Load one section of a datalist, with absolute paths, after checking every entry.
 
+    Every path and report is looked at, the header of up to 2,000 images, evenly spaced, and whether a patient is in
+    another section too. What else may be broken, `python -m monai_mgca.data check` finds.
+
     Args:
         path: the datalist JSON.
         section: "training", "validation" or "test".
@@ -270,7 +278,8 @@ def load_datalist(
         The entries, those of `keys` made absolute.
 
     Raises:
-        DataError: when the file, the section or the dataset folder is not there, or with a list of all bad entries.
+        DataError: when the file, the section or the dataset folder is not there, with a list of all bad entries, or
+            when a patient is in another section too.
 
     Example::
 
@@ -293,13 +302,23 @@ def load_datalist(
     def check(entry: dict[str, Any]) -> list[tuple[Hashable, str]]:
         paths = {key: entry.get(key) for key in keys}
         found = [(p or f"(an entry without '{key}')", file_problem(base, p, folders)) for key, p in paths.items()]
-        if report and not str(entry.get("report") or "").strip():
-            found.append((entry.get("image"), "empty report"))
+        if report:
+            found.append((entry.get("image"), report_reason(entry.get("report"))))
         return [(file, reason) for file, reason in found if reason]
 
     problems = [problem for found in map_in_threads(check, entries, f"checking {section}") for problem in found]
+    if not problems:
+        chosen = [entry["image"] for entry in chosen_for_a_look(entries)] if "image" in keys else []
+        reasons = map_in_threads(lambda image: header_reason(base, image), chosen, f"looking at {section}")
+        problems = [(image, reason) for image, reason in zip(chosen, reasons, strict=True) if reason]
+    shared = shared_with_other_sections({s: document.get(s, ()) for s in SECTIONS}, section)
+    if shared:  # counted, not named: a patient's id is nobody's business
+        problems.append((f"({shared} patients)", "in another section too: what is learned of them would be tested"))
     if problems:
         title = f"{path}: {len(problems)} problems in section '{section}' (dataset folder {base})"
-        mend = "Give the right dataset_dir, mend the files, or make the datalist anew: it leaves out what is broken."
+        mend = (
+            "Give the right dataset_dir, or mend the files. `python -m monai_mgca.data check` with this datalist finds"
+            " all that is broken, and with --write-clean FILE leaves it out."
+        )
         raise DataError(list_problems(title, problems, mend))
     return [{**entry, **{key: os.path.join(base, entry[key]) for key in keys}} for entry in entries]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from pathlib import Path
@@ -21,14 +21,19 @@ from typing import Any
 
 import torch
 from monai.data import CacheDataset, Dataset, PersistentDataset, get_track_meta, set_track_meta
-from monai.utils import convert_to_tensor, look_up_option
+from monai.utils import CommonKeys, convert_to_tensor, look_up_option
 
+from monai_mgca.data.datalist import list_problems
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import world_size
+from monai_mgca.utils.errors import first_cause
 from monai_mgca.utils.files import replacing
 from monai_mgca.utils.hashing import hash_contents
 
 __all__ = ["CachedOnDiskDataset", "check_batch_size", "make_dataset"]
+
+# So many unusable images end the filling of a cache: then it is more than the images that is wrong.
+MAX_UNUSABLE = 100
 
 
 def hash_item(item: Any) -> bytes:
@@ -99,7 +104,49 @@ class CachedOnDiskDataset(PersistentDataset):
             return super()._post_transform(item_transformed)
 
 
-class CachedInMemoryDataset(CacheDataset):
+class WholeCacheDataset(CacheDataset):
+    """:class:`monai.data.CacheDataset` that tells all files that cannot be used, not only the first it meets.
+
+    Args:
+        args: see :class:`monai.data.CacheDataset`.
+        kwargs: see :class:`monai.data.CacheDataset`.
+
+    Raises:
+        DataError: listing the files and reasons; of very many, the first hundred.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._unusable: list[tuple[str, str]] = []
+        super().__init__(*args, **kwargs)
+
+    def _fill_cache(self, indices: Any = None) -> list:
+        cache = super()._fill_cache(indices)
+        if self._unusable:
+            self._refuse(f"{len(self._unusable)} of {len(self.data)} images cannot be used")
+        return cache
+
+    def _load_cache_item(self, idx: int) -> Any:
+        try:
+            return super()._load_cache_item(idx)
+        except Exception as error:
+            cause, item = first_cause(error), self.data[idx]
+            if not isinstance(cause, DataError):
+                raise
+            file = item.get(CommonKeys.IMAGE) if isinstance(item, Mapping) else None
+            self._unusable.append((str(file or f"item {idx}"), str(cause)))
+            if len(self._unusable) >= MAX_UNUSABLE:
+                self._refuse(f"more than {MAX_UNUSABLE - 1} images cannot be used; the first of them")
+            return None
+
+    def _refuse(self, title: str) -> None:
+        mend = (
+            "Mend the files or take them out: `python -m monai_mgca.data check` with the datalist finds all that is"
+            " broken, and with --write-clean FILE leaves it out."
+        )
+        raise DataError(list_problems(title, sorted(self._unusable), mend, MAX_UNUSABLE))
+
+
+class CachedInMemoryDataset(WholeCacheDataset):
     """:class:`monai.data.CacheDataset` that holds and returns plain tensors, for trainings that invert no transform."""
 
     def _load_cache_item(self, idx: int) -> Any:
@@ -135,7 +182,8 @@ def make_dataset(
             ones from the random transforms. Defaults to True in memory and False on the disk.
 
     Raises:
-        DataError: when the disk cache has no `cache_dir`.
+        DataError: when the disk cache has no `cache_dir`; listing all images that cannot be used, when the memory is
+            filled.
         ValueError: when `cache` is another word.
 
     Example::
@@ -144,7 +192,7 @@ def make_dataset(
     """
     cache = look_up_option(cache, ("none", "memory", "disk"))
     if cache == "memory":
-        dataset = CachedInMemoryDataset if track_meta is False else CacheDataset
+        dataset = CachedInMemoryDataset if track_meta is False else WholeCacheDataset
         return dataset(data, transform, num_workers=num_workers, progress=progress)
     if cache == "disk":
         if cache_dir is None:

@@ -151,7 +151,9 @@ def test_window_is_applied_once(workflow_of, tmp_path):
     values[:4], values[12:] = -2000, 3000
     nibabel.save(nibabel.Nifti1Image(values, np.diag([12, 12, 12, 1])), tmp_path / "v.nii")
     entries = [{"id": "1", "image": "v.nii", "report": "Small left pleural effusion.", "patient": "1"}]
-    (tmp_path / "datalist.json").write_text(json.dumps({"training": entries, "validation": entries}))
+    (tmp_path / "datalist.json").write_text(
+        json.dumps({"training": entries, "validation": [{**entries[0], "patient": "2"}]})
+    )
     overrides = {"image_size": 16, "resize_size": [16] * 3, "cache": "none"}
     workflow = workflow_of(data_list_file_path=str(tmp_path / "datalist.json"), **overrides)
     workflow.parser["train#data"] = f"$monai_mgca.data.load_datalist('{tmp_path}/datalist.json', 'training')"

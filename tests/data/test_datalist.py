@@ -17,6 +17,7 @@ import os
 import random
 
 import pytest
+from PIL import Image
 
 from monai_mgca.data import load_datalist, split_by_patient, write_datalist
 from monai_mgca.data.datalist import content_hash, file_problem
@@ -29,7 +30,7 @@ REPORT = "Clear lungs. No effusion."
 def make_entries(folder, number):
     (folder / "images").mkdir(exist_ok=True)
     for i in range(number):
-        (folder / "images" / f"{i}.png").write_bytes(b"not opened here")
+        Image.new("L", (8, 8)).save(folder / "images" / f"{i}.png")
     return [{"id": f"{i}", "image": f"images/{i}.png", "report": REPORT, "patient": f"p{i}"} for i in range(number)]
 
 

@@ -27,12 +27,16 @@ WHOLE = [0, 0, 30, 20]
 
 
 def write(folder, entries, **header):
-    """A datalist of these annotations, each of an image and a patient of its own; entry i is i.png of patient p<i>."""
+    """A datalist of these annotations, each of an image and a patient of its own; entry i is i.png of patient p<i>.
+
+    The first two are the validation part as well, as other patients.
+    """
     entries = [{"id": str(i), "image": f"{i}.png", "patient": f"p{i}", **entry} for i, entry in enumerate(entries)]
     for entry in entries:
         Image.new("L", (SIZE["width"], SIZE["height"])).save(folder / entry["image"])
     path = folder / "datalist.json"
-    path.write_text(json.dumps({**header, "training": entries, "validation": entries[:2]}))
+    others = [{**entry, "patient": f"v{i}"} for i, entry in enumerate(entries[:2])]
+    path.write_text(json.dumps({**header, "training": entries, "validation": others}))
     return path
 
 
@@ -127,7 +131,7 @@ class TestErrors:
         entries = [{"labels": [1]}, {"labels": [1, 0]}, {"labels": ["edema"]}, {}]
         message = error_of(write(tmp_path, entries, classes=["edema"]), "training", "classification")
         assert "1.png: 2 labels for 1 classes" in message
-        assert "2.png: the label 'edema' is none of 1" in message
+        assert "2.png: the label (a text) is none of 1" in message
         assert "3.png: has no 'labels'" in message
 
     def test_missing_image(self, tmp_path):

@@ -36,7 +36,7 @@ def datalist(tmp_path):
             Image.fromarray(values == index).save(tmp_path / f"{name}.png")
         mask = [f"{name}.png" for name in CLASSES] if several else "all.png"
         entry = {"id": "1", "image": "image.png", "patient": "1", "mask": mask}
-        document = {"mask_classes": CLASSES, "training": [entry], "validation": [entry], "test": []}
+        document = {"mask_classes": CLASSES, "training": [entry], "validation": [{**entry, "patient": "2"}], "test": []}
         (tmp_path / "datalist.json").write_text(json.dumps(document))
         return tmp_path / "datalist.json"
 

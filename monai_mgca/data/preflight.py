@@ -1,0 +1,85 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What a training looks for before it begins, beside the files themselves: little, so that it costs little."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from monai_mgca.data.image_header import look_at_header
+from monai_mgca.transforms import CleanReport
+
+__all__ = ["MAX_HEADERS", "chosen_for_a_look", "header_reason", "report_reason", "shared_with_other_sections"]
+
+# Headers are looked at of so many images of a section, evenly spaced over it.
+MAX_HEADERS = 2000
+# Files that are of one kind by their name; volumes have others, or may be several frames of these.
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".dcm", ".dicom")
+_REFUSED = ("not an image", "unreadable", "decompression bomb", "wrong number of channels")
+_CLEAN = CleanReport()
+
+
+def chosen_for_a_look(entries: Sequence[Any], limit: int = MAX_HEADERS) -> Iterator[Any]:
+    """At most so many entries, evenly spaced.
+
+    Args:
+        entries: of a section.
+        limit: how many.
+
+    Example::
+
+        print(list(chosen_for_a_look(range(10), 4)))  # [0, 2, 5, 7]
+    """
+    count = min(limit, len(entries))
+    return (entries[i * len(entries) // count] for i in range(count))
+
+
+def header_reason(base: str, path: Any) -> str | None:
+    """Why an image that is there cannot be read, by its header alone; None where that does not tell.
+
+    Args:
+        base: the dataset folder.
+        path: of the image, relative to it.
+    """
+    if not isinstance(path, str) or not path.lower().endswith(_SUFFIXES):
+        return None
+    problem = look_at_header(os.path.join(base, path)).problem
+    return problem if problem in _REFUSED else None
+
+
+def report_reason(report: Any) -> str | None:
+    """Why a report cannot be trained on.
+
+    Args:
+        report: of an entry.
+    """
+    if not isinstance(report, str) or not report.strip():
+        return "empty report"
+    return None if _CLEAN.has_words(report) else "report too short"
+
+
+def shared_with_other_sections(splits: Mapping[str, Sequence[Mapping[str, Any]]], section: str) -> int:
+    """The number of a section's patients who are in another one too: what is learned of them would be tested on them.
+
+    Args:
+        splits: the sections' entries.
+        section: its name.
+
+    Example::
+
+        print(shared_with_other_sections({"training": [{"patient": "1"}], "test": [{"patient": "1"}]}, "test"))  # 1
+    """
+    own = {str(entry.get("patient")) for entry in splits[section] if entry.get("patient") not in (None, "")}
+    others = (str(e.get("patient")) for other, entries in splits.items() if other != section for e in entries)
+    return len(own.intersection(others))
