@@ -98,6 +98,25 @@ def heeding_permissions() -> dict[str, Any]:
 
 
 @pytest.fixture
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Path]]:
+    """Makes file systems of so many MiB in memory, which only root can."""
+    made: list[Path] = []
+
+    def make(size: int) -> Path:
+        folder = tmp_path_factory.mktemp("disk")
+        mount = shutil.which("mount")
+        command = [str(mount), "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(folder)]
+        if mount is None or os.getuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("a small file system cannot be mounted here")
+        made.append(folder)
+        return folder
+
+    yield make
+    for folder in made:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
 def small_files() -> Iterator[None]:
     """No file may be larger than 64 KiB: writing fails as on a full disk, but for the reason."""
     resource = pytest.importorskip("resource", reason="the system has no limit for files")
