@@ -296,7 +296,22 @@ def load_datalist(
         )
     keys = (keys,) if isinstance(keys, str) else tuple(keys)
     base = find_dataset_dir(path, dataset_dir)
+    problems = _section_problems(document, section, base, keys, report)
+    if problems:
+        title = f"{path}: {len(problems)} problems in section '{section}' (dataset folder {base})"
+        mend = (
+            "Give the right dataset_dir, or mend the files. `python -m monai_mgca.data check` with this datalist finds"
+            " all that is broken, and with --write-clean FILE leaves it out."
+        )
+        raise DataError(list_problems(title, problems, mend))
+    return [{**entry, **{key: os.path.join(base, entry[key]) for key in keys}} for entry in entries]
 
+
+def _section_problems(
+    document: Mapping[str, Any], section: str, base: str, keys: Sequence[str], report: bool
+) -> list[tuple[Hashable, str]]:
+    """(file, reason) of what is bad: every path and report, some headers, and the patients."""
+    entries = document[section]
     folders: dict[str, str] = {}
 
     def check(entry: dict[str, Any]) -> list[tuple[Hashable, str]]:
@@ -314,11 +329,4 @@ def load_datalist(
     shared = shared_with_other_sections({s: document.get(s, ()) for s in SECTIONS}, section)
     if shared:  # counted, not named: a patient's id is nobody's business
         problems.append((f"({shared} patients)", "in another section too: what is learned of them would be tested"))
-    if problems:
-        title = f"{path}: {len(problems)} problems in section '{section}' (dataset folder {base})"
-        mend = (
-            "Give the right dataset_dir, or mend the files. `python -m monai_mgca.data check` with this datalist finds"
-            " all that is broken, and with --write-clean FILE leaves it out."
-        )
-        raise DataError(list_problems(title, problems, mend))
-    return [{**entry, **{key: os.path.join(base, entry[key]) for key in keys}} for entry in entries]
+    return problems
