@@ -67,6 +67,7 @@ class RetrievalHandler(IgniteMetricHandler):
         images, reports, _ = self.metric_fn.get_buffer()
         for name, embeddings in (("image", images), ("report", reports)):
             if len(embeddings) > 1:
-                score = self.collapse(embeddings)["effective_rank_score"]
+                finite = bool(embeddings.isfinite().all())  # or MONAI's metric raises an error
+                score = self.collapse(embeddings)["effective_rank_score"] if finite else torch.nan
                 figures[f"{name}_collapse"] = float(torch.as_tensor(score))
         return publish_figures(self._engine, figures, "mean_recall", self.prefix)

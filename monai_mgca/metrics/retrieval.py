@@ -126,7 +126,8 @@ def _ranks(query: torch.Tensor, key: torch.Tensor, group: torch.Tensor, chunk: i
         scores = rows @ key.T
         right = rows_group[:, None] == group
         best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
-        ranks.append(((scores > best) & ~right).sum(1) + 1)
+        # what is not a number is no hit: its rank is the last
+        ranks.append((~(scores <= best) & ~right).sum(1) + 1)
     return torch.cat(ranks)
 
 

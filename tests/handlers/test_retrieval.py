@@ -54,3 +54,13 @@ def test_collapsed_embeddings(make_toy):
     # one dimension of six is left
     assert evaluator.state.metrics["v_image_collapse"] == pytest.approx(5 / 6, abs=1e-4)
     assert evaluator.state.metrics["v_report_collapse"] < 0.8
+
+
+def test_embeddings_that_are_not_finite(make_toy):
+    toy = make_toy((8,))
+    torch.nn.init.constant_(toy.network.image.weight, torch.nan)
+    evaluator = toy.evaluator(key_val_metric={"val_mean_recall": RetrievalHandler(ks=(1, 3), prefix="v_")})
+    evaluator.run()
+    assert evaluator.state.metrics["val_mean_recall"] == 0
+    assert evaluator.state.metrics["v_image_collapse"] != evaluator.state.metrics["v_image_collapse"]  # nan
+    assert 0 <= evaluator.state.metrics["v_report_collapse"] <= 1

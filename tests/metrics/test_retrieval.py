@@ -65,6 +65,18 @@ class TestByHand:
         assert retrieval(np.eye(4))["mean_recall"] == 1
         assert retrieval(1 - np.eye(4), ks=(1, 3))["mean_recall"] == 0
 
+    def test_what_is_not_a_number_is_no_hit(self):
+        """Comparisons with nan are never true: it must not come first because nothing is better."""
+        everything = torch.full((20, 4), torch.nan)
+        result = compute_retrieval(everything, everything, torch.arange(20)[:, None], ks=(1, 19))
+        assert result["mean_recall"] == 0 and result["image_to_report_median_rank"] == 20
+        one = unit(20, 4)
+        one[3] = torch.nan
+        result = compute_retrieval(one, unit(20, 4), torch.arange(20)[:, None], ks=(1, 2))
+        assert result["image_to_report_recall_at_1"] == pytest.approx(0.95)  # it alone is not found
+        assert result["report_to_image_recall_at_1"] == 0  # and it may be better than the right one
+        assert result["report_to_image_recall_at_2"] == pytest.approx(0.95)
+
 
 class TestAgainstALoop:
     def test_random_scores_with_equal_reports(self):
