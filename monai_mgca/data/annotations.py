@@ -103,15 +103,22 @@ def annotation_problems(
         yield from _mask_problems(mask, name, base, size)
 
 
+def _shown(value: Any) -> str:
+    """A number as it is; what should be one may be a report's text or a patient's id, and is not told."""
+    if value is None or isinstance(value, (int, float)):
+        return repr(value)
+    return "(a text)" if isinstance(value, str) else f"({type(value).__name__})"
+
+
 def _label_problems(labels: Any, classes: Sequence[str] | None) -> Iterator[str]:
     if not isinstance(labels, list):
-        yield f"labels are no list: {labels!r}"
+        yield f"labels are no list: {_shown(labels)}"
         return
     if classes is not None and len(labels) != len(classes):
         yield f"{len(labels)} labels for {len(classes)} classes"
     for value in labels:
         if value not in (1, 0, -1, None):
-            yield f"the label {value!r} is none of 1 (present), 0 (absent), -1 (uncertain), null (unknown)"
+            yield f"the label {_shown(value)} is none of 1 (present), 0 (absent), -1 (uncertain), null (unknown)"
 
 
 def _box_problems(boxes: Any, labels: Any, size: tuple[int, int], classes: Sequence[str] | None) -> Iterator[str]:
@@ -134,7 +141,7 @@ def _box_problems(boxes: Any, labels: Any, size: tuple[int, int], classes: Seque
         elif x0 < 0 or y0 < 0 or x1 > width or y1 > height:
             yield f"the box {told} leaves the image of {width} x {height} pixels"
         if classes is not None and (not isinstance(label, int) or not 0 <= label < len(classes)):
-            yield f"the box label {label!r} is no index of the {len(classes)} classes"
+            yield f"the box label {_shown(label)} is no index of the {len(classes)} classes"
 
 
 def _mask_problems(mask: Any, name: str, base: str, size: tuple[int, int]) -> Iterator[tuple[str, str]]:

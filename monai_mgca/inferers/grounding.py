@@ -89,7 +89,7 @@ class PhraseGrounder:
         Raises:
             DataError: when the image cannot be read; when a phrase is empty, unknown or too long.
         """
-        return self._ground_file(path, self.encode(phrases))
+        return self.ground_texts(path, self.encode(phrases))
 
     def ground_words(self, path: str | os.PathLike, report: str) -> tuple[list[str], torch.Tensor]:
         """A map for every word of a report, in the word's context: of the method "token".
@@ -111,11 +111,16 @@ class PhraseGrounder:
         mask = output[MGCAKeys.WORD_MASK][0]
         ids, words = tokens["input_ids"], tokens["word_ids"]
         names = [self.model.tokenize.tokenizer.decode(ids[words == word]) for word in range(int(words.max()) + 1)]
-        return names, self._ground_file(path, output[MGCAKeys.WORD_TOKENS][0][mask])
+        return names, self.ground_texts(path, output[MGCAKeys.WORD_TOKENS][0][mask])
 
-    def encode(self, phrases: Sequence[str]) -> torch.Tensor:
-        """What the image is compared with: (T, D) embeddings of phrases, or for "token" the means of their words."""
-        texts = self.model.encode_texts(phrases)
+    def encode(self, phrases: Sequence[str], private: bool = False) -> torch.Tensor:
+        """What the image is compared with: (T, D) embeddings of phrases, or for "token" the means of their words.
+
+        Args:
+            phrases: T findings.
+            private: see :meth:`PretrainedModel.encode_texts`.
+        """
+        texts = self.model.encode_texts(phrases, private)
         if self.method == "attribution":
             return texts[MGCAKeys.REPORT_EMBEDDING]
         share = texts[MGCAKeys.WORD_MASK].to(texts[MGCAKeys.WORD_TOKENS].dtype)
@@ -140,7 +145,8 @@ class PhraseGrounder:
             total += _shift(_enlarge(maps, image.shape[2:]), -dy, -dx)
         return total / len(self.usual)
 
-    def _ground_file(self, path: str | os.PathLike, texts: torch.Tensor) -> torch.Tensor:
+    def ground_texts(self, path: str | os.PathLike, texts: torch.Tensor) -> torch.Tensor:
+        """As a call, with (T, D) texts of :meth:`encode`."""
         item = self.model.image_transform({CommonKeys.IMAGE: str(path)})
         heat = self.heat_maps(item[CommonKeys.IMAGE].as_tensor()[None].to(self.model.device), texts)[0]
         # below 0 the image is less like the phrase than usual; what was cut off from the image is filled with 0

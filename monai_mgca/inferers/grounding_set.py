@@ -119,7 +119,11 @@ def measure_regions(
     for region in regions:
         by_image.setdefault(region.image, []).append(region)
     for image, own in progress_bar(by_image.items(), f"grounding, {Path(encoder).name}", len(by_image)):
-        for region, heat in zip(own, ground(image, [region.phrase for region in own]), strict=True):
+        try:
+            texts = ground.encode([region.phrase for region in own], private=True)
+        except DataError as error:
+            raise DataError(f"{image}: {error}") from None
+        for region, heat in zip(own, ground.ground_texts(image, texts), strict=True):
             figures.add(encoder, region, heat)
             yield region, heat
 

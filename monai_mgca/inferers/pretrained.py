@@ -88,20 +88,23 @@ class PretrainedModel:
         except DataError:
             return False
 
-    def _read(self, text: str) -> tuple[dict[str, torch.Tensor], list[str]]:
+    def _read(self, text: str, private: bool = False) -> tuple[dict[str, torch.Tensor], list[str]]:
         """A text's tokens, and its words that the tokenizer does not know."""
+        name = "A phrase of the data" if private else f"The text {text!r}"
         sentences = self.clean(text)
         if not sentences:
-            raise DataError(f"The text {text!r} has no word: write a finding as reports do, 'left pleural effusion'.")
+            raise DataError(f"{name} has no word: write a finding as reports do, 'left pleural effusion'.")
         unknown, length = self._look_up(" ".join(sentences))
         if unknown is None:
-            raise DataError(f"The report encoder knows no word of {text!r}: use words of the reports it learned from.")
+            of = "a phrase of the data" if private else repr(text)
+            raise DataError(f"The report encoder knows no word of {of}: use words of the reports it learned from.")
         # each sentence has a full stop besides, and the report its two marks
         length, limit = length + len(sentences) + 2, self.tokenize.max_length
         if length > limit:
+            begins = "in the data" if private else f"that begins {text[:40]!r}"
             raise DataError(
-                f"The text of {length} word pieces that begins {text[:40]!r} is longer than the {limit} that the "
-                "network was trained on: shorten it."
+                f"The text of {length} word pieces {begins} is longer than the {limit} that the network was trained "
+                "on: shorten it."
             )
         return self.tokenize(sentences), unknown
 
@@ -118,10 +121,11 @@ class PretrainedModel:
         return (None if unknown == words.keys() else [words[word] for word in sorted(unknown)]), sum(pieces.values())
 
     @torch.no_grad()
-    def encode_texts(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+    def encode_texts(self, texts: Sequence[str], private: bool = False) -> dict[str, torch.Tensor]:
         """
         Args:
             texts: N phrases, prompts or queries.
+            private: they stand in the data, nobody typed them: no message holds a word of them.
 
         Returns:
             what :meth:`monai_mgca.networks.MGCA.encode_report` gives.
@@ -129,8 +133,12 @@ class PretrainedModel:
         Raises:
             DataError: as :meth:`read_text`.
         """
-        items, unknown = zip(*map(self._read, texts), strict=True)
-        if any(unknown):
+        items, unknown = zip(*(self._read(text, private) for text in texts), strict=True)
+        if any(unknown) and private:
+            logger.warning(
+                f"{sum(map(bool, unknown))} of {len(texts)} phrases of the data have words that are unknown."
+            )
+        elif any(unknown):
             words = dict.fromkeys(word for some in unknown for word in some)
             of = f"{len(texts)} texts" if len(texts) > 1 else repr(texts[0])
             logger.warning(f"Of {of} the report encoder does not know: {', '.join(words)}.")

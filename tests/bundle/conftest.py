@@ -153,7 +153,7 @@ def canary_data(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         document[section] = document[section][:count]
         for i, entry in enumerate(document[section]):
             entry["report"] = f"{CANARIES[0]} {i} {entry['report']}"
-            entry["patient"] = CANARIES[1]
+            entry["patient"] = f"{CANARIES[1]}-{section}"
     (folder / "datalist.json").write_text(json.dumps(document))
     return folder
 
@@ -205,9 +205,9 @@ def studies(sample: Path, save_dicom: Callable[..., Path], tmp_path_factory: pyt
     folder = tmp_path_factory.mktemp("canary_studies") / "data"
     shutil.copytree(sample, folder)
     document = json.loads((folder / "datalist.json").read_text())
-    for entries in (document[section] for section in ("training", "validation", "test")):
-        for place, entry in enumerate(entries):
-            entry["report"], entry["patient"] = f"{words} {place} {entry['report']}", f"{patient}-{place}"
+    for section in ("training", "validation", "test"):
+        for place, entry in enumerate(document[section]):
+            entry["report"], entry["patient"] = f"{words} {place} {entry['report']}", f"{patient}-{section}-{place}"
             entry["box_phrases"] = [f"{phrase} {words}" for phrase in entry["box_phrases"]]
             name = entry["image"].replace(".png", (".dcm", ".png", ".jpg", ".nii.gz", ".tif")[place % 5])
             pixels = np.asarray(Image.open(folder / entry["image"]))

@@ -107,7 +107,7 @@ def test_wrong_box(problems, box, reason):
     [
         ([2], "the box label 2 is no index of the 2 classes"),
         ([-1], "the box label -1"),
-        (["mass"], "the box label 'mass'"),
+        (["mass"], "the box label (a text)"),
         ([], "1 boxes, but 'box_labels' are 0"),
         ([0, 1], "1 boxes, but 'box_labels' are 2"),
         (None, "'box_labels' are missing"),
@@ -124,7 +124,7 @@ def test_wrong_box_labels(problems, labels, reason):
         ([1], "1 labels for 2 classes"),
         ([1, 2], "the label 2 is none of"),
         ([0.5, 0], "the label 0.5"),
-        (["1", 0], "the label '1'"),
+        (["1", 0], "the label (a text)"),
         ("10", "labels are no list"),
     ],
 )
