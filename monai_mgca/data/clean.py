@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -21,6 +20,7 @@ from monai_mgca.data.check import find_excluded
 from monai_mgca.data.datalist import SECTIONS, find_dataset_dir, read_datalist, write_datalist
 from monai_mgca.data.problem import CheckLimits, Problem
 from monai_mgca.utils import DataError
+from monai_mgca.utils.files import parse_json
 
 __all__ = ["read_exclusions", "write_clean"]
 
@@ -45,7 +45,7 @@ def read_exclusions(path: str | os.PathLike) -> list[str]:
     if not text.lstrip().startswith(("{", "[")):
         return [line.strip() for line in text.splitlines() if line.strip()]
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except ValueError:
         found = [None]
     if not all(isinstance(item, str) for item in found):

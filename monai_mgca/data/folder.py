@@ -94,6 +94,8 @@ def _patient(path: Path, stem: str, patient: str) -> str:
             who = str(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"]).get("PatientID", ""))
         except pydicom.errors.InvalidDicomError:
             raise DataError(f"{path} is not DICOM, so its patient is not known; use patient='folder'.") from None
+        except Exception as error:  # damaged files fail in any way
+            raise DataError(f"{path}: its PatientID cannot be read ({type(error).__name__}).") from None
         if not who.strip():
             raise DataError(f"{path} has no PatientID; use patient='folder' or 'none'.")
         return who.strip()

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections import Counter
@@ -28,7 +27,7 @@ from monai.utils import CommonKeys
 from monai_mgca.handlers.whole_batch import output_of
 from monai_mgca.utils.dist import all_gather_with_grad, rank, world_size
 from monai_mgca.utils.errors import DataError
-from monai_mgca.utils.files import write_settings
+from monai_mgca.utils.files import parse_json, write_settings
 
 __all__ = ["SkipNonFiniteSteps"]
 
@@ -181,7 +180,7 @@ def read_quarantine(path: str | os.PathLike) -> dict[str, int]:
     if not path.exists():
         return {}
     try:
-        listed: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
+        listed: dict[str, int] = parse_json(path.read_text(encoding="utf-8"))
         if all(isinstance(count, int) for count in listed.values()):
             return listed
     except (ValueError, AttributeError):

@@ -21,6 +21,7 @@ from monai.data import ITKReader
 from monai.utils import optional_import
 from PIL import Image
 
+from monai_mgca.transforms.dicom_lengths import refuse_overlong_dicom
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
 
@@ -63,6 +64,7 @@ def read_geometry(path: str | os.PathLike) -> Geometry:
         Image.new("L", (31, 47)).save("radiograph.png")
         print(read_geometry("radiograph.png").size)  # (31, 47)
     """
+    _check_lengths(path)
     factory = itk.ImageIOFactory
     reader = factory.CreateImageIO(os.fspath(path), itk.CommonEnums.IOFileMode_ReadMode)
     if reader is None:
@@ -164,3 +166,11 @@ def _check_alone(path: str | os.PathLike) -> None:
             header = itertools.takewhile(bytes.strip, file) if file.read(4) == b"NRRD" else ()
             if any(ELSEWHERE.match(line) for line in header):
                 raise DataError(f"cannot read the label {path}: its pixels are in another file, save it as one.")
+        _check_lengths(path)
+
+
+def _check_lengths(path: str | os.PathLike) -> None:
+    try:
+        refuse_overlong_dicom(path)
+    except (OSError, DataError) as error:
+        raise DataError(f"cannot read {path}: {error}") from None

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickletools
+import zipfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from monai.utils import optional_import
@@ -30,6 +32,9 @@ save_file, _ = optional_import("safetensors.torch", name="save_file")
 
 __all__ = ["check_output", "read_checkpoint", "tensors_of", "write_tensors"]
 
+# A file of torch.save's older format begins with so many pickles, of which the last has no classes.
+PICKLES = 4
+LONGEST_NAME = 1000
 # Containers without code of their own, which trainers put beside the weights.
 PLAIN_TYPES = [argparse.Namespace, defaultdict, dict, list, int, float]
 
@@ -50,6 +55,7 @@ def read_checkpoint(path: str | os.PathLike) -> Mapping[str, Any]:
         if path.suffix == ".safetensors":
             content = load_file(path, device="cpu")
         else:
+            _refuse_long_names(path)
             with torch.serialization.safe_globals(PLAIN_TYPES):
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no checkpoint fail in any way
@@ -59,6 +65,29 @@ def read_checkpoint(path: str | os.PathLike) -> Mapping[str, Any]:
             f"'{path}' holds a {type(content).__name__} instead of a dictionary of tensors: save a state dict."
         )
     return content
+
+
+def _refuse_long_names(path: Path) -> None:
+    """Refuse names of classes that no class has: torch would search its own message of a long one for hours.
+
+    Raises:
+        ValueError: when a name has more than ``LONGEST_NAME`` letters.
+    """
+    with path.open("rb") as file:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                names = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+                _check_names(archive.open(name) for name in names)
+        else:
+            file.seek(0)
+            _check_names(file for _ in range(PICKLES))
+
+
+def _check_names(pickles: Iterable[IO[bytes]]) -> None:
+    for stream in pickles:
+        for code, argument, _ in pickletools.genops(stream):
+            if code.name in ("GLOBAL", "INST") and len(str(argument)) > LONGEST_NAME:
+                raise ValueError(f"it names a class of {len(str(argument))} letters")
 
 
 def _why_unreadable(path: Path) -> str:

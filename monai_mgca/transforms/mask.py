@@ -88,13 +88,15 @@ class LoadMask(Transform):
 
 
 def _name(mask: MaskSource) -> str:
-    return "(run lengths)" if isinstance(mask, Mapping) else os.fspath(mask)
+    return os.fspath(mask) if isinstance(mask, (str, os.PathLike)) else "(run lengths)"
 
 
 def _read(mask: MaskSource) -> np.ndarray:
     """The values of a mask, (H, W)."""
     if isinstance(mask, Mapping):
         return np.asarray(decode_rle(mask))
+    if not isinstance(mask, (str, os.PathLike)):
+        raise DataError(f"a mask is a path or run lengths, got {type(mask).__name__}.")
     path = Path(mask)
     try:
         if path.name.lower().endswith((".nii", ".nii.gz")):

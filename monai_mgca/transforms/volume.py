@@ -22,6 +22,7 @@ from monai.data import ITKReader, MetaTensor, NibabelReader
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, TransformBackends, optional_import
 
+from monai_mgca.transforms.dicom_lengths import refuse_overlong_dicom
 from monai_mgca.transforms.limits import MAX_VOXELS, refuse_bomb, refuse_nifti_bomb
 from monai_mgca.utils import DataError
 
@@ -91,6 +92,8 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    for file in (path,) if path.is_file() else filter(Path.is_file, path.iterdir()):
+        refuse_overlong_dicom(file)
     if path.is_file():
         refuse_bomb(_declared(path), MAX_VOXELS)
     image = itk.imread(_series_files(path) if path.is_dir() else str(path))

@@ -17,8 +17,8 @@ makes that one again, keeps it and shows the traceback. The files depend on `--s
 
 Files are read in processes of their own, forked some files at a time, so that one that crashes is told and the rest is
 read. The 5 s are of the processor, by a timer of the kernel that ends native code too; 60 s of the clock are the end as
-well. Memory is the process's peak less what it had before the file; what asks for more than 3 GB at once gets none, and
-that counts as too much, even where the reader makes a refusal of it.
+well. Memory is the process's peak less what it had before the file; one that takes over 2 GB is ended; one that
+asks for more than 16 GB, used or not, gets none: that counts as too much, even where the reader refuses the file then.
 """
 
 from __future__ import annotations

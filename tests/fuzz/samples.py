@@ -50,21 +50,22 @@ def _files(folder: Path, *names: str) -> dict[str, bytes]:
 
 
 def _images(folder: Path, *names: str) -> None:
-    for name in names:
+    for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(GRAY).save(folder / name)
+        Image.fromarray(np.roll(GRAY, number)).save(folder / name)
 
 
 def datalist(folder: Path) -> dict[str, bytes]:
-    _images(folder, "1.png", "2.png", "mask.png")
+    _images(folder, "1.png", "2.png", "3.png", "mask.png")
     annotated = {"labels": [1, 0], "boxes": [[1, 2, 10, 12.5]], "box_labels": [0], "mask": "mask.png"}
     entries = [
         {"id": "1", "image": "1.png", "report": REPORT, "patient": "1", **annotated},
         {"id": "2", "image": "2.png", "report": REPORT, "patient": "2", **annotated, "labels": [-1, 1], "mask": RUNS},
+        {"id": "3", "image": "3.png", "report": REPORT, "patient": "3", **annotated},
     ]
     header = {"classes": ["edema", "mass"], "box_classes": ["nodule"], "mask_classes": ["lung"]}
     write_datalist(
-        folder / "datalist.json", {"training": entries, "test": entries[:1]}, "fuzz", "by hand", {}, **header
+        folder / "datalist.json", {"training": entries[:2], "test": entries[2:]}, "fuzz", "by hand", {}, **header
     )
     return _files(folder, "datalist.json")
 
@@ -247,6 +248,11 @@ def settings(folder: Path) -> dict[str, bytes]:
         folder / "model.json", {"image_encoder": "resnet50", "image_size": 224, "report_encoder": {"a": [1]}}
     )
     return _files(folder, "model.json")
+
+
+def lists(folder: Path) -> dict[str, bytes]:
+    prompts = {"edema": {"positive": ["pulmonary edema"], "negative": ["no edema"], "names": ["Edema"]}}
+    return {"quarantine.json": b'{"1.png": 2, "2.png": 1}', "prompts.json": json.dumps(prompts).encode()}
 
 
 def embeddings(folder: Path) -> dict[str, bytes]:

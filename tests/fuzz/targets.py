@@ -21,6 +21,7 @@ import samples
 
 from monai_mgca.data.annotations import annotation_problems, image_size
 from monai_mgca.data.check import check_datalist
+from monai_mgca.data.clean import read_exclusions
 from monai_mgca.data.datalist import load_datalist
 from monai_mgca.data.folder import collect_folder
 from monai_mgca.data.labeled import load_labeled
@@ -29,7 +30,9 @@ from monai_mgca.data.open_i import collect_open_i
 from monai_mgca.data.siim_acr import collect_siim_acr
 from monai_mgca.data.table import collect_table
 from monai_mgca.data.table_labels import LabelColumns
+from monai_mgca.handlers.non_finite import read_quarantine
 from monai_mgca.inferers.embedding_file import read_embeddings
+from monai_mgca.inferers.zero_shot import read_prompts
 from monai_mgca.label.geometry import Geometry, read_geometry, read_label_map
 from monai_mgca.label.markups import read_markups
 from monai_mgca.networks.checkpoint import tensors_of
@@ -149,6 +152,15 @@ def _settings(folder: Path, path: Path) -> None:
     read_settings(path, required=True)
 
 
+def _lists(folder: Path, path: Path) -> None:
+    """Lists of images that are left out, and prompts."""
+    if path.name.startswith("prompts"):
+        read_prompts(path)
+        return
+    read_exclusions(path)
+    read_quarantine(path)
+
+
 def _embeddings(folder: Path, path: Path) -> None:
     arrays = read_embeddings(path, "sha256:0")
     if arrays is None:
@@ -175,6 +187,7 @@ TARGETS = {
     "run lengths, boxes, labels": Target(6, samples.annotations, _annotations),
     "checkpoint": Target(6, samples.checkpoints, _checkpoint),
     "model.json": Target(2, samples.settings, _settings),
+    "quarantine list, prompts": Target(3, samples.lists, _lists),
     "embeddings": Target(3, samples.embeddings, _embeddings),
     "label map of a client": Target(4, samples.label_maps, _label_map),
     "geometry (ITK)": Target(4, samples.geometry, _geometry),

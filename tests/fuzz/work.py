@@ -38,7 +38,8 @@ from targets import ERRORS, TARGETS
 CPU_SECONDS = 5
 CLOCK_SECONDS = 60
 MEGABYTES = 1000
-ADDRESSES = 3 * 2**30  # what a file may ask for in all, used or not
+ADDRESSES = 16 * 2**30  # what a reader may ask for, used or not
+KILLED_AT = 2000 * 10**6  # what it may use, before the parent ends it
 AT_A_TIME = 50
 
 
@@ -81,10 +82,10 @@ class _Surroundings:
         return path
 
 
-def _status(key: str) -> int:
-    """Kilobytes that the kernel tells of this process."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(key))
+def _status(key: str, process: int | str = "self") -> int:
+    """Kilobytes that the kernel tells of a process; none of one that has ended."""
+    with open(f"/proc/{process}/status") as file:
+        return next((int(line.split()[1]) for line in file if line.startswith(key)), 0)
 
 
 def _peak_begins_anew() -> int:
@@ -168,7 +169,7 @@ class _Process:
     def __init__(self, template: Path, folder: Path, prepared: dict, cases: list[Case], seed: int) -> None:
         self.cases, self.folder, self.done, self.text = cases, folder, 0, b""
         self.pipe, out = os.pipe()
-        self.heard = time.monotonic()
+        self.heard, self.killed_for = time.monotonic(), Outcome("crash", told="killed")
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self.pipe)
@@ -179,6 +180,7 @@ class _Process:
                 traceback.print_exc()
                 os._exit(99)
         os.close(out)
+        self.before = 1024 * _status("RssAnon:")
 
     def hear(self) -> Iterator[tuple[Case, Outcome]]:
         """What the process told; nothing more where it has ended."""
@@ -193,6 +195,15 @@ class _Process:
         self.ended = not data
         return data
 
+    def watch(self) -> None:
+        """End it where it waits for ever, or before it uses up the machine's memory."""
+        if time.monotonic() - self.heard > CLOCK_SECONDS:
+            self.killed_for = Outcome("hang", CLOCK_SECONDS, 0, f"more than {CLOCK_SECONDS} s of the clock")
+            os.kill(self.pid, signal.SIGKILL)
+        elif (used := 1024 * _status("RssAnon:", self.pid)) > self.before + KILLED_AT:
+            self.killed_for = Outcome("memory", 0, used / 1e6, f"more than {KILLED_AT / 1e6:.0f} MB")
+            os.kill(self.pid, signal.SIGKILL)
+
     def end(self) -> Outcome | None:
         """Why the process ended; None where it read all its files."""
         status = os.waitpid(self.pid, 0)[1]
@@ -204,8 +215,10 @@ class _Process:
             raise RuntimeError(f"the fuzzer itself failed at {self.cases[self.done]}: {told}")
         if self.done == len(self.cases):
             return None
-        if code in (-signal.SIGPROF, -signal.SIGKILL):
-            return Outcome("hang", CPU_SECONDS, 0, f"more than {CPU_SECONDS} s")
+        if code == -signal.SIGPROF:
+            return Outcome("hang", CPU_SECONDS, 0, f"more than {CPU_SECONDS} s of the processor")
+        if code == -signal.SIGKILL:
+            return self.killed_for
         return Outcome("crash", 0, 0, f"ended by {-code if code < 0 else code}: {told}")
 
 
@@ -236,7 +249,7 @@ def run_cases(
             number += 1
             process = _Process(folder / "template", folder / f"process{number}", prepared, waiting.pop(), seed)
             running[process.pipe] = process
-        ready = select.select(list(running), [], [], 1)[0]
+        ready = select.select(list(running), [], [], 0.05)[0]
         for pipe in ready:
             process = running[pipe]
             for case, outcome in process.hear():
@@ -249,8 +262,7 @@ def run_cases(
                     waiting.append(process.cases[process.done + 1 :])
                     waiting = [some for some in waiting if some]
         for process in running.values():
-            if time.monotonic() - process.heard > CLOCK_SECONDS:
-                os.kill(process.pid, signal.SIGKILL)
+            process.watch()
         if time.monotonic() - last > 30:
             last = time.monotonic()
             left = sum(map(len, waiting)) + sum(len(p.cases) - p.done for p in running.values())
