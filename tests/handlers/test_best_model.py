@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from ignite.metrics import EpochMetric
 
 from monai_mgca.handlers import AlignmentLossHandler, BestModelSaver
-from monai_mgca.handlers import best_model as module
 
 
 def validate(toy, folder, times=1):
@@ -38,19 +38,34 @@ def test_saves(make_toy, tmp_path):
     assert torch.equal(state["image.weight"], toy.network.image.weight)
 
 
-def test_an_error_while_writing_leaves_the_last_best(make_toy, tmp_path, monkeypatch):
-    validate(make_toy(), tmp_path)
-    content = (tmp_path / "best.pt").read_bytes()
+def test_a_full_disk_leaves_the_last_best(make_toy, small_disk):
+    folder = small_disk(1)
+    validate(make_toy(), folder)
+    content = (folder / "best.pt").read_bytes()
+    (folder / "others").write_bytes(bytes(2**20 - len(content) - 40_000))
+    toy = make_toy()
+    toy.network.report = torch.nn.Embedding(20_000, 6)
+    with pytest.raises((OSError, RuntimeError)):
+        validate(toy, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "others"]
+    assert (folder / "best.pt").read_bytes() == content
 
-    def fail(state, path):
-        path.write_bytes(b"half")
-        raise OSError("No space left on device")
 
-    monkeypatch.setattr(module.torch, "save", fail)
-    with pytest.raises(OSError, match="No space"):
-        validate(make_toy(), tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
-    assert (tmp_path / "best.pt").read_bytes() == content
+def test_a_validation_that_is_not_finite_never_counts(make_toy, tmp_path, caplog):
+    toy = make_toy()
+    saver = BestModelSaver(
+        str(tmp_path), {"model": toy.network}, key_metric_filename="best.pt", key_metric_negative_sign=True
+    )
+    values = iter([float("nan"), 2.0, float("-inf"), 1.0])
+    nothing = torch.zeros(1)
+    metric = EpochMetric(lambda *_: next(values), lambda output: (nothing, nothing), check_compute_fn=False)
+    evaluator = toy.evaluator([saver], key_val_metric={"val_loss": metric}, metric_cmp_fn=lambda new, best: new < best)
+    saved = []
+    for _ in range(4):
+        evaluator.run()
+        saved.append((tmp_path / "best.pt").stat().st_mtime_ns if (tmp_path / "best.pt").exists() else None)
+    assert saved[0] is None and saved[1] == saved[2] != saved[3]
+    assert caplog.text.count("this network is not the best one") == 2
 
 
 def test_what_killed_trainings_left(make_toy, tmp_path):

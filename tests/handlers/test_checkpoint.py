@@ -16,8 +16,10 @@ import logging
 import pytest
 import torch
 from ignite.engine import Events
+from monai.data import DataLoader, Dataset
 from monai.handlers import ValidationHandler
 
+from monai_mgca.data import StreamDataset, StreamSampler
 from monai_mgca.handlers import AlignmentLossHandler, BestModelSaver, EarlyStopOnKeyMetric, TrainingCheckpoint
 from monai_mgca.utils import CheckpointError
 
@@ -131,15 +133,142 @@ def test_other_architecture(make_toy, tmp_path):
         run(make_toy(embed_dim=7), tmp_path, epochs=2, resume=True)
 
 
-def validated(toy, folder, epochs, resume=False):
+def with_loader(make_toy, number=14, seed=0):
+    """A toy with dropout and a loader whose items come in another order in every epoch."""
+    toy = make_toy(sizes=(1,) * number, seed=seed)
+    items = [{key: value[0] for key, value in batch.items()} for batch in toy.batches]
+    sampler = StreamSampler(items, seed=3)
+    toy.batches = DataLoader(
+        StreamDataset(Dataset(items), seed=3),
+        batch_size=3,
+        sampler=sampler,
+        drop_last=True,
+        generator=torch.Generator(),
+    )
+    toy.network.image = torch.nn.Sequential(torch.nn.Linear(16, 6), torch.nn.Dropout(0.3))
+    toy.optimizer = torch.optim.AdamW(toy.network.parameters(), lr=0.01)
+    return toy
+
+
+class TestWithinAnEpoch:
+    """Four iterations an epoch."""
+
+    @pytest.mark.parametrize("accumulation", [1, 3])
+    def test_killed_after_any_iteration(self, make_toy, tmp_path, accumulation):
+        options = {"epochs": 3, "interval": 1, "accumulation_steps": accumulation}
+        whole = with_loader(make_toy)
+        torch.manual_seed(5)
+        expected = run(whole, tmp_path / "whole", **options).state
+        for iteration in range(accumulation, 12):
+            toy = with_loader(make_toy)
+            torch.manual_seed(5)
+            run(toy, tmp_path / "killed", kill_after=iteration, **options)
+            resumed = with_loader(make_toy, seed=1)
+            state = run(resumed, tmp_path / "killed", resume=True, **options).state
+            assert same(whole, resumed), iteration
+            # also the mean loss of an epoch that was stopped in its midst, and the best of all epochs
+            assert state.metrics == expected.metrics
+            assert (state.best_metric, state.best_metric_epoch) == (expected.best_metric, expected.best_metric_epoch)
+            assert state.iteration == 12
+            for path in (tmp_path / "killed").iterdir():
+                path.unlink()
+
+    def test_saved_between_steps_alone(self, make_toy, tmp_path):
+        for iteration, saved in ((1, []), (2, []), (3, [3]), (5, [3, 4]), (7, [4, 7])):
+            run(with_loader(make_toy), tmp_path, 3, interval=1, kill_after=iteration, accumulation_steps=3)
+            assert names(tmp_path) == [f"checkpoint_iteration={done}.pt" for done in saved]
+
+    def test_interval(self, make_toy, tmp_path):
+        run(with_loader(make_toy), tmp_path, 3, interval=3, kill_after=7)
+        assert names(tmp_path) == ["checkpoint_iteration=4.pt", "checkpoint_iteration=7.pt"]
+
+    def test_batches_are_not_loaded_in_vain(self, make_toy, tmp_path):
+        run(with_loader(make_toy), tmp_path, 1, interval=1, kill_after=3)
+        toy, seen = with_loader(make_toy), []
+        data = toy.batches.dataset.dataset
+        data.transform = lambda item: seen.append(1) or item
+        run(toy, tmp_path, 1, interval=1, resume=True)
+        assert len(seen) == 3
+
+    def test_a_loader_that_cannot(self, make_toy, tmp_path, caplog):
+        run(make_toy(), tmp_path, 1, interval=1, kill_after=2)
+        run(make_toy(), tmp_path, 1, interval=1, resume=True)
+        assert "cannot begin within an epoch" in caplog.text
+
+
+def test_checkpoints_of_an_earlier_training(make_toy, tmp_path, caplog):
+    run(make_toy(), tmp_path, epochs=4)
+    run(make_toy(), tmp_path, epochs=1)
+    assert "checkpoints of an earlier training" in caplog.text
+    assert names(tmp_path) == ["checkpoint_iteration=3.pt"]
+    assert run(make_toy(), tmp_path, epochs=2, resume=True).state.iteration == 6
+
+
+def test_what_killed_trainings_left(make_toy, tmp_path):
+    (tmp_path / "checkpoint_iteration=3.pt.77.tmp").write_bytes(b"half")
+    (tmp_path / "notes.tmp").write_text("not ours")
+    run(make_toy(), tmp_path, epochs=1)
+    assert names(tmp_path) == ["checkpoint_iteration=3.pt", "notes.tmp"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"accumulation_steps": 2}, "accumulation_steps 1, now 2"),
+        ({"number": 17}, "training items 14, now 17; iterations in an epoch 4, now 5"),
+    ],
+)
+def test_another_training(make_toy, tmp_path, change, told):
+    run(with_loader(make_toy), tmp_path, epochs=1)
+    number = change.pop("number", 14)
+    with pytest.raises(CheckpointError, match=f"{told}. Resume with the data and options"):
+        run(with_loader(make_toy, number), tmp_path, epochs=2, resume=True, **change)
+
+
+def test_early_stopping_had_ended_it(make_toy, tmp_path):
+    _, stop = validated(make_toy(), tmp_path, epochs=9, patience=1, lr=10.0)
+    done = newest(tmp_path)
+    assert stop._handler.counter == 1 and done.name != "checkpoint_iteration=27.pt"
+    validated(make_toy(seed=1), tmp_path, epochs=9, resume=True, patience=1)
+    assert newest(tmp_path) == done
+    # with more patience it goes on
+    validated(make_toy(seed=1), tmp_path, epochs=9, resume=True, patience=100)
+    assert newest(tmp_path).name == "checkpoint_iteration=27.pt"
+
+
+def test_killed_in_a_validation(make_toy, tmp_path):
+    """What the validation decides, and the mean of the epoch's loss, are as if it had not been."""
+    whole, killed = (tmp_path / name for name in ("whole", "killed"))
+    expected, _ = validated(make_toy(), whole, epochs=3)
+    with pytest.raises(Killed):
+        validated(make_toy(), killed, epochs=3, kill_validation=2)
+    state = torch.load(newest(killed), weights_only=True)
+    assert state["trainer"] == {"iteration": 6, "unfinished": True}
+    evaluator, _ = validated(make_toy(seed=1), killed, epochs=3, resume=True)
+    assert evaluator.state.metrics == expected.state.metrics
+    assert evaluator.state.best_metric == expected.state.best_metric
+    assert names(killed) == names(whole)
+    for name in names(whole):
+        first, second = (torch.load(folder / name, weights_only=True) for folder in (whole, killed))
+        assert repr(first) == repr(second)
+
+
+def validated(toy, folder, epochs, resume=False, patience=100, lr=0.01, kill_validation=None):
     """A training with validation, a saver of the best network and early stopping."""
+    toy.optimizer.param_groups[0]["lr"] = lr
     saver = BestModelSaver(
         str(folder), {"model": toy.network}, key_metric_filename="best.pt", key_metric_negative_sign=True
     )
     evaluator = toy.evaluator(
         [saver], key_val_metric={"val_loss": AlignmentLossHandler(toy.loss)}, metric_cmp_fn=lambda new, best: new < best
     )
-    stop = EarlyStopOnKeyMetric(evaluator, patience=100, negative_sign=True)
+    stop = EarlyStopOnKeyMetric(evaluator, patience=patience, negative_sign=True)
+
+    @evaluator.on(Events.ITERATION_COMPLETED)
+    def kill():
+        if evaluator.state.epoch == kill_validation:
+            raise Killed
+
     objects = {"network": toy.network, "optimizer": toy.optimizer}
     checkpoint = TrainingCheckpoint(folder, objects, evaluator, [saver], stop, resume=resume)
     toy.trainer(epochs, [ValidationHandler(1, evaluator), stop, checkpoint]).run()

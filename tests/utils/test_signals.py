@@ -1,0 +1,121 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from monai_mgca.utils import leave_after_signal, signals
+from monai_mgca.utils.signals import StopSignals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_noted_and_obeyed(number):
+    before = signal.getsignal(number)
+    with StopSignals() as stop:
+        assert stop.received == 0
+        os.kill(os.getpid(), number)
+        assert stop.received == number
+        os.kill(os.getpid(), number)  # the same wish on another way
+    assert signal.getsignal(number) is before
+    leave_after_signal()  # nobody has obeyed it
+    stop.obey(number)
+    with pytest.raises(SystemExit) as left:
+        leave_after_signal()
+    assert left.value.code == 128 + number
+    leave_after_signal()  # once
+
+
+def test_a_new_run_forgets():
+    with StopSignals() as stop:
+        stop.obey(signal.SIGTERM)
+    with stop:
+        assert stop.received == 0
+    leave_after_signal()
+
+
+def test_what_was_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.received == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_error_restores():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyError), StopSignals():
+        raise KeyError
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_not_in_another_thread():
+    found = []
+
+    def work():
+        with StopSignals():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [before]
+
+
+# a process that waits for a signal, with a forked one beside it as the workers of a data loader are
+PROGRAM = """
+import os, runpy, signal, sys, time
+with runpy.run_path(sys.argv[1])["StopSignals"]() as signals:
+    worker = os.fork()
+    if worker == 0:
+        while True:
+            time.sleep(0.01)
+    print("ready", flush=True)
+    while not signals.received:
+        time.sleep(0.01)
+    print("noted", flush=True)
+    time.sleep(1.1)
+    print("worker", "lives" if os.waitpid(worker, os.WNOHANG) == (0, 0) else "is gone", flush=True)
+    if sys.argv[2] == "wait":
+        time.sleep(60)
+os.kill(worker, signal.SIGTERM)
+print("worker ended by", os.waitpid(worker, 0)[1], flush=True)
+"""
+
+
+@pytest.mark.parametrize(("number", "twice"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_whole_group(number, twice):
+    """As of Ctrl-C: the worker lives until the work is over, and a second signal ends all at once."""
+    arguments = [sys.executable, "-c", PROGRAM, signals.__file__, "wait" if twice else "go"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, number)
+        assert process.stdout.readline() == "noted\n"
+        assert process.stdout.readline() == "worker lives\n"
+        if twice:
+            start = time.monotonic()
+            os.kill(process.pid, number)
+            assert process.wait() == -number
+            assert time.monotonic() - start < 30
+            os.killpg(process.pid, signal.SIGKILL)  # torch's workers look for their parent by themselves
+        else:
+            assert process.stdout.readline() == f"worker ended by {signal.SIGTERM:d}\n"
+            assert process.wait() == 0
