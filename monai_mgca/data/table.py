@@ -24,7 +24,7 @@ from typing import Any
 from monai_mgca.data.datalist import many_objects, progress_bar
 from monai_mgca.data.sections import join_report, report_from_text
 from monai_mgca.data.source import Collection
-from monai_mgca.data.split import split_name
+from monai_mgca.data.split import SPLIT_NAMES, split_name
 from monai_mgca.data.table_labels import LabelColumns
 from monai_mgca.utils import DataError
 
@@ -209,11 +209,14 @@ def report_or_text(text: str) -> str:
 
 
 def _describe(unknown_splits: Counter) -> str:
-    """Name the values that are no split, unless the column is another one: of patients, say, or of text."""
+    """Name the values that look like a split; others may be patients, or text, where the column is another one."""
     known = "a split is train, training, val, valid, validate, validation, test or testing."
-    if len(unknown_splits) > 10 or any(len(value) > 20 for value in unknown_splits):
+    similar = [
+        value for value in unknown_splits if get_close_matches(value.lower(), [*SPLIT_NAMES, "dev", "holdout"], n=1)
+    ]
+    if len(similar) < len(unknown_splits):
         return f"has {len(unknown_splits)} values that are no split: is it the right column? {known}"
-    values = ", ".join(f"'{value}' ({number} rows)" for value, number in unknown_splits.items())
+    values = ", ".join(f"'{value}' ({unknown_splits[value]} rows)" for value in similar)
     return f"has values that are no split: {values}; {known}"
 
 

@@ -115,7 +115,8 @@ class LabelColumns:
             if not all(len(box) == 4 and all(map(math.isfinite, box)) for _, box in boxes):
                 raise ValueError("a box has four numbers")
         except (ValueError, TypeError, KeyError) as error:
-            told = f"{type(error).__name__}: {error}"
+            # what is no number may be any column's text, and is not told
+            told = "a box has four numbers" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             raise DataError(f"the boxes of {image} cannot be understood ({told}).") from None
         if self.box_format == "xywh":
             boxes = [(label, [x, y, x + width, y + height]) for label, (x, y, width, height) in boxes]
