@@ -67,7 +67,8 @@ class TrainingCheckpoint:
 
     Raises:
         CheckpointError: when no checkpoint in ``save_dir`` can be read, or the newest is of another network or of a
-            training with other data, batches or processes; when one cannot be written.
+            training with other data, batches or processes.
+        StorageError: when one cannot be written.
 
     Example::
 

@@ -65,19 +65,12 @@ class CheckpointFolder:
             iteration: how many are done.
 
         Raises:
-            CheckpointError: when it cannot be written.
+            StorageError: when it cannot be written; the one before it is still there.
         """
         path = self.path / _NAME.format(iteration)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with replacing(path, sync=True) as temporary, temporary.open("wb") as file:
-                torch.save(dict(state), file)
-        # of a full disk torch tells as a RuntimeError
-        except (OSError, RuntimeError) as error:
-            raise CheckpointError(
-                f"The checkpoint {path} cannot be written ({first_line(error)}): is the disk full, or the folder not "
-                "yours? The one before it is still there: go on from it by --resume true."
-            ) from error
+        self.path.mkdir(parents=True, exist_ok=True)
+        with replacing(path, sync=True) as temporary, temporary.open("wb") as file:
+            torch.save(dict(state), file)
         self.kept = [other for other in self.kept if other != path][-1:] + [path]
         for other in self.all():
             if other not in self.kept:
@@ -110,8 +103,3 @@ class CheckpointFolder:
                 "start from the beginning."
             )
         return None
-
-
-def first_line(error: BaseException) -> str:
-    """The kind of an error and the first line of what it says."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
