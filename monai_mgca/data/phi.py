@@ -24,7 +24,7 @@ from monai_mgca.data.burned_in import has_corner_text
 __all__ = ["image_signs", "report_signs", "tag_signs"]
 
 _TITLE = r"(?:Dr|Drs|Mr|Mrs|Ms|Miss|Prof|Professor)\b\.?"
-_NAME = r"[A-Z][a-z]+(?:['’-][A-Z]?[a-z]+)*"
+_NAME = r"(?:[A-Z]['’])?[A-Z][a-z]+(?:['’-][A-Z]?[a-z]+)*"
 _ROLE = r"(?:[Pp]atient|[Nn]ame|[Ss]igned|[Dd]ictated|[Rr]ead|[Rr]eviewed|[Vv]erified)"
 _DEED = r"(?:signed|dictated|read|reviewed|verified|discussed|communicated)"
 # "may" is a verb more often than a month
@@ -57,7 +57,7 @@ _SIGNS = {
         r"(?i:\b(?:phone|telephone|tel|pager?|beeper|fax|mobile)\b\W{0,3}(?:number|no|at)?\W{0,3}\d{3,})",
     ),
     "report: an identifier": (
-        rf"\b{_NUMBERED}\b\W{{0,3}}(?i:number|no|id)?\W{{0,3}}[A-Za-z]{{0,3}}-?\d{{3,}}",
+        rf"\b{_NUMBERED}(?!\w)\W{{0,3}}(?i:number|no|id)?\W{{0,3}}[A-Za-z]{{0,3}}-?\d{{3,}}",
         r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])",
         r"(?<![\d.,])\d{6,}(?![\d.,]*\d)",
     ),
