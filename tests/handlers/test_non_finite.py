@@ -31,6 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 from monai_mgca.handlers import SkipNonFiniteSteps
 from monai_mgca.handlers.non_finite import read_quarantine
 from monai_mgca.utils import DataError
+from monai_mgca.utils.errors import StorageError
 
 ENTRIES = [{"image": f"images/{i}.png", "report": "never told", "patient": "nor this"} for i in range(12)]
 BATCH = 2
@@ -252,6 +253,14 @@ class TestList:
         )
         trainer.run()
         assert read_quarantine(path) == {"images/2.png": 1, "images/3.png": 1}
+
+    def test_no_room_for_it(self, path, small_files, monkeypatch):
+        train(make_batches(bad=(1,)), path)
+        monkeypatch.setitem(ENTRIES[8], "image", "long" * 20_000)
+        with pytest.raises(StorageError, match=r"cannot write .*/quarantine\.json: it would be larger"):
+            train(make_batches(bad=(4,)), path)
+        assert read_quarantine(path) == {"images/2.png": 1, "images/3.png": 1}
+        assert [file.name for file in path.parent.iterdir()] == ["quarantine.json"]
 
     def test_batch_without_places(self, path):
         batches = [{"image": b["image"], "label": b["label"]} for b in make_batches(bad=(1,))]
