@@ -179,6 +179,8 @@ def read_datalist(path: str | os.PathLike) -> dict[str, Any]:
     sections = [document.get(section, []) for section in SECTIONS] if isinstance(document, dict) else [None]
     if not all(isinstance(s, list) and all(isinstance(entry, dict) for entry in s) for s in sections):
         raise DataError(f"{path} is not a datalist: an object with lists of entries under {', '.join(SECTIONS)}.")
+    if any(isinstance(entry.get("patient"), (list, dict)) for section in sections for entry in section):
+        raise DataError(f"{path} has an entry whose patient is no text; make it anew with `python -m monai_mgca.data`.")
     for key in CLASS_LISTS:
         if not isinstance(document.get(key) or [], list):
             raise DataError(f"{path}: '{key}' is no list of names; make it anew with `python -m monai_mgca.data`.")

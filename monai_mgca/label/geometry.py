@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from monai.data import ITKReader
 from monai.utils import optional_import
 from PIL import Image
 
-from monai_mgca.transforms.dicom_lengths import refuse_overlong_dicom
+from monai_mgca.label.nrrd_file import read_nrrd
+from monai_mgca.transforms.damaged_dicom import refuse_damaged_dicom
+from monai_mgca.transforms.limits import refuse_bomb
+from monai_mgca.transforms.readers import RadiographNiftiReader
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
 
@@ -64,12 +66,11 @@ def read_geometry(path: str | os.PathLike) -> Geometry:
         Image.new("L", (31, 47)).save("radiograph.png")
         print(read_geometry("radiograph.png").size)  # (31, 47)
     """
-    _check_lengths(path)
-    factory = itk.ImageIOFactory
-    reader = factory.CreateImageIO(os.fspath(path), itk.CommonEnums.IOFileMode_ReadMode)
-    if reader is None:
-        raise DataError(f"cannot read the geometry of {path}: no reader of ITK knows the file.")
+    _check_dicom(path)
     try:
+        reader = itk.ImageIOFactory.CreateImageIO(os.fspath(path), itk.CommonEnums.IOFileMode_ReadMode)
+        if reader is None:
+            raise DataError(f"cannot read the geometry of {path}: no reader of ITK knows the file.")
         reader.SetFileName(os.fspath(path))
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -108,15 +109,21 @@ def read_label_map(path: str | os.PathLike) -> np.ndarray:
     try:
         if Path(path).suffix.lower() == ".png":
             with Image.open(path) as image:
+                refuse_bomb(image.size)
                 return np.asarray(image if len(image.getbands()) == 1 else image.convert("L"))
-        reader = ITKReader()
-        values = reader.get_data(reader.read(os.fspath(path)))[0]
+        if os.fspath(path).lower().endswith(NIFTI):
+            reader = RadiographNiftiReader(scale=False)
+            values = reader.get_data(reader.read(path))[0].T
+        else:
+            values = read_nrrd(path)
     except Exception as error:
         raise DataError(f"cannot read the label {path}: {type(error).__name__}: {error}") from None
-    if any(size > 1 for size in values.shape[2:]):
+    if values.ndim < 2 or any(size > 1 for size in values.shape[2:]):
         raise DataError(
             f"the label {path} has the shape {values.shape}: the label of a radiograph is (W, H) or (W, H, 1)."
         )
+    if not np.isfinite(values).all():
+        raise DataError(f"the label {path} holds values that are not finite.")
     return np.rint(values.reshape(values.shape[:2])).astype(np.int64).T
 
 
@@ -166,11 +173,10 @@ def _check_alone(path: str | os.PathLike) -> None:
             header = itertools.takewhile(bytes.strip, file) if file.read(4) == b"NRRD" else ()
             if any(ELSEWHERE.match(line) for line in header):
                 raise DataError(f"cannot read the label {path}: its pixels are in another file, save it as one.")
-        _check_lengths(path)
 
 
-def _check_lengths(path: str | os.PathLike) -> None:
+def _check_dicom(path: str | os.PathLike) -> None:
     try:
-        refuse_overlong_dicom(path)
+        refuse_damaged_dicom(path)
     except (OSError, DataError) as error:
         raise DataError(f"cannot read {path}: {error}") from None

@@ -67,6 +67,8 @@ class LoadRadiograph(Transform):
             path = Path(os.path.expanduser(os.fspath(filename)))
             reader = _reader_of(path)
             values, meta = reader.get_data(reader.read(path))
+            if not values.size:
+                raise DataError(f"its shape is {values.shape}: it holds no pixels.")
             if not np.isfinite(values).all():
                 raise DataError("it holds values that are not finite.")
         except Exception as e:

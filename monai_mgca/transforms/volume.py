@@ -22,7 +22,7 @@ from monai.data import ITKReader, MetaTensor, NibabelReader
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, TransformBackends, optional_import
 
-from monai_mgca.transforms.dicom_lengths import refuse_overlong_dicom
+from monai_mgca.transforms.damaged_dicom import refuse_damaged_dicom
 from monai_mgca.transforms.limits import MAX_VOXELS, refuse_bomb, refuse_nifti_bomb
 from monai_mgca.utils import DataError
 
@@ -36,7 +36,7 @@ _UNEVEN = "ITK_non_uniform_sampling_deviation"  # what ITK notes of a series wit
 class LoadVolume(Transform):
     """Read a CT as (1, X, Y, Z), float32, in Hounsfield units, with the affine to world coordinates (RAS).
 
-    NIfTI is read by nibabel; the folder of a DICOM series, and any other file, by ITK, which applies rescale slope and
+    NIfTI is read by nibabel; a DICOM file, or the folder of a DICOM series, by ITK, which applies rescale slope and
     intercept and puts the slices in their order. Of the header the geometry alone is kept: nothing of the patient.
 
     Args:
@@ -93,14 +93,21 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     for file in (path,) if path.is_file() else filter(Path.is_file, path.iterdir()):
-        refuse_overlong_dicom(file)
+        refuse_damaged_dicom(file)
     if path.is_file():
+        if not _is_dicom(path):
+            raise DataError("a volume is NIfTI (.nii, .nii.gz) or DICOM, and this is neither.")
         refuse_bomb(_declared(path), MAX_VOXELS)
     image = itk.imread(_series_files(path) if path.is_dir() else str(path))
     if image.GetMetaDataDictionary().HasKey(_UNEVEN):
         raise DataError("slices are missing, or are not evenly spaced.")
     values, meta = ITKReader().get_data(image)
     return values, np.asarray(meta[MetaKeys.AFFINE])
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def _declared(path: Path) -> list[int]:

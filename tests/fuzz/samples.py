@@ -17,10 +17,10 @@ import gzip
 import io
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import itk
 import nibabel
 import numpy as np
 import pydicom
@@ -28,7 +28,6 @@ import torch
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.sequence import Sequence
 from pydicom.uid import UID
 from safetensors.torch import save
 
@@ -42,7 +41,7 @@ AFFINE = np.diag([0.5, 0.5, 1.0, 1.0])
 GRAY = (np.arange(20 * 30).reshape(20, 30) % 251).astype(np.uint8)
 REPORT = "FINDINGS: Clear lungs, no effusion. IMPRESSION: Normal chest."
 RUNS = {"size": [20, 30], "counts": [100, 40, 460]}
-_EXPLICIT = "1.2.840.10008.1.2.1"
+_EXPLICIT, J2K = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.90"
 
 
 def _files(folder: Path, *names: str) -> dict[str, bytes]:
@@ -126,8 +125,8 @@ def open_i(folder: Path) -> dict[str, bytes]:
     return _files(folder, "xml/1.xml")
 
 
-def write_dicom(values: np.ndarray, syntax: str = _EXPLICIT, pixels: bytes | None = None, **tags: Any) -> bytes:
-    """A radiograph; ``pixels`` are compressed ones."""
+def write_dicom(values: np.ndarray, syntax: str = _EXPLICIT, frames: Sequence[bytes] = (), **tags: Any) -> bytes:
+    """A radiograph of these gray values; or of frames of this size, compressed where the syntax says so."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID, meta.MediaStorageSOPInstanceUID = UID(syntax), UID("1.2.3.4")
     meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1")
@@ -138,9 +137,9 @@ def write_dicom(values: np.ndarray, syntax: str = _EXPLICIT, pixels: bytes | Non
     data.Rows, data.Columns = values.shape
     bits = values.dtype.itemsize * 8
     data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = bits, bits, bits - 1, 0
-    data.PixelData = values.tobytes() if pixels is None else encapsulate([pixels])
-    if pixels is not None:
-        data["PixelData"].is_undefined_length = True
+    packed = ".1.2.4." in syntax
+    data.PixelData = encapsulate(list(frames)) if packed else b"".join(frames) or values.tobytes()
+    data["PixelData"].is_undefined_length = packed
     for name, value in tags.items():
         setattr(data, name, value)
     stream = io.BytesIO()
@@ -172,11 +171,11 @@ def dicom(folder: Path) -> dict[str, bytes]:
             wide, RescaleSlope=2, RescaleIntercept=-5, WindowCenter=2000, WindowWidth=500, VOILUTFunction="SIGMOID"
         ),
         "inverted.dcm": write_dicom(wide, "1.2.840.10008.1.2", PhotometricInterpretation="MONOCHROME1", BitsStored=12),
-        "lut.dcm": write_dicom(GRAY, VOILUTSequence=Sequence([table])),
+        "lut.dcm": write_dicom(GRAY, VOILUTSequence=[table]),
         "big.dcm": write_dicom(GRAY, "1.2.840.10008.1.2.2"),
         "deflated.dcm": write_dicom(GRAY, "1.2.840.10008.1.2.1.99"),
-        "jpeg.dcm": write_dicom(GRAY, "1.2.840.10008.1.2.4.50", _encoded("JPEG")),
-        "jpeg2000.dcm": write_dicom(GRAY, "1.2.840.10008.1.2.4.90", _encoded("JPEG2000", irreversible=False)),
+        "jpeg.dcm": write_dicom(GRAY, "1.2.840.10008.1.2.4.50", [_encoded("JPEG")]),
+        "jpeg2000.dcm": write_dicom(GRAY, J2K, [_encoded("JPEG2000", irreversible=False)]),
         "rle.dcm": stream.getvalue(),
     }
 
@@ -210,8 +209,12 @@ def nifti(folder: Path) -> dict[str, bytes]:
 
 def volume(folder: Path) -> dict[str, bytes]:
     values = np.arange(6 * 7 * 8).reshape(6, 7, 8).astype(np.int16)
-    itk.imwrite(itk.image_from_array(values), str(folder / "ct.mha"))
-    return {**_nifti(folder, values, "ct.nii", "ct.nii.gz"), **_files(folder, "ct.mha")}
+    frames = {"NumberOfFrames": 2, "Modality": "CT"}
+    return {
+        **_nifti(folder, values, "ct.nii", "ct.nii.gz"),
+        "plain.dcm": write_dicom(GRAY, frames=[GRAY.tobytes()] * 2, **frames),
+        "jpeg2000.dcm": write_dicom(GRAY, J2K, frames=[_encoded("JPEG2000", irreversible=False)] * 2, **frames),
+    }
 
 
 def series(folder: Path) -> dict[str, bytes]:

@@ -114,7 +114,7 @@ def _radiograph(folder: Path, path: Path) -> None:
 
 
 def _volume(folder: Path, path: Path) -> None:
-    LoadVolume()(path.parent if path.suffix == ".dcm" else path)
+    LoadVolume()(path.parent if path.parent.name == "series" else path)
 
 
 def _mask(folder: Path, path: Path) -> None:
@@ -181,7 +181,7 @@ TARGETS = {
     "DICOM radiograph": Target(14, samples.dicom, _radiograph),
     "PNG, JPEG, TIFF, BMP": Target(10, samples.pictures, _radiograph),
     "NIfTI radiograph": Target(6, samples.nifti, _radiograph),
-    "NIfTI volume": Target(3, samples.volume, _volume),
+    "volume file": Target(4, samples.volume, _volume),
     "DICOM series": Target(4, samples.series, _volume),
     "mask file": Target(4, samples.masks, _mask),
     "run lengths, boxes, labels": Target(6, samples.annotations, _annotations),

@@ -69,7 +69,11 @@ class _Surroundings:
         self.files = self.target.prepare(self.folder)
         for name, data in self.files.items():
             (self.folder / name).write_bytes(data)
-            self.target.read(self.folder, self.folder / name)  # else a refusal would tell nothing
+
+    def check(self) -> None:
+        """Read the sound files, without which a refusal would tell nothing."""
+        for name in self.files:
+            self.target.read(self.folder, self.folder / name)
 
     def write(self, case: Case, seed: int, folder: Path) -> Path:
         r = random.Random(f"{seed}:{case.target}:{case.index}")
@@ -204,11 +208,17 @@ class _Process:
             self.killed_for = Outcome("memory", 0, used / 1e6, f"more than {KILLED_AT / 1e6:.0f} MB")
             os.kill(self.pid, signal.SIGKILL)
 
+    def stderr(self) -> str:
+        """The end of what it wrote, without the list of modules that a crash brings."""
+        path = self.folder / "stderr"
+        text = path.read_bytes().decode(errors="replace") if path.exists() else ""
+        return text.partition("Extension modules")[0][-1500:]
+
     def end(self) -> Outcome | None:
         """Why the process ended; None where it read all its files."""
         status = os.waitpid(self.pid, 0)[1]
         os.close(self.pipe)
-        told = (self.folder / "stderr").read_bytes()[-1500:].decode(errors="replace") if self.folder.exists() else ""
+        told = self.stderr()
         shutil.rmtree(self.folder, ignore_errors=True)
         code = os.waitstatus_to_exitcode(status)
         if code == 99:
@@ -223,7 +233,23 @@ class _Process:
 
 
 def prepare(folder: Path, cases: list[Case]) -> dict[str, _Surroundings]:
-    return {name: _Surroundings(folder, name) for name in dict.fromkeys(case.target for case in cases)}
+    """The surroundings of the readers; that they read the sound files is checked by a process of its own.
+
+    A reader may start threads, which no process has that is forked afterwards, and would wait for.
+    """
+    prepared = {name: _Surroundings(folder, name) for name in dict.fromkeys(case.target for case in cases)}
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for surroundings in prepared.values():
+                surroundings.check()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(99)
+    if os.waitpid(pid, 0)[1]:
+        raise RuntimeError("a reader refuses its sound file")
+    return prepared
 
 
 def run_cases(
