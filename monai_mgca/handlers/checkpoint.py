@@ -36,7 +36,7 @@ from monai_mgca.handlers.checkpoint_state import (
 from monai_mgca.utils.dist import gather_plain, max_over_processes, rank
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.utils.random_state import restore_random_state
-from monai_mgca.utils.signals import StopSignals
+from monai_mgca.utils.signals import StopSignals, shield_worker
 
 __all__ = ["TrainingCheckpoint"]
 
@@ -111,6 +111,10 @@ class TrainingCheckpoint:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
         if self.evaluator is not None:
             self.evaluator.add_event_handler(Events.STARTED, self._before_validation, engine)
+
+        for loader in (getattr(engine, "data_loader", None), getattr(self.evaluator, "data_loader", None)):
+            if getattr(loader, "num_workers", 0):
+                loader.worker_init_fn = functools.partial(shield_worker, loader.worker_init_fn)
 
     def _run(self, run: Any, *args: Any, **kwargs: Any) -> Any:
         with self.signals:

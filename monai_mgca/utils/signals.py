@@ -11,15 +11,15 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
-__all__ = ["StopSignals", "leave_after_signal"]
+__all__ = ["StopSignals", "leave_after_signal", "shield_worker"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # what comes so soon is the same wish on another way: to the process itself, and by torchrun to all of its group
@@ -32,9 +32,6 @@ class StopSignals:
 
     A second one, more than a second later, ends the process at once. What was installed for these signals before is
     there again afterwards; a signal that is ignored stays ignored. Outside of the main thread nothing is done.
-
-    The worker processes of a data loader, which get a signal that is sent to the whole group as Ctrl-C is, live on
-    until the training is over: it needs them to finish its step.
 
     Example::
 
@@ -51,7 +48,6 @@ class StopSignals:
         _obeyed.clear()
         if threading.current_thread() is threading.main_thread():
             self._process = os.getpid()
-            self._over = mmap.mmap(-1, 1)  # shared with the processes that are forked from now on
             for number in _SIGNALS:
                 previous = signal.getsignal(number)
                 if previous not in (None, signal.SIG_IGN):
@@ -61,8 +57,6 @@ class StopSignals:
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         for number, previous in self._previous.items():
             signal.signal(number, previous)  # type: ignore[arg-type]
-        if self._previous:
-            self._over[0] = 1
         self._previous = {}
 
     @staticmethod
@@ -75,18 +69,44 @@ class StopSignals:
         _obeyed[:] = [number]
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:
-            if self._over[0]:
-                _die(number)
-        elif not self.received:
+        if not self.received and os.getpid() == self._process:
             self.received, self._when = number, time.monotonic()
-        elif time.monotonic() - self._when > _SAME:
+        elif os.getpid() != self._process or time.monotonic() - self._when > _SAME:
             _die(number)
 
 
 def _die(number: int) -> None:
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
+
+
+def shield_worker(init: Callable[[int], None] | None, worker: int) -> None:
+    """Have a worker process of a data loader outlive what is sent to the whole group, as Ctrl-C or torchrun's SIGTERM.
+
+    The training needs its workers until it has finished its step. They end when it ends, or when it ends them.
+
+    Args:
+        init: the loader's own ``worker_init_fn``.
+        worker: number of the worker.
+
+    Example::
+
+        from functools import partial
+
+        loader = torch.utils.data.DataLoader(range(4), num_workers=1)
+        loader.worker_init_fn = partial(shield_worker, loader.worker_init_fn)
+    """
+    if init is not None:
+        init(worker)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_obey_parent, daemon=True).start()
+
+
+def _obey_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def leave_after_signal() -> None:

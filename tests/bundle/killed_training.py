@@ -113,6 +113,8 @@ def fork(log, place, work, *arguments):
                 kill_in_writing(*place)
             work(*arguments)
             code = 0
+        except SystemExit as left:
+            code = left.code
         except BaseException:
             traceback.print_exc()
         finally:
@@ -136,22 +138,26 @@ def start(root, settings, options, place=None):
 
 
 def wait(processes, until):
-    """Their exit codes, -9 where they were killed; those that still run at some time are None."""
+    """Their exit codes, -9 where they were killed; those that still run at some time are None.
+
+    The others do not always notice that one has died, as when they wait for it to begin: they get some seconds.
+    """
     codes = dict.fromkeys(processes)
     while None in codes.values() and time.monotonic() < until:
         for process in processes:
             if codes[process] is None:
                 done, status = os.waitpid(process, os.WNOHANG)
-                codes[process] = os.waitstatus_to_exitcode(status) if done else None
+                if done:
+                    codes[process] = os.waitstatus_to_exitcode(status)
+                    until = min(until, time.monotonic() + 3) if codes[process] < 0 else until
         time.sleep(0.005)
     return codes
 
 
-def end(processes, codes):
+def end(processes):
     """Kill what still runs."""
     for process in processes:
-        if codes[process] is None:
-            os.kill(process, signal.SIGKILL)
+        os.kill(process, signal.SIGKILL)
     return wait(processes, time.monotonic() + 60)
 
 
@@ -177,56 +183,56 @@ def differences(first, second, where=""):
     return [] if first == second else [where]
 
 
+def stop(processes, kind, limit):
+    """Let a training run for some time, and then end it: by a signal that saves, or by SIGKILL."""
+    codes = wait(processes, time.monotonic() + limit)
+    if None in codes.values() and kind in ("SIGTERM", "SIGINT"):
+        # one process alone: the others must stop at the same iteration
+        os.kill(max(process for process, code in codes.items() if code is None), getattr(signal, kind))
+        codes |= wait([process for process in processes if codes[process] is None], time.monotonic() + 60)
+    return codes | end([process for process in processes if codes[process] is None])
+
+
+def run_whole(settings, root):
+    """A training that nothing stops: what it leaves, and how long it takes."""
+    root.mkdir()
+    begin = time.monotonic()
+    processes = start(root, settings, {"num_workers": settings["workers"][0]})
+    codes = set(wait(processes, begin + 200).values())
+    if codes != {0}:
+        raise RuntimeError(f"{codes}: {[log.read_text()[-3000:] for log in root.glob('log*.txt')]}")
+    return content(root / "models"), time.monotonic() - begin
+
+
 def main(settings):
     rng = random.Random(settings["seed"])
     base = Path(settings["folder"])
-
-    def new_folder(name):
-        (base / name).mkdir()
-        return base / name
-
-    started = time.monotonic()
-    whole = new_folder("whole")
-    processes = start(whole, settings, {})
-    codes = wait(processes, time.monotonic() + 200)
-    if set(codes.values()) != {0}:
-        return {"failed": (whole / "log.txt").read_text()[-3000:] if (whole / "log.txt").exists() else str(codes)}
-    duration = time.monotonic() - started
-    expected = content(whole / "models")
-    result = {"kills": 0, "in writing": [], "runs": 0, "differences": [], "left": []}
-    kills = [None] * settings["random kills"] + list(settings["kills in writing"])
-    rng.shuffle(kills)
-    root, again = new_folder("run0"), True
-    while kills or again:
-        place = kills[0] if kills else None
+    expected, duration = run_whole(settings, base / "whole")
+    kinds = settings["kills"]
+    rng.shuffle(kinds)
+    result = {"killed": [], "stopped": [], "runs": 0, "differences": [], "left": []}
+    root = base
+    while kinds or root.exists():
+        root = base / f"run{result['runs']}"
+        root.mkdir(exist_ok=True)
+        kind = kinds[0] if kinds else ""
+        place = (kind, rng.randint(1, 3)) if kind in PLACES else None
         options = {"resume": True, "num_workers": rng.choice(settings["workers"])}
-        first = rng.randint(1, 3)
-        processes = start(root, settings, options, None if place is None else (place, first))
-        # some before the training itself starts, some in its midst
-        limit = rng.uniform(0.1, duration) if kills and place is None else 200.0
-        codes = wait(processes, time.monotonic() + limit)
-        finished = set(codes.values()) == {0}
-        if not finished:
-            if place is None and kills and None not in codes.values():
-                return {"failed": f"{codes} {root}"}
-            codes = end(processes, codes) if None in codes.values() else codes
-            if -9 not in codes.values() or not kills:
-                return {"failed": f"{codes} {root}"}
-            result["kills"] += 1
-            result["in writing"] += [place] if place else []
-            kills.pop(0)
-            continue
-        if place is not None:
-            # all of it was written before: it comes later, in a new training
-            rng.shuffle(kills)
-        result["runs"] += 1
-        result["differences"] += differences(expected, content(root / "models"))
-        result["left"] += [path.name for path in root.rglob("*.tmp")]
-        shutil.rmtree(root)
-        again = bool(kills)
-        if kills:
-            root = new_folder(f"run{result['runs']}")
-    return {**result, "seconds": round(time.monotonic() - started), "duration": duration}
+        processes = start(root, settings, options, place)
+        # some before the training itself starts, some in its midst, in a validation or while it saves
+        codes = stop(processes, kind, 200.0 if place or not kinds else rng.uniform(0.1, duration))
+        if set(codes.values()) == {0}:
+            # not stopped: what was to come, comes in the next training
+            result["runs"] += 1
+            result["differences"] += differences(expected, content(root / "models"))
+            result["left"] += [path.name for path in root.rglob("*.tmp")]
+            shutil.rmtree(root)
+            rng.shuffle(kinds)
+        elif kinds and (-signal.SIGKILL in codes.values() or kind.startswith("SIG")):
+            result["stopped" if min(codes.values()) > 128 else "killed"].append(kinds.pop(0))
+        else:
+            raise RuntimeError(f"{codes}: {[log.read_text()[-3000:] for log in root.glob('log*.txt')]}")
+    return {**result, "duration": duration}
 
 
 if __name__ == "__main__":

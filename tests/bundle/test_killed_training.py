@@ -1,0 +1,106 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Trainings that are killed or stopped at random moments, and resumed, end as those that were not: bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = Path(__file__).with_name("killed_training.py")
+PLACES = ["half of a checkpoint", "before it is renamed", "before the old ones go", "half of the best network"]
+EVERYWHERE = {"use_sample": True, "batch_size": 8, "epochs": 3, "augment": True, "early_stopping_patience": 5}
+PRETRAINING = {"image_size": 32, "max_length": 40, "hidden_dim": 32, "num_prototypes": 16, "select_sentences": 0.5}
+
+
+@pytest.fixture
+def killed(tmp_path, sample):
+    """Runs trainings with so many kills, and tells which of them there were."""
+
+    def run(names, kills, workers, **options):
+        settings = {
+            "seed": 0,
+            "folder": str(tmp_path),
+            "configs": str(ROOT / "bundles" / "mgca" / "configs"),
+            "names": names,
+            "processes": 2 if "multi_gpu_train" in names else 1,
+            "workers": workers,
+            "kills": kills,
+            "options": {**EVERYWHERE, "dataset_dir": str(sample), **options},
+        }
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, str(PROGRAM), json.dumps(settings)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=400)
+        assert done.returncode == 0, done.stderr[-6000:]
+        result = json.loads(done.stdout.splitlines()[-1])
+        assert result["differences"] == [] and result["runs"] >= 1
+        assert result["left"] == []
+        return result
+
+    return run
+
+
+def test_pretraining(killed):
+    """Killed 20 times, six of them in the writing of a file, and stopped twice by a signal."""
+    kills = ["SIGKILL"] * 14 + [*PLACES, *PLACES[:2]]
+    signals = ["SIGTERM", "SIGINT"]
+    result = killed(
+        ["train"], kills + signals, [0, 2], **PRETRAINING, checkpoint_interval=2, device="$torch.device('cpu')"
+    )
+    assert sorted(result["killed"] + result["stopped"]) == sorted(kills + signals)
+    assert set(PLACES) < set(result["killed"])
+
+
+def test_segmentation(killed):
+    kills = ["SIGKILL"] * 3 + [PLACES[0], PLACES[3], "SIGTERM"]
+    options = {"image_size": 64, "checkpoint_interval": 2, "device": "$torch.device('cpu')"}
+    result = killed(["train_segmentation"], kills, [0, 2], **options)
+    assert sorted(result["killed"] + result["stopped"]) == sorted(kills)
+
+
+def test_two_processes(killed):
+    """The signals come to the second one alone."""
+    kills = ["SIGKILL"] * 2 + [PLACES[0], "SIGTERM", "SIGINT"]
+    options = {**PRETRAINING, "checkpoint_interval": 1, "dist_backend": "gloo"}
+    result = killed(["train", "multi_gpu_train"], kills, [0], **options)
+    assert sorted(result["killed"] + result["stopped"]) == sorted(kills)
+
+
+def test_signal_to_the_whole_group(new_bundle, sample, tmp_path):
+    """As from Slurm or torchrun: the loader's processes get it too, and the training still finishes its step."""
+    bundle = new_bundle()
+    options = {**EVERYWHERE, **PRETRAINING, "epochs": 10_000, "bundle_root": bundle.root, "dataset_dir": sample}
+    options |= {"device": "$torch.device('cpu')", "num_workers": 2, "cache": "none"}
+    config = ["--config_file", str(bundle.path("configs", "train.json"))]
+    command = [sys.executable, "-m", "monai.bundle", "run", *config, *(f"--{k}={v}" for k, v in options.items())]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with (tmp_path / "log.txt").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        limit = time.monotonic() + 200
+        while not bundle.path("models", "checkpoint_iteration=4.pt").exists() and time.monotonic() < limit:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGTERM)
+        code = process.wait(100)
+    told = (tmp_path / "log.txt").read_text()
+    assert code == 128 + signal.SIGTERM, told[-3000:]
+    assert "Traceback" not in told and told.count("SIGTERM: stopped after iteration") == 1
+    assert "Finished epoch" not in told  # as it says when all is done
