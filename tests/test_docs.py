@@ -30,7 +30,8 @@ from monai_mgca.data.__main__ import main as data_main
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "bundles" / "mgca" / "configs"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS, ROOT / "bundles" / "mgca" / "docs" / "README.md"]
+TOP = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+PAGES = [*TOP, *DOCS, ROOT / "bundles" / "mgca" / "docs" / "README.md"]
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,13 @@ def test_only_the_label_servers_client_reaches_the_network_by_itself():
         if any(name.split(".")[0] in network for name in imports_of(ast.parse(path.read_text(encoding="utf-8"))))
     }
     assert found == {"label/pacs.py", "networks/pretrained.py"}
+
+
+def test_what_the_page_on_security_names_is_there():
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    folder = Path()
+    names = re.findall(r"`((?:tests/[\w/]*)?test_\w+\.py)`", text)
+    assert len(names) > 15
+    for name in names:  # a name without folder is in that of the name before it
+        folder = (ROOT / name).parent if "/" in name else folder
+        assert (folder / Path(name).name).is_file(), name
