@@ -154,6 +154,7 @@ def own_data(folder, sample):
     splits = [{"split": ("train", "val", "test")[i % 3], "modality": "CR"} for i, _ in numbered]
     write_table("all.tsv", "\t", [text | split for text, split in zip(texts, splits, strict=True)])
     write_label_tables(len(entries))
+    Path("images_to_leave_out.txt").write_text("3.png\n")
     table = ["csv", "reports.csv", "--image", "path", "--report", "text", "--output"]
     assert data_main([*table, "dataset.json"]) == 0
     assert data_main(["folder", "--images", "dicom", "--reports", "text", "--output", "dicom/datalist.json"]) == 0
