@@ -26,8 +26,14 @@ import monai
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# the same examples in every run; `--hypothesis-profile=full` takes others, and many more
+settings.register_profile("default", deadline=None, derandomize=True, max_examples=20)
+settings.register_profile("full", deadline=None, max_examples=1000)
+settings.load_profile("default")
 
 
 @pytest.fixture(scope="session")
