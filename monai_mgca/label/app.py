@@ -203,7 +203,7 @@ class MGCAApp(MONAILabelApp):
         return ContainedSessions(place, server_settings.MONAI_LABEL_SESSION_EXPIRY)
 
     def _check_image(self, image: Any, datastore: Datastore) -> None:
-        if not isinstance(image, str) or not image:
+        if not isinstance(image, str) or not image or "\0" in image:
             raise HTTPException(400, "image: name an image of the datastore, send a file, or name a session.")
         if datastore.knows(image):
             if os.path.exists(image):  # MONAI Label would take it for a path

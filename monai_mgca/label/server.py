@@ -15,14 +15,37 @@
 
 from __future__ import annotations
 
+import json
 import os
+from types import SimpleNamespace
+from typing import Any
 
+from fastapi import HTTPException
 from fastapi.middleware.cors import CORSMiddleware
 from monailabel.app import app
+from monailabel.endpoints import datastore, infer
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 __all__ = ["app"]
 
+
+def read_object(text: str) -> dict[str, Any]:
+    """What a client sent as "params" or "info".
+
+    Raises:
+        HTTPException: 400, when it is no JSON object; MONAI Label would answer that it failed itself.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise HTTPException(400, "params and info are a JSON object.")
+    return found
+
+
+for endpoints in (datastore, infer):
+    endpoints.json = SimpleNamespace(loads=read_object, dumps=json.dumps)
 # MONAI Label lets scripts of every site read every answer; Slicer needs no such leave, and OHIF is served from here
 app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not CORSMiddleware]
 # a site can give its own name the address of this machine

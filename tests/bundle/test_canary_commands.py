@@ -21,12 +21,15 @@ import json
 import shutil
 import traceback
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 import monai_mgca.ground
 import monai_mgca.probe
 import monai_mgca.report
 import monai_mgca.retrieve
+from monai_mgca.data import make_volume_sample
 from monai_mgca.utils.errors import first_cause
 
 TASKS = ("segmentation", "detection", "classification")
@@ -73,6 +76,38 @@ def test_no_command_with_mlflow(new_bundle, studies, holding, told):
     made.run("train", dataset_dir=str(studies), tracking="mlflow", **TINY)
     assert list(made.path("eval").glob("*.db"))
     assert holding(told()) == [] and holding(made.root) == []
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory, canaries):
+    """The sample of volumes, small, with canaries in reports, patients and NIfTI headers."""
+    folder = make_volume_sample(tmp_path_factory.mktemp("canary_ct"), 24, 32, progress=False).parent
+    document = json.loads((folder / "datalist.json").read_text())
+    for section in ("training", "validation", "test"):
+        for place, entry in enumerate(document.get(section, [])):
+            entry["report"] = f"{entry['report']} {canaries[0]}."
+            entry["patient"] = f"{canaries[1]}-{section}-{place}"
+            image = nib.load(folder / entry["image"])
+            made = nib.Nifti1Image(np.asarray(image.dataobj), image.affine)
+            made.header["descrip"] = " ".join(canaries)
+            nib.save(made, folder / entry["image"])
+    (folder / "datalist.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_no_work_on_volumes(new_bundle, volumes, write_series, holding, told, tmp_path):
+    pytest.importorskip("itk")
+    made, options = new_bundle(), {"image_size": 32, "voxel_size": 12.0, "num_workers": 0}
+    made.run("train", "train_volume", dataset_dir=str(volumes), **options)
+    values = np.random.default_rng(0).integers(-1000, 400, (20, 21, 22)).astype(np.int16)
+    write_series(tmp_path / "series" / "one", values, (2.0, 2.0, 3.0), (0.0, 0.0, 0.0))
+    device = "$torch.device('cpu')"
+    options = {"dataset_dir": str(tmp_path / "series"), "output_dir": str(tmp_path / "out"), "device": device}
+    made.run("inference", "inference_volume", kind="infer", num_workers=0, **options)
+    text = told()
+    assert holding(text) == [] and "Doe" not in text
+    assert holding(made.root) == [] and holding(tmp_path / "out") == []
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and b"Doe^" in path.read_bytes()]
 
 
 COMMANDS = {

@@ -30,8 +30,8 @@ IMPORTS = {
 }
 # calls that run text or make names that another can take
 CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "tempfile.mktemp", "input"}
-# the first takes pickled instructions apart without running them; else tests alone: of what goes to a DataLoader's processes, of the docs' examples, of a config's imports, of our own wheel,
-# and the one that makes the payloads which must not run
+# the first takes a pickle's instructions apart and runs none; the others are tests: of what goes to a DataLoader's
+# processes, of the docs' examples, of a config's imports, of our own wheel, and of payloads which must not run
 ALLOWED = {
     ("monai_mgca/networks/checkpoint.py", "pickletools"),
     ("tests/networks/test_finetune.py", "pickle"),
