@@ -247,6 +247,7 @@ ELSEWHERE = {
     TRAIN: BUNDLE_TESTS,
     f"{TRAIN} --dataset_dir dicom": BUNDLE_TESTS,
     f"{TRAIN} --tracking mlflow": BUNDLE_TESTS,
+    f"{TRAIN} --dataset_dir dicom --resume true": "tests/bundle/test_killed_training.py",
     f"{TRAIN} --dataset_dir dicom --image_encoder resnet50 --epochs 20": "tests/bundle/test_bundle_configs.py",
     f"HF_HUB_OFFLINE=1 {TRAIN} --dataset_dir dicom --report_encoder weights/bert --image_encoder_weights weights/deit/model.safetensors": "tests/bundle/test_bundle_paper_size.py",
     f"{TRAIN} --dataset_dir dicom --batch_size 288 --micro_batch_size 24": "tests/bundle/test_bundle_costs.py",
