@@ -211,6 +211,8 @@ def _sample(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> int:
     """Check a datalist, perhaps write a clean one, and return the exit code."""
+    if args.num_workers is not None and args.num_workers < 1:
+        raise DataError(f"--num-workers must be at least 1, got {args.num_workers}.")
     limits = CheckLimits(args.min_side, args.max_aspect, args.modality, args.keep)
     exclude = read_exclusions(args.exclude) if args.exclude else []
     problems = check_datalist(
@@ -237,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(args)
         else:
             print(_collect(args))
-    except DataError as e:
+    except (DataError, OSError) as e:  # a full disk, a folder in place of a file
         print(f"error: {e}", file=sys.stderr)
         return 2
     return 0

@@ -24,7 +24,8 @@ from monai_mgca.data.burned_in import has_corner_text
 __all__ = ["image_signs", "report_signs", "tag_signs"]
 
 _TITLE = r"(?:Dr|Drs|Mr|Mrs|Ms|Miss|Prof|Professor)\b\.?"
-_NAME = r"(?:[A-Z]['’])?[A-Z][a-z]+(?:['’-][A-Z]?[a-z]+)*"
+# bounded, so that no text takes long
+_NAME = r"(?:[A-Z]['’])?[A-Z][a-z]{1,40}(?:['’-][A-Z]?[a-z]{1,40}){0,3}"
 _ROLE = r"(?:[Pp]atient|[Nn]ame|[Ss]igned|[Dd]ictated|[Rr]ead|[Rr]eviewed|[Vv]erified)"
 _DEED = r"(?:signed|dictated|read|reviewed|verified|discussed|communicated)"
 # "may" is a verb more often than a month
@@ -61,7 +62,7 @@ _SIGNS = {
         r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])",
         r"(?<![\d.,])\d{6,}(?![\d.,]*\d)",
     ),
-    "report: an e-mail or web address": (r"[\w.+-]+@[\w-]+\.[A-Za-z]{2,}", r"(?i:\b(?:https?://|www\.)\S+)"),
+    "report: an e-mail or web address": (r"[\w.+-]{1,64}@[\w-]{1,64}\.[A-Za-z]{2,}", r"(?i:\b(?:https?://|www\.)\S+)"),
     "report: an age over 89": (
         r"(?i:(?<![\d.])(?:9\d|1[01]\d)[\s-]*(?:years?|yrs?|y)[\s/-]*(?:old|o)\b)",
         r"(?i:\b(?:age|aged)\b\W{0,3}(?:9\d|1[01]\d)(?![\d.]))",

@@ -96,7 +96,7 @@ class CheckLimits:
         keep: reasons that are told but not left out, and do not make the check fail.
 
     Raises:
-        DataError: when a reason to keep is unknown, naming the nearest.
+        DataError: when a reason to keep is unknown, naming the nearest, or a limit makes no sense.
     """
 
     min_side: int = 16
@@ -105,6 +105,8 @@ class CheckLimits:
     keep: Collection[str] = ()
 
     def __post_init__(self) -> None:
+        if self.min_side < 1 or not self.max_aspect >= 1:
+            raise DataError(f"the least side is 1 or more, the aspect too: got {self.min_side}, {self.max_aspect:g}.")
         for reason in self.keep:
             if reason not in ERRORS:
                 near = get_close_matches(reason, ERRORS, n=1, cutoff=0.4)
