@@ -77,6 +77,13 @@ def test_what_is_about_another_file_is_left_alone(tmp_path):
     assert caught.value is other
 
 
+def test_no_permission_for_the_file_itself(tmp_path):
+    """As the system says it of a folder that became read-only; a process without the rights of root: test_folders."""
+    with pytest.raises(StorageError, match=r"cannot write .*a\.json: you have no permission"):
+        with replacing(tmp_path / "a.json") as temporary:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(temporary))
+
+
 def test_other_errors_are_left_alone(tmp_path):
     with pytest.raises(RuntimeError, match="mine"), replacing(tmp_path / "a.json"):
         raise RuntimeError("mine")
