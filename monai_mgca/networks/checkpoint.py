@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import pickletools
 import zipfile
@@ -34,7 +35,7 @@ __all__ = ["check_output", "read_checkpoint", "tensors_of", "write_tensors"]
 
 # A file of torch.save's older format begins with so many pickles, of which the last has no classes.
 PICKLES = 4
-LONGEST_NAME = 1000
+LONGEST_NAME, LONGEST_PICKLE = 1000, 2**26
 # Containers without code of their own, which trainers put beside the weights.
 PLAIN_TYPES = [argparse.Namespace, defaultdict, dict, list, int, float]
 
@@ -77,10 +78,11 @@ def _refuse_long_names(path: Path) -> None:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
                 names = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
-                _check_names(archive.open(name) for name in names)
+                _check_names(io.BytesIO(archive.open(name).read(LONGEST_PICKLE)) for name in names)
         else:
             file.seek(0)
-            _check_names(file for _ in range(PICKLES))
+            beginning = io.BytesIO(file.read(LONGEST_PICKLE))
+            _check_names(beginning for _ in range(PICKLES))
 
 
 def _check_names(pickles: Iterable[IO[bytes]]) -> None:

@@ -150,19 +150,29 @@ def _check_pixels(found: dict[int, bytes], order: str) -> None:
     """Whether the description of the pixels, if there are any, is one of gray values, and these are there."""
     if PIXELS not in found:
         return
-    names = {"SamplesPerPixel": 2, "Rows": 16, "Columns": 17, "BitsAllocated": 256, "BitsStored": 257, "HighBit": 258}
+    names = {
+        "SamplesPerPixel": 2,
+        "Rows": 16,
+        "Columns": 17,
+        "BitsAllocated": 256,
+        "BitsStored": 257,
+        "HighBit": 258,
+        "PixelRepresentation": 259,
+    }
     values = {}
     for name, number in names.items():
         value = found.get(0x00280000 + number, b"")
-        values[name] = struct.unpack(f"{order}H", value)[0] if len(value) == 2 else 0
+        values[name] = struct.unpack(f"{order}H", value)[0] if len(value) == 2 else -1
     bits = values["BitsAllocated"]
     if not found.get(0x00280004, b"").startswith(b"MONOCHROME") or values["SamplesPerPixel"] != 1:
         raise DataError("the DICOM file is not of gray values.")
-    if bits not in (8, 16, 32) or not 1 <= values["BitsStored"] <= bits or values["HighBit"] >= bits:
+    if bits not in (8, 16, 32) or not 1 <= values["BitsStored"] <= bits or not 0 <= values["HighBit"] < bits:
         raise DataError(f"the DICOM file describes no pixels: {values}.")
+    if values["PixelRepresentation"] not in (0, 1):
+        raise DataError("the DICOM file does not tell whether its pixels have a sign.")
     frames = found.get(0x00280008, b"").strip(b"\0 ") or b"1"
     length = struct.unpack("<I", found[PIXELS])[0]
-    if not frames.isdigit() or not values["Rows"] or not values["Columns"]:
+    if not frames.isdigit() or min(values["Rows"], values["Columns"]) < 1:
         raise DataError("the DICOM file has no pixels.")
     if length != UNDEFINED and length < values["Rows"] * values["Columns"] * int(frames) * bits // 8:
         raise DataError(f"the DICOM file holds {length} bytes of pixels, fewer than it describes.")

@@ -30,9 +30,10 @@ __all__ = ["CleanReport", "CleanReportD", "CleanReportDict", "CleanReportd"]
 MIN_WORDS = 3
 
 # "___" and "[** ... **]" (MIMIC), "XXXX" (Open-i).
-DEIDENTIFICATION = re.compile(r"_{2,}|\[\*\*.*?\*\*\]|\bX{3,}\b", re.DOTALL)
+BRACKETS = re.compile(r"\[\*\*.*?\*\*\]", re.DOTALL)
+MARKS = re.compile(r"_{2,}|\bX{3,}\b")
 # "1." or "2)", alone or in a row, where a sentence begins; never the "2." of "2.5 cm".
-LIST_NUMBERS = re.compile(r"(^|[.!?:;\n])\s*(?:[0-9]{1,2}[.)](?![0-9])\s*)+")
+LIST_NUMBERS = re.compile(r"(^|[.!?:;\n])[^\S\n]*(?:[0-9]{1,2}[.)](?![0-9])\s*)+")
 # A full stop ends a sentence before a space, the end, or a capital that lacks its space ("edema.No effusion").
 SENTENCE_END = re.compile(r"[.!?]+(?=\s|$|[A-Z][a-z])")
 # "2.5", "v1.2" and ".5" are one word.
@@ -109,13 +110,15 @@ def _ascii(words: list[str]) -> list[str]:
 def _sentences(text: str) -> list[list[str]]:
     if not text.isascii():
         text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    text = LIST_NUMBERS.sub(r"\1 ", DEIDENTIFICATION.sub(" ", text))
+    last = text.rfind("**]") + 3  # behind it no bracket closes, and each that opens would be looked for to the end
+    text = BRACKETS.sub(" ", text[:last]) + text[last:]
+    text = LIST_NUMBERS.sub(r"\1 ", MARKS.sub(" ", text))
     sentences = (_ascii(WORD.findall(part.lower())) for part in SENTENCE_END.split(text))
     return [words for words in sentences if words]
 
 
 def _official_sentences(text: str) -> list[list[str]]:
-    parts = (part for chunk in re.split(r"[0-9]+\.", text) for part in chunk.split("."))
+    parts = (part for chunk in re.split(r"(?<![0-9])[0-9]+\.", text) for part in chunk.split("."))
     # One word is one word before the non-ASCII characters go: the order matters.
     sentences = (_ascii(words) for words in (re.findall(r"\w+", part.lower()) for part in parts) if len(words) > 1)
     return [words for words in sentences if words]

@@ -109,7 +109,7 @@ def _radiograph(folder: Path, path: Path) -> None:
         image_size(path)
     finally:
         image = LoadRadiograph()(path)
-    if image.ndim != 3 or not 0 <= image.min() <= image.max() <= 255.01:
+    if image.ndim != 3 or not -0.01 <= image.min() <= image.max() <= 255.01:
         raise AssertionError(f"a radiograph of {tuple(image.shape)}, {image.min()} to {image.max()}")
 
 
