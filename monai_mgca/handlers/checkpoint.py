@@ -94,6 +94,8 @@ class TrainingCheckpoint:
         self.metrics = metrics or {}
         self.interval = interval
         self.resume = resume
+        # between the last iteration of an epoch and its end; also when the evaluator runs without a training
+        self._unfinished = False
         self.logger = logging.getLogger(__name__)
 
     def attach(self, engine: Engine) -> None:

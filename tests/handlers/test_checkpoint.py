@@ -236,6 +236,14 @@ def test_early_stopping_had_ended_it(make_toy, tmp_path):
     assert newest(tmp_path).name == "checkpoint_iteration=27.pt"
 
 
+def test_an_evaluation_without_a_training(make_toy, tmp_path):
+    toy = make_toy()
+    evaluator = toy.evaluator()
+    toy.trainer(1, [TrainingCheckpoint(tmp_path, {"network": toy.network}, evaluator)])
+    evaluator.run()
+    assert names(tmp_path) == []
+
+
 def test_killed_in_a_validation(make_toy, tmp_path):
     """What the validation decides, and the mean of the epoch's loss, are as if it had not been."""
     whole, killed = (tmp_path / name for name in ("whole", "killed"))
