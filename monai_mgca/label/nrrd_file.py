@@ -52,8 +52,8 @@ def read_nrrd(path: str | os.PathLike) -> np.ndarray:
     with open(path, "rb") as file:
         header = nrrd.read_header(file)
         sizes = [int(size) for size in header["sizes"]]
-        if not sizes or min(sizes) < 1:
-            raise DataError(f"its sizes are {sizes}.")
+        if not sizes or min(sizes) < 1 or header["dimension"] != len(sizes):
+            raise DataError(f"its sizes are {sizes}, and they should be {header['dimension']}.")
         refuse_bomb(sizes)
         kind, encoding = TYPES.get(header["type"]), header["encoding"]
         if kind is None or encoding not in ("raw", "gzip", "gz") or {"line skip", "byte skip"} & set(header):

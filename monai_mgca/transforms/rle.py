@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from monai_mgca.transforms.limits import refuse_bomb
 from monai_mgca.utils import DataError
 
 __all__ = ["decode_rle", "decode_siim", "encode_rle"]
@@ -32,7 +33,7 @@ def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
         (H, W), uint8, 0 and 1.
 
     Raises:
-        DataError: when the object has another form, or the runs are not as many pixels as the image.
+        DataError: when the object has another form, the runs are not as many pixels as the image, or it is too large.
 
     Example::
 
@@ -43,7 +44,8 @@ def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
         counts = np.asarray(rle["counts"], dtype=np.int64).reshape(-1)
     except (KeyError, TypeError, ValueError, OverflowError):
         raise DataError('run lengths must be {"size": [height, width], "counts": [numbers]}.') from None
-    total = int(counts.sum()) if len(counts) else 0
+    refuse_bomb((height, width))
+    total = sum(counts.tolist())  # of numbers that do not overflow
     if min(height, width) < 0 or (counts < 0).any() or total != height * width:
         raise DataError(f"the run lengths cover {total} pixels, not those of {height} rows and {width} columns.")
     values = np.repeat(np.arange(len(counts)) % 2, counts).astype(np.uint8)
