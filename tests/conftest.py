@@ -19,6 +19,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +124,23 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[i
 
 
 @pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may be larger than 64 KiB: writing fails as on a full disk, but for the reason."""
+def small_files() -> Callable[[], AbstractContextManager[None]]:
+    """In its context no file may be larger than 64 KiB: writing fails as on a full disk, but for the reason.
+
+    Not around a whole test, for pytest too writes its lines to what may be a larger file.
+    """
     resource = pytest.importorskip("resource", reason="the system has no limit for files")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    @contextmanager
+    def limited() -> Iterator[None]:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    return limited
 
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

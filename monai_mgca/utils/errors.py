@@ -71,10 +71,8 @@ def first_cause(error: BaseException) -> BaseException:
     """
     while type(error) is RuntimeError and error.__cause__ is not None and not _is_lost_worker(error):
         error = error.__cause__
-    if _is_lost_worker(error):
-        # the one below tells the signal
-        told = error.__cause__ if _is_lost_worker(error.__cause__) else error
-        return RuntimeError(f"{str(told).strip().rstrip('.')}: {_LOST_WORKER} {_KEPT}")
+    if (lost := _lost_worker(error)) is not None:
+        return RuntimeError(f"{str(lost).strip().rstrip('.')}: {_LOST_WORKER} {_KEPT}")
     if _IN_WORKER.match(str(error)):
         return _raised_in_worker(str(error))
     if isinstance(error, OSError) and error.errno in _ONLY_WRITING:
@@ -98,6 +96,18 @@ _RAISED = re.compile(r"^(?:\w+\.)*(\w+): (.*?)(?=\n\n(?:The above|During handlin
 
 def _is_lost_worker(error: BaseException | None) -> bool:
     return type(error) is RuntimeError and str(error).startswith("DataLoader worker (pid")
+
+
+def _lost_worker(error: BaseException | None) -> BaseException | None:
+    """What tells of a killed worker: the lowest such error, which names the signal.
+
+    The signal comes at any time: where torch was writing a file, its own error stands above.
+    """
+    found = None
+    while type(error) is RuntimeError:
+        found = error if _is_lost_worker(error) else found
+        error = error.__context__
+    return found
 
 
 def _raised_in_worker(text: str) -> BaseException:

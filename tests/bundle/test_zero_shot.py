@@ -102,7 +102,7 @@ def test_own_prompts_and_classes(pretrained_bundle, tmp_path):
 
 def test_unknown_labels_are_left_out(pretrained_bundle, tmp_path):
     document = json.loads((pretrained_bundle.data / "datalist.json").read_text())
-    entries = document["validation"] = document["training"][:8]
+    entries = document["validation"] = document.pop("training")[:8]
     for entry, heart, fluid in zip(entries, [1, 0, -1, None, 1, 0, 0, -1], [-1] * 4 + [None] * 4, strict=True):
         entry["labels"] = [0, fluid, 0, heart, 0, 0]
     path = tmp_path / "datalist.json"

@@ -157,7 +157,7 @@ def test_no_room_for_the_disk_cache(tmp_path, small_files):
     Image.fromarray(np.zeros((300, 300), dtype=np.uint8)).save(tmp_path / "large.png")
     data = [{"image": str(tmp_path / "large.png")}]
     dataset = make_dataset(data, make_transform(), "disk", tmp_path / "cache")
-    with pytest.raises(StorageError, match=r"cannot write .*/cache/.*\.pt: it would be larger"):
+    with small_files(), pytest.raises(StorageError, match=r"cannot write .*/cache/.*\.pt: it would be larger"):
         dataset[0]
     assert list((tmp_path / "cache").iterdir()) == []
 

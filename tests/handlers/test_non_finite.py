@@ -257,7 +257,7 @@ class TestList:
     def test_no_room_for_it(self, path, small_files, monkeypatch):
         train(make_batches(bad=(1,)), path)
         monkeypatch.setitem(ENTRIES[8], "image", "long" * 20_000)
-        with pytest.raises(StorageError, match=r"cannot write .*/quarantine\.json: it would be larger"):
+        with small_files(), pytest.raises(StorageError, match=r"cannot write .*/quarantine\.json: it would be larger"):
             train(make_batches(bad=(4,)), path)
         assert read_quarantine(path) == {"images/2.png": 1, "images/3.png": 1}
         assert [file.name for file in path.parent.iterdir()] == ["quarantine.json"]

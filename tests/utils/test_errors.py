@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from monai_mgca.utils import CheckpointError, DataError, explain_errors
 from monai_mgca.utils.errors import StorageError, first_cause
+from monai_mgca.utils.files import replacing
 
 
 @pytest.fixture
@@ -118,6 +119,16 @@ class TestWorkers:
         error = of_worker(signal.SIGKILL)
         assert "is killed by signal: Killed: a process that loads data was ended from outside" in str(error)
         assert "lower num_workers" in str(error) and "--resume true" in str(error)
+
+    def test_killed_while_torch_wrote_a_file(self, tmp_path):
+        """The signal may come at any time; torch's writer then fails too, by an error of its own."""
+        with pytest.raises(RuntimeError) as caught, replacing(tmp_path / "a.pt"):
+            try:
+                raise RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. ")
+            finally:
+                raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 576 vs 470")
+        told = str(first_cause(wrapped(caught.value)))
+        assert told.startswith("DataLoader worker (pid 12) is killed by signal: Killed: a process that loads data")
 
     def test_ended_without_a_signal(self):
         error = RuntimeError("DataLoader worker (pid(s) 12) exited unexpectedly")

@@ -43,30 +43,31 @@ def test_failed_write_leaves_the_old_file(tmp_path):
 
 
 class TestNoRoom:
-    @pytest.fixture(autouse=True)
-    def _small_files(self, small_files):
-        """Around every test here."""
+    @pytest.fixture
+    def fails(self, small_files, tmp_path):
+        def check(write):
+            path = tmp_path / "a.bin"
+            path.write_bytes(b"old")
+            with small_files(), pytest.raises(StorageError) as caught, replacing(path) as temporary:
+                write(temporary)
+            assert f"cannot write {path}: it would be larger" in str(caught.value)
+            assert path.read_bytes() == b"old"
+            assert [p.name for p in path.parent.iterdir()] == [path.name]
 
-    def fails(self, path, write):
-        path.write_bytes(b"old")
-        with pytest.raises(StorageError) as caught, replacing(path) as temporary:
-            write(temporary)
-        assert f"cannot write {path}: it would be larger" in str(caught.value)
-        assert path.read_bytes() == b"old"
-        assert [p.name for p in path.parent.iterdir()] == [path.name]
+        return check
 
-    def test_bytes(self, tmp_path):
-        self.fails(tmp_path / "a.bin", lambda path: path.write_bytes(bytes(100_000)))
+    def test_bytes(self, fails):
+        fails(lambda path: path.write_bytes(bytes(100_000)))
 
-    def test_tensors(self, tmp_path):
+    def test_tensors(self, fails):
         def write(path):
             with path.open("wb") as file:
                 torch.save({"a": torch.zeros(100_000)}, file)
 
-        self.fails(tmp_path / "a.pt", write)
+        fails(write)
 
-    def test_settings(self, tmp_path):
-        with pytest.raises(StorageError, match=r"a\.json"):
+    def test_settings(self, small_files, tmp_path):
+        with small_files(), pytest.raises(StorageError, match=r"a\.json"):
             write_settings(tmp_path / "a.json", {"a": "b" * 100_000})
 
 
