@@ -103,8 +103,6 @@ class TrainingCheckpoint:
         Args:
             engine: MONAI's trainer.
         """
-        if getattr(engine, "scaler", None) is not None:
-            self.objects = {**self.objects, "scaler": engine.scaler}
         self.signals = StopSignals()
         engine.run = functools.partial(self._run, engine.run)  # type: ignore[method-assign]
         engine.add_event_handler(Events.STARTED, self._start)
@@ -125,6 +123,9 @@ class TrainingCheckpoint:
     def _start(self, engine: Engine) -> None:
         self._saved_at, self._unfinished = engine.state.iteration, False
         self._resumed_metrics: Mapping[str, Any] = {}
+        # MONAI's trainer makes it when it runs
+        if getattr(engine, "scaler", None) is not None:
+            self.objects = {**self.objects, "scaler": engine.scaler}
         if rank() == 0:
             self.folder.tidy()
         if self.resume:

@@ -77,6 +77,22 @@ def test_holds_no_pickled_code(make_toy, tmp_path):
     assert state.keys() == {"network", "optimizer", "trainer", "progress", "settings", "processes"}
 
 
+class Scaler(torch.amp.GradScaler):
+    """torch's own, at work on the CPU, with a scale that grows all the time."""
+
+    def __init__(self):
+        super().__init__("cpu", init_scale=4.0, growth_interval=2)
+
+
+def test_the_gradient_scaler_goes_on(make_toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda.amp, "GradScaler", Scaler)
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: torch.enable_grad())
+    whole = run(make_toy(), tmp_path / "whole", epochs=3, amp=True).scaler.state_dict()
+    run(make_toy(), tmp_path / "parts", epochs=2, amp=True)
+    assert run(make_toy(), tmp_path / "parts", epochs=3, resume=True, amp=True).scaler.state_dict() == whole
+    assert whole["scale"] == 64
+
+
 def test_nothing_to_resume_from(make_toy, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         assert run(make_toy(), tmp_path, epochs=1, resume=True).state.epoch == 1
