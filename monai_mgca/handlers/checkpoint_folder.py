@@ -87,7 +87,8 @@ class CheckpointFolder:
             CheckpointError: when there are some, but none can be read.
         """
         damaged: list[str] = []
-        for path in reversed(self.all()):
+        there = self.all()
+        for path in reversed(there):
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:
@@ -95,7 +96,8 @@ class CheckpointFolder:
                 continue
             for other in damaged if rank() == 0 else ():
                 self.logger.warning(f"The checkpoint {other} cannot be read: going on from the one before it, {path}.")
-            self.kept = [path]
+            # both, for this one may be written again, as after a validation
+            self.kept = there[: there.index(path) + 1][-2:]
             return path, state
         if damaged:
             raise CheckpointError(

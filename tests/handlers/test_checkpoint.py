@@ -21,6 +21,7 @@ from monai.handlers import ValidationHandler
 
 from monai_mgca.data import StreamDataset, StreamSampler
 from monai_mgca.handlers import AlignmentLossHandler, BestModelSaver, EarlyStopOnKeyMetric, TrainingCheckpoint
+from monai_mgca.handlers.checkpoint_folder import CheckpointFolder
 from monai_mgca.utils import CheckpointError
 
 
@@ -58,6 +59,17 @@ def names(folder):
 def test_keeps_the_last_two(make_toy, tmp_path):
     run(make_toy(), tmp_path, epochs=11)
     assert names(tmp_path) == ["checkpoint_iteration=30.pt", "checkpoint_iteration=33.pt"]
+
+
+def test_keeps_two_where_the_newest_is_written_again(tmp_path):
+    """As after a validation in which the training was killed."""
+    first = CheckpointFolder(tmp_path)
+    for iteration in (1, 2, 3):
+        first.write({}, iteration)
+    resumed = CheckpointFolder(tmp_path)
+    resumed.read()
+    resumed.write({}, 3)
+    assert names(tmp_path) == ["checkpoint_iteration=2.pt", "checkpoint_iteration=3.pt"]
 
 
 def test_resumed_training_equals_a_whole_one(make_toy, tmp_path):
