@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,14 +42,16 @@ def replacing(path: str | os.PathLike, sync: bool = False) -> Iterator[Path]:
             temporary.write_text("whole")
     """
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # threads share their process's number, and so may processes in two containers
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         if sync:
             _sync(temporary)
         os.replace(temporary, path)
         if sync:
-            _sync(path.parent)
+            with suppress(OSError):  # not every file system can; the file itself is there
+                _sync(path.parent)
     except (OSError, RuntimeError) as error:
         about_others = isinstance(error, OSError) and error.filename not in (None, str(temporary))
         told = None if about_others else storage_error(error, path)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+import threading
 
 import pytest
 import torch
@@ -88,6 +90,44 @@ def test_no_permission_for_the_file_itself(tmp_path):
 def test_other_errors_are_left_alone(tmp_path):
     with pytest.raises(RuntimeError, match="mine"), replacing(tmp_path / "a.json"):
         raise RuntimeError("mine")
+
+
+def test_two_writers_of_one_file(tmp_path):
+    """As two containers, whose processes have the same numbers, that fill one cache."""
+    path, both, errors = tmp_path / "item.pt", threading.Barrier(2), []
+
+    def write(value):
+        try:
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                both.wait(10)
+                torch.save(torch.full((10_000,), value), file)
+                both.wait(10)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(value,)) for value in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(torch.load(path, weights_only=True).unique()) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["item.pt"]
+
+
+def test_a_file_system_that_cannot_bring_folders_to_the_disk(tmp_path, monkeypatch):
+    """As some network and user-space file systems: the file is there, and the training goes on."""
+    synced = []
+
+    def fsync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        synced.append(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with replacing(tmp_path / "a.bin", sync=True) as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "a.bin").read_bytes() == b"new" and len(synced) == 1
 
 
 def test_no_folder(tmp_path):
