@@ -23,7 +23,7 @@ class EarlyStopOnKeyMetric(EarlyStopHandler):
     """Stops the trainer when the evaluator's key metric has not improved for some validations.
 
     MONAI's handler wants the trainer before it exists when a config makes both; this one is attached to the trainer.
-    Put it behind the ``ValidationHandler``. A key metric that is not a number is no improvement.
+    Put it behind the ``ValidationHandler``. A key metric that is not finite is no improvement.
 
     Args:
         evaluator: the validation engine.
@@ -40,7 +40,7 @@ class EarlyStopOnKeyMetric(EarlyStopHandler):
         def score(_: Engine) -> float:
             value = float(evaluator.state.metrics[evaluator.state.key_metric_name])
             # nothing would be better, or worse, than nan
-            return -math.inf if math.isnan(value) else -value if negative_sign else value
+            return -math.inf if not math.isfinite(value) else -value if negative_sign else value
 
         super().__init__(patience, score)
         self.interval = interval

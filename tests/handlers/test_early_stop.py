@@ -16,7 +16,7 @@ from ignite.engine import Engine, Events
 
 from monai_mgca.handlers import EarlyStopOnKeyMetric
 
-NAN = float("nan")
+NAN, INF = float("nan"), float("inf")
 
 
 def last_epoch(values, patience, interval=1, negative_sign=False):
@@ -43,6 +43,8 @@ def last_epoch(values, patience, interval=1, negative_sign=False):
         ([3, 2, 1, 0, 0], {"patience": 2, "interval": 3}, 9),  # counts validations, not epochs
         ([3, NAN, NAN, 4, 5], {"patience": 2}, 3),  # what is not a number is no improvement
         ([3, NAN, 4, NAN, 5], {"patience": 2, "negative_sign": True}, 3),
+        ([3, INF, 4, 5, 6], {"patience": 2}, 5),  # nor is what is infinite
+        ([3, -INF, 2, 1, 0], {"patience": 2, "negative_sign": True}, 5),
         ([NAN, 2, 3, 4, 5], {"patience": 2}, 5),  # and anything improves on it
         ([NAN, 2, 3, 4, 5], {"patience": 2, "negative_sign": True}, 4),
     ],
