@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -62,6 +62,7 @@ class TrainingCheckpoint:
         best: the savers of the best networks, which must know the best metric too.
         early_stop: counts the epochs without improvement.
         metrics: of the trainer, by name, so that those of an epoch that was stopped are of all of it.
+        data: the training entries; a checkpoint of other images is refused.
         interval: iterations between checkpoints within an epoch; 0: none.
         resume: go on from the newest checkpoint in ``save_dir``; start anew where there is none.
 
@@ -83,6 +84,7 @@ class TrainingCheckpoint:
         best: list[CheckpointSaver] | None = None,
         early_stop: EarlyStopHandler | None = None,
         metrics: Mapping[str, Metric] | None = None,
+        data: Sequence[Mapping[str, Any]] | None = None,
         interval: int = 0,
         resume: bool = False,
     ) -> None:
@@ -92,6 +94,7 @@ class TrainingCheckpoint:
         self.best = best or []
         self.early_stop = early_stop
         self.metrics = metrics or {}
+        self.data = data
         self.interval = interval
         self.resume = resume
         # between the last iteration of an epoch and its end; also when the evaluator runs without a training
@@ -122,6 +125,7 @@ class TrainingCheckpoint:
 
     def _start(self, engine: Engine) -> None:
         self._saved_at, self._unfinished = engine.state.iteration, False
+        self._settings = settings_of(engine, self.data)
         self._resumed_metrics: Mapping[str, Any] = {}
         # MONAI's trainer makes it when it runs
         if getattr(engine, "scaler", None) is not None:
@@ -194,11 +198,11 @@ class TrainingCheckpoint:
         state = {name: unwrap(item).state_dict() for name, item in self.objects.items()}
         state["trainer"] = {"iteration": engine.state.iteration, "unfinished": self._unfinished}
         state["progress"] = progress_of(engine, self.evaluator, self.best, self.early_stop)
-        state["settings"], state["processes"] = settings_of(engine), processes
+        state["settings"], state["processes"] = self._settings, processes
         self.folder.write(state, engine.state.iteration)
 
     def _load(self, engine: Engine, path: Path, state: Mapping[str, Any]) -> None:
-        check_settings(engine, path, state["settings"])
+        check_settings(self._settings, path, state["settings"])
         try:
             Checkpoint.load_objects({name: unwrap(item) for name, item in self.objects.items()}, state)
         except (RuntimeError, ValueError) as error:

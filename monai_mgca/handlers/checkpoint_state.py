@@ -11,7 +11,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ import torch
 from ignite.metrics import Metric
 from monai.data import MetaTensor
 from monai.handlers import CheckpointSaver, EarlyStopHandler
+from monai.utils import CommonKeys
 
 from monai_mgca.utils.dist import world_size
 from monai_mgca.utils.errors import CheckpointError
@@ -45,11 +48,19 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def settings_of(engine: Any) -> dict[str, Any]:
+def _hash_names(data: Sequence[Mapping[str, Any]]) -> str:
+    """A hash of the images' names in their order, whatever folder they all are in."""
+    paths = [str(entry[CommonKeys.IMAGE]) for entry in data]
+    begin = len(os.path.commonprefix(paths))
+    return hashlib.sha256("\n".join(path[begin:] for path in paths).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def settings_of(engine: Any, data: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
     """What must be as it was for a training to go on as the same training.
 
     Args:
         engine: MONAI's trainer.
+        data: the training entries, whose images must be the same.
     """
     loader = engine.data_loader
     return {
@@ -57,22 +68,22 @@ def settings_of(engine: Any) -> dict[str, Any]:
         "batch_size": getattr(loader, "batch_size", None),
         "accumulation_steps": getattr(engine, "accumulation_steps", 1),
         "training items": len(loader.dataset) if hasattr(loader, "dataset") else None,
+        "hash of the images' names": None if data is None else _hash_names(data),
         "iterations in an epoch": engine.state.epoch_length,
         "seed": getattr(getattr(loader, "sampler", None), "seed", None),
     }
 
 
-def check_settings(engine: Any, path: Path, made: Mapping[str, Any]) -> None:
+def check_settings(now: Mapping[str, Any], path: Path, made: Mapping[str, Any]) -> None:
     """
     Args:
-        engine: MONAI's trainer.
+        now: the settings of this training.
         path: of the checkpoint.
         made: the settings of the training that wrote it.
 
     Raises:
         CheckpointError: when one of them is another now.
     """
-    now = settings_of(engine)
     other = [f"{name} {made.get(name)}, now {value}" for name, value in now.items() if made.get(name) != value]
     if other:
         raise CheckpointError(

@@ -253,6 +253,22 @@ def test_another_training(make_toy, tmp_path, change, told):
         run(with_loader(make_toy, number), tmp_path, epochs=2, resume=True, **change)
 
 
+def test_other_images_of_the_same_number(make_toy, tmp_path):
+    def train(images, **options):
+        toy = make_toy()
+        data = [{"image": image} for image in images]
+        handler = TrainingCheckpoint(tmp_path, {"network": toy.network}, data=data, **options)
+        return toy.trainer(options.get("resume", False) + 1, [handler]).run()
+
+    train(["/one/a/1.png", "/one/b/1.png"])
+    with pytest.raises(CheckpointError, match="another training: hash of the images' names .*, now "):
+        train(["/one/a/1.png", "/one/c/1.png"], resume=True)
+    with pytest.raises(CheckpointError):
+        train(["/one/b/1.png", "/one/a/1.png"], resume=True)
+    train(["/moved/to/a/1.png", "/moved/to/b/1.png"], resume=True)
+    assert names(tmp_path) == ["checkpoint_iteration=3.pt", "checkpoint_iteration=6.pt"]
+
+
 def test_early_stopping_had_ended_it(make_toy, tmp_path):
     _, stop = validated(make_toy(), tmp_path, epochs=9, patience=1, lr=10.0)
     done = newest(tmp_path)
