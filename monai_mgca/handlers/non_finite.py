@@ -73,7 +73,7 @@ class SkipNonFiniteSteps:
         Args:
             engine: MONAI's trainer.
         """
-        self.skipped = self.in_a_row = 0
+        self.steps = self.skipped = self.in_a_row = 0
         self.listed: Counter[str] = Counter()
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_STARTED, self._remember)
@@ -125,6 +125,7 @@ class SkipNonFiniteSteps:
             self._list(engine, own)
         if not _part_of_step(engine)[1]:
             return
+        self.steps += 1
         if not bad:
             self.in_a_row = 0
             return
@@ -159,7 +160,7 @@ class SkipNonFiniteSteps:
     def _tell(self, engine: Engine) -> None:
         if self.skipped and rank() == 0:
             self.logger.warning(
-                f"{self.skipped} of {engine.state.iteration} steps were skipped, because loss or gradient were not "
+                f"{self.skipped} of {self.steps} steps were skipped, because loss or gradient were not "
                 f"finite: {self.path} lists the images, those most often at fault first."
             )
 

@@ -186,11 +186,12 @@ class TestSteps:
 class TestAccumulation:
     @pytest.mark.parametrize("kind", ["fused", "plain", "sgd"])
     @pytest.mark.parametrize("bad", [(2,), (3,), (2, 3), (5,)])
-    def test_the_whole_step_is_skipped(self, path, kind, bad):
+    def test_the_whole_step_is_skipped(self, path, kind, bad, caplog):
         batches = make_batches(bad)
         found = train(batches, path, kind, parts=2)
         assert_equal(found, train_slowly(batches, kind, parts=2))
         assert found[2].state.metrics["skipped_steps"] == 1
+        assert "1 of 3 steps were skipped" in caplog.text
 
     @pytest.mark.parametrize("value", [float("nan"), 7])
     def test_only_the_batches_at_fault_are_listed(self, path, value):
