@@ -27,18 +27,18 @@ __all__ = ["check_folders", "training_bytes"]
 def training_bytes(network: nn.Module) -> int:
     """How much room the checkpoints and the best networks of a training take at most, in bytes.
 
-    A checkpoint has the weights and AdamW's two averages of them; two are kept while a third is written. Of the best
-    network there may be two files, for whole and encoder, and a third that is written.
+    A checkpoint has the weights and AdamW's two averages of those that are not frozen; two are kept while a third is
+    written. Of the best network there may be two files, for whole and encoder, and a third that is written.
 
     Args:
-        network: what is trained.
+        network: what is trained, with what is frozen frozen already.
 
     Example::
 
         print(training_bytes(torch.nn.Linear(9, 10)))  # 12 times 100 numbers of 4 bytes
     """
     tensors = [*network.parameters(), *network.buffers()]
-    return 12 * sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(tensor.numel() * tensor.element_size() * (12 if tensor.requires_grad else 6) for tensor in tensors)
 
 
 def check_folders(folders: Mapping[str, str | os.PathLike | None], needed: int = 0) -> None:

@@ -66,10 +66,12 @@ def test_no_permission(tmp_path, heeding_permissions):
     assert f"output_dir: cannot write {tmp_path / 'new'}: you have no permission" in done.stderr
 
 
-def test_the_room_of_a_training_is_enough(tmp_path):
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_room_of_a_training_is_enough(tmp_path, frozen):
     """What is measured: two checkpoints of AdamW and a third that is written, and the network three times."""
     network = torch.nn.Sequential(torch.nn.Linear(200, 300), torch.nn.BatchNorm1d(300))
-    optimizer = torch.optim.AdamW(network.parameters())
+    network[0].requires_grad_(not frozen)
+    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad])
     network(torch.rand(2, 200)).sum().backward()
     optimizer.step()
     torch.save({"network": network.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "checkpoint.pt")
