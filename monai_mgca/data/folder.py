@@ -19,6 +19,7 @@ from monai.utils import look_up_option, optional_import
 from monai_mgca.data.datalist import find_files, progress_bar
 from monai_mgca.data.source import Collection
 from monai_mgca.data.table import report_or_text
+from monai_mgca.transforms.limits import refuse_dicom_bomb
 from monai_mgca.utils import DataError
 
 pydicom, _ = optional_import("pydicom")
@@ -91,7 +92,10 @@ def _patient(path: Path, stem: str, patient: str) -> str:
         return stem.split("/")[0]
     if patient == "dicom":
         try:
+            refuse_dicom_bomb(path)
             who = str(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"]).get("PatientID", ""))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
         except pydicom.errors.InvalidDicomError:
             raise DataError(f"{path} is not DICOM, so its patient is not known; use patient='folder'.") from None
         except Exception as error:  # damaged files fail in any way

@@ -112,13 +112,12 @@ def _picture(path: Path, head: bytes) -> ImageHeader:
 def _dicom(path: Path) -> ImageHeader:
     try:
         refuse_dicom_bomb(path)
-    except DataError as error:
-        return ImageHeader("decompression bomb", str(error), "dicom")
-    try:
         data = pydicom.dcmread(path, stop_before_pixels=True)
         frames, samples = int(data.get("NumberOfFrames") or 1), int(data.get("SamplesPerPixel") or 1)
         size = (int(data.get("Rows") or 0), int(data.get("Columns") or 0))
         gray = str(data.get("PhotometricInterpretation")) in ("MONOCHROME1", "MONOCHROME2")
+    except DataError as error:
+        return ImageHeader("decompression bomb", str(error), "dicom")
     except pydicom.errors.InvalidDicomError:
         return ImageHeader("not an image", kind="dicom")
     except Exception as error:  # whatever damaged tags lead to
@@ -139,7 +138,7 @@ def _nifti(path: Path) -> ImageHeader:
         refuse_nifti_bomb(path)
         image = nibabel.load(path)
     except DataError as error:
-        return ImageHeader("decompression bomb", str(error), "nifti")
+        return ImageHeader("decompression bomb" if "bomb" in str(error) else "unreadable", str(error), "nifti")
     except Exception as error:  # no NIfTI, or a damaged one
         return ImageHeader("unreadable", type(error).__name__, "nifti")
     if len(image.shape) > 2 and max(image.shape[2:]) > 1:

@@ -177,6 +177,6 @@ def _check_alone(path: str | os.PathLike) -> None:
 
 def _check_dicom(path: str | os.PathLike) -> None:
     try:
-        refuse_damaged_dicom(path)
+        refuse_bomb([refuse_damaged_dicom(path)])  # ITK makes room for the pixels already when it looks at a header
     except (OSError, DataError) as error:
         raise DataError(f"cannot read {path}: {error}") from None

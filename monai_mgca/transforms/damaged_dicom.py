@@ -30,6 +30,8 @@ DEEPEST = 64
 MAX_UNPACKED = 2**28
 # Values of the outermost level that are looked at are no longer.
 SMALL = 64
+# What a file is filled up with is shorter.
+FILLING = 2**20
 PIXELS = 0x7FE00010
 # Value representations of explicit files whose length has 4 bytes.
 LONG = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV")
@@ -43,7 +45,7 @@ class _Form(NamedTuple):
     order: str
 
 
-def refuse_damaged_dicom(path: str | os.PathLike) -> None:
+def refuse_damaged_dicom(path: str | os.PathLike) -> int:
     """Refuse a damaged DICOM file before ITK reads it: one with a value longer than what is left of it, say.
 
     ITK makes room for as much as an element declares, up to 4 GB, before it sees that the file has ended, and takes
@@ -52,6 +54,9 @@ def refuse_damaged_dicom(path: str | os.PathLike) -> None:
 
     Args:
         path: the file.
+
+    Returns:
+        The number of pixels that the file describes.
 
     Raises:
         DataError: when a length or the depth of sequences is too large, elements are not in their order, or the pixels
@@ -67,7 +72,7 @@ def refuse_damaged_dicom(path: str | os.PathLike) -> None:
         head = file.read(132)
         known = head[128:] == b"DICM"
         if not known and path.suffix.lower() not in (".dcm", ".dicom") and head[:2] not in (b"\2\0", b"\x08\0"):
-            return
+            return 0
         file.seek(132 if known else 0)
         syntax = _syntax(file) if known else ""
         if syntax == DEFLATED:
@@ -80,7 +85,7 @@ def refuse_damaged_dicom(path: str | os.PathLike) -> None:
         kind = file.read(6)[4:]  # the file itself is surer than what it says of itself
         form = _Form(kind.isalpha() and kind.isupper(), ">" if syntax == BIG_ENDIAN else "<")
         file.seek(place)
-        _check_pixels(_Walk(file, form).found, form.order)
+        return _count_pixels(_Walk(file, form).found, form.order)
 
 
 def _syntax(file: BinaryIO) -> str:
@@ -117,6 +122,8 @@ class _Walk:
             if tag >> 16 == 0xFFFE and tag != 0xFFFEE000:
                 return
             place = self.file.tell()
+            if depth == 0 and tag == length == 0 and self._ends_in_zeros(place):
+                return
             if length != UNDEFINED and length > self.size - place:
                 raise DataError(f"an element of {length} bytes is longer than the rest of the DICOM file.")
             if depth == 0:
@@ -126,6 +133,12 @@ class _Walk:
                 self._elements(self.size if length == UNDEFINED else place + length, within, depth + 1, tag == PIXELS)
             if length != UNDEFINED:
                 self.file.seek(place + length)
+
+    def _ends_in_zeros(self, place: int) -> bool:
+        """Whether the file was only filled up from here on, as to whole blocks of a tape."""
+        rest = self.file.read(FILLING)
+        self.file.seek(place)
+        return len(rest) < FILLING and not any(rest)
 
     def _head(self, form: _Form) -> tuple[int, bytes, int]:
         """Tag, value representation where it is written, and length."""
@@ -137,7 +150,7 @@ class _Walk:
         return group << 16 | number, kind, struct.unpack(f"{form.order}I", self.file.read(4).ljust(4, b"\0"))[0]
 
     def _keep(self, tag: int, length: int) -> None:
-        if self.found and tag <= max(self.found):
+        if tag <= next(reversed(self.found), -1):
             raise DataError("the elements of the DICOM file are not in their order.")
         if tag == PIXELS:
             self.found[tag] = struct.pack("<I", length)
@@ -146,10 +159,10 @@ class _Walk:
             self.file.seek(-len(self.found[tag]), os.SEEK_CUR)
 
 
-def _check_pixels(found: dict[int, bytes], order: str) -> None:
-    """Whether the description of the pixels, if there are any, is one of gray values, and these are there."""
+def _count_pixels(found: dict[int, bytes], order: str) -> int:
+    """How many pixels are described, if there are any, after a look whether they are gray values, and there."""
     if PIXELS not in found:
-        return
+        return 0
     names = {
         "SamplesPerPixel": 2,
         "Rows": 16,
@@ -174,5 +187,7 @@ def _check_pixels(found: dict[int, bytes], order: str) -> None:
     length = struct.unpack("<I", found[PIXELS])[0]
     if not frames.isdigit() or min(values["Rows"], values["Columns"]) < 1:
         raise DataError("the DICOM file has no pixels.")
-    if length != UNDEFINED and length < values["Rows"] * values["Columns"] * int(frames) * bits // 8:
+    count = values["Rows"] * values["Columns"] * int(frames)
+    if length != UNDEFINED and length < count * bits // 8:
         raise DataError(f"the DICOM file holds {length} bytes of pixels, fewer than it describes.")
+    return count

@@ -18,7 +18,11 @@ import struct
 import zlib
 from collections.abc import Iterable
 
+from monai.utils import optional_import
+
 from monai_mgca.utils import DataError
+
+_read_meta, _ = optional_import("pydicom.filereader", name="_read_file_meta_info")
 
 __all__ = ["MAX_PIXELS", "MAX_VOXELS", "refuse_bomb", "refuse_dicom_bomb", "refuse_nifti_bomb"]
 
@@ -28,7 +32,7 @@ MAX_PIXELS = 2**26
 MAX_VOXELS = 2**30
 # What may stand between a NIfTI's header and its values.
 MAX_EXTENSIONS = 2**22
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
 def refuse_bomb(shape: Iterable[int], limit: int = MAX_PIXELS) -> None:
@@ -67,25 +71,33 @@ def refuse_nifti_bomb(path: str | os.PathLike, limit: int = MAX_PIXELS) -> None:
         packed = file.read(2) == b"\x1f\x8b"
     with gzip.open(path) if packed else open(path, "rb") as stream:
         head = stream.read(544)
-        order = next((o for o in "<>" if head[:4] in (struct.pack(f"{o}i", 348), struct.pack(f"{o}i", 540))), None)
-        if order is None or len(head) < 352:
-            return
-        first = 352
-        if struct.unpack(f"{order}i", head[:4])[0] == 348:
+        if head[344:348] in (b"n+1\0", b"ni1\0") and len(head) >= 352:
+            order, first = _order(head, 348), 352
             sizes = struct.unpack(f"{order}8h", head[40:56])
             start = struct.unpack(f"{order}f", head[108:112])[0]
+        elif head[4:8] in (b"n+2\0", b"ni2\0") and len(head) == 544:
+            order, first = _order(head, 540), 544
+            sizes = struct.unpack(f"{order}8q", head[16:80])
+            start = struct.unpack(f"{order}q", head[168:176])[0]
         else:
-            sizes, start, first = (0,), 0, 544
-            if len(head) == first:
-                sizes = struct.unpack(f"{order}8q", head[16:80])
-                start = struct.unpack(f"{order}q", head[168:176])[0]
-        refuse_bomb((max(size, 1) for size in sizes[1 : max(0, min(sizes[0], 7)) + 1]), limit)
-        extended = head[first - 4 : first - 3] not in (b"", b"\0")
+            return
+        if not 0 <= sizes[0] <= 7:  # nibabel would take the bytes in the other order
+            raise DataError(f"its header declares {sizes[0]} axes.")
+        refuse_bomb((max(size, 1) for size in sizes[1 : sizes[0] + 1]), limit)
+        extended = head[first - 4] != 0
         if not 0 <= start <= MAX_EXTENSIONS or (extended and start < first):
             raise DataError(f"its values begin at byte {start:g}, which is no place for them.")
         if extended:
             stream.seek(first)
             _check_extensions(stream.read(int(start) - first), order)
+
+
+def _order(head: bytes, size: int) -> str:
+    """The order of a header's bytes, by its size, which it begins with; nibabel reads one without, and guesses."""
+    for order in "<>":
+        if head[:4] == struct.pack(f"{order}i", size):
+            return order
+    raise DataError("its header does not begin with its size.")
 
 
 def _check_extensions(data: bytes, order: str) -> None:
@@ -105,13 +117,12 @@ def refuse_dicom_bomb(path: str | os.PathLike, limit: int = 2 * MAX_PIXELS) -> N
         limit: the most bytes that are unpacked.
 
     Raises:
-        DataError: when there are more, or the packed content cannot be found.
+        DataError: when there are more. A damaged file may also raise errors of pydicom and zlib.
     """
     with open(path, "rb") as file:
-        head = file.read(2048)
-        if head[128:132] != b"DICM" or _DEFLATED not in head:
+        # pydicom's own function: whatever it takes for the packed content is looked at, also of a damaged file
+        if file.read(132)[128:] != b"DICM" or _read_meta(file).get("TransferSyntaxUID") != _DEFLATED:
             return
-        file.seek(_after_meta(head))
         unpack, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while chunk := unpack.unconsumed_tail or file.read(2**16):
             total += len(unpack.decompress(chunk, 2**20))
@@ -119,16 +130,3 @@ def refuse_dicom_bomb(path: str | os.PathLike, limit: int = 2 * MAX_PIXELS) -> N
                 raise DataError(f"the DICOM file unpacks to more than {limit:,} bytes: a decompression bomb?")
             if unpack.eof:
                 return
-
-
-def _after_meta(head: bytes) -> int:
-    """Where a DICOM file's own description (the elements of group 2, never packed) ends."""
-    place = 132
-    while head[place : place + 2] == b"\x02\0" and place + 12 <= len(head):
-        if head[place + 4 : place + 6] in (b"OB", b"OW", b"SQ", b"UN", b"UT"):
-            place += 12 + struct.unpack("<I", head[place + 8 : place + 12])[0]
-        else:
-            place += 8 + struct.unpack("<H", head[place + 6 : place + 8])[0]
-    if place + 12 > len(head):
-        raise DataError("the DICOM file is deflated, but does not tell where its content begins.")
-    return place

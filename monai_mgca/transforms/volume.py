@@ -92,12 +92,11 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    for file in (path,) if path.is_file() else filter(Path.is_file, path.iterdir()):
-        refuse_damaged_dicom(file)
-    if path.is_file():
-        if not _is_dicom(path):
-            raise DataError("a volume is NIfTI (.nii, .nii.gz) or DICOM, and this is neither.")
-        refuse_bomb(_declared(path), MAX_VOXELS)
+    # before ITK, which makes room for the pixels already when it looks at a header
+    files = [path] if path.is_file() else filter(Path.is_file, path.iterdir())
+    refuse_bomb([sum(refuse_damaged_dicom(file) for file in files)], MAX_VOXELS)
+    if path.is_file() and not _is_dicom(path):
+        raise DataError("a volume is NIfTI (.nii, .nii.gz) or DICOM, and this is neither.")
     image = itk.imread(_series_files(path) if path.is_dir() else str(path))
     if image.GetMetaDataDictionary().HasKey(_UNEVEN):
         raise DataError("slices are missing, or are not evenly spaced.")
@@ -108,16 +107,6 @@ def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def _is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
-
-
-def _declared(path: Path) -> list[int]:
-    """The numbers of voxels along the axes, from the header; none where ITK does not know the file."""
-    header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
-    if header is None:
-        return []
-    header.SetFileName(str(path))
-    header.ReadImageInformation()
-    return [header.GetDimensions(axis) for axis in range(header.GetNumberOfDimensions())]
 
 
 def _series_files(folder: Path) -> list[str]:

@@ -24,8 +24,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from monai_mgca.data.annotations import image_size
+from monai_mgca.data.image_header import look_at_header
+from monai_mgca.label.geometry import read_geometry
 from monai_mgca.transforms import LoadMask, LoadRadiograph, LoadVolume
-from monai_mgca.transforms.limits import MAX_PIXELS, _after_meta, refuse_bomb
+from monai_mgca.transforms.limits import MAX_PIXELS, refuse_bomb
 from monai_mgca.utils import DataError
 
 MEMORY = 40_000_000
@@ -120,6 +123,19 @@ def test_nifti_with_a_comment_is_read(tmp_path):
     assert LoadRadiograph()(tmp_path / "b.nii").shape == (1, 8, 8)
 
 
+def test_nifti_headers_that_nibabel_reads_in_another_way(tmp_path):
+    """It takes any size of the header, and goes by the number of axes for the order of the bytes."""
+    path = save_nifti(tmp_path / "a.nii.gz", (14000, 14000))
+    head = bytearray(gzip.decompress(path.read_bytes())[:352])
+    path.write_bytes(gzip.compress(bytes(4) + bytes(head[4:])) + ZEROS)
+    refused(LoadRadiograph(), path, "does not begin with its size")
+    assert look_at_header(path).problem == "unreadable"
+    head[:4] = struct.pack(">i", 348)
+    head[40:56] = struct.pack("<8h", 2, 0x7F00, 0x7F00, 256, 256, 256, 256, 256)  # 127 x 127 in the other order
+    path.write_bytes(gzip.compress(bytes(head)) + ZEROS)
+    refused(LoadRadiograph(), path, "declares 512 axes")
+
+
 def test_nifti_2(tmp_path):
     head = bytearray(nibabel.Nifti2Header().binaryblock)
     head[16:80] = struct.pack("<8q", 2, 2**20, 2**20, 1, 1, 1, 1, 1)
@@ -134,12 +150,36 @@ def test_dicom(tmp_path, save_dicom):
 
     data = pydicom.dcmread(save_dicom(tmp_path / "b.dcm", np.zeros((8, 8), np.uint8)))
     data.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
-    data.save_as(tmp_path / "b.dcm")
+    data.save_as(tmp_path / "b.dcm", write_like_original=False)
     assert LoadRadiograph()(tmp_path / "b.dcm").shape == (1, 8, 8)
     raw, packer = (tmp_path / "b.dcm").read_bytes(), zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(140)) + packer.flush()
-    (tmp_path / "b.dcm").write_bytes(raw[: _after_meta(raw[:2048])] + bomb)
-    refused(LoadRadiograph(), tmp_path / "b.dcm", "unpacks to more than")
+    end = 144 + struct.unpack("<I", raw[140:144])[0]  # of what describes the file
+    long = b"\2\0\3\0UI" + struct.pack("<H", 3000) + b"1." * 1500  # the kind of packing is told behind it
+    for content in (raw[:end] + bomb, raw[:144] + long + raw[144:end] + bomb):
+        (tmp_path / "b.dcm").write_bytes(content)
+        for load in (LoadRadiograph(), image_size):
+            refused(load, tmp_path / "b.dcm", "unpacks to more than")
+        assert look_at_header(tmp_path / "b.dcm").problem == "decompression bomb"
+    (tmp_path / "b.dcm").write_bytes(raw[:end] + b"\xff" + raw[end + 1 :])
+    assert look_at_header(tmp_path / "b.dcm").problem == "unreadable"
+
+
+def test_packed_dicom_that_itk_reads(tmp_path, save_dicom):
+    """Of a series each file may be small enough; ITK makes room for the pixels when it looks at a header."""
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("itk")
+    (tmp_path / "series").mkdir()
+    for k in range(2):
+        place = {"InstanceNumber": k + 1, "ImagePositionPatient": [0, 0, k], "SeriesInstanceUID": "1.2.5"}
+        path = save_dicom(tmp_path / "series" / f"{k}.dcm", np.zeros((8, 8), np.uint8), **place)
+        data = pydicom.dcmread(path)
+        data.Rows = data.Columns = 30000
+        data.PixelData, data["PixelData"].is_undefined_length = pydicom.encaps.encapsulate([bytes(64)]), True
+        data.file_meta.TransferSyntaxUID = pydicom.uid.RLELossless
+        data.save_as(path)
+    refused(LoadVolume(), tmp_path / "series", "1800000000 values")
+    refused(read_geometry, path, "900000000 values")
 
 
 def test_several_frames_and_other_colors(tmp_path):
