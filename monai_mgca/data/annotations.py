@@ -21,6 +21,7 @@ from monai.utils import optional_import
 from PIL import Image
 
 from monai_mgca.data.datalist import file_problem
+from monai_mgca.transforms.limits import refuse_dicom_bomb
 from monai_mgca.transforms.mask import LoadMask
 from monai_mgca.transforms.radiograph import LoadRadiograph
 from monai_mgca.utils import DataError
@@ -52,6 +53,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
             with Image.open(path) as image:
                 return image.height, image.width
         if name.endswith(".dcm"):
+            refuse_dicom_bomb(path)
             header = pydicom.dcmread(path, stop_before_pixels=True)
             return int(header.Rows), int(header.Columns)
     except Exception:  # the reader below tells what is wrong
@@ -125,7 +127,7 @@ def _box_problems(boxes: Any, labels: Any, size: tuple[int, int], classes: Seque
     height, width = size
     try:
         values = np.asarray(boxes, dtype=float).reshape(len(boxes), 4)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         yield "boxes are no list of [x0, y0, x1, y1]"
         return
     if not isinstance(labels, list) or len(labels) != len(values):

@@ -114,10 +114,10 @@ class LabelColumns:
             boxes = [(str(label), [float(edge) for edge in box]) for label, box in pairs]
             if not all(len(box) == 4 and all(map(math.isfinite, box)) for _, box in boxes):
                 raise ValueError("a box has four numbers")
-        except (ValueError, TypeError, KeyError) as error:
-            # what is no number may be any column's text, and is not told
-            told = "a box has four numbers" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            raise DataError(f"the boxes of {image} cannot be understood ({told}).") from None
+        except (ValueError, OverflowError):  # what is no number may be any column's text, and is not told
+            raise DataError(f"the boxes of {image} cannot be understood (a box has four numbers).") from None
+        except (TypeError, KeyError) as error:
+            raise DataError(f"the boxes of {image} cannot be understood ({type(error).__name__}: {error}).") from None
         if self.box_format == "xywh":
             boxes = [(label, [x, y, x + width, y + height]) for label, (x, y, width, height) in boxes]
         return boxes

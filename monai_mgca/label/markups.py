@@ -110,7 +110,8 @@ def markups_to_boxes(content: Mapping[str, Any], geometry: Geometry) -> tuple[np
     """
     if not isinstance(content, Mapping) or not isinstance(content.get("markups"), list):
         raise DataError("it holds no 'markups': save the boxes as Slicer markups (ROI).")
-    boxes, names = np.zeros((0, 4)), []
+    boxes: list[np.ndarray] = []
+    names = []
     for roi in content["markups"]:
         if roi.get("type", "ROI") != "ROI" or len(roi.get("center") or ()) != 3 or len(roi.get("size") or ()) != 3:
             raise DataError(f"a markup is a {roi.get('type')}, not an ROI with center and size: draw boxes as ROI.")
@@ -120,9 +121,9 @@ def markups_to_boxes(content: Mapping[str, Any], geometry: Geometry) -> tuple[np
         if roi.get("coordinateSystem", "LPS") in ("RAS", "0"):
             corners *= [-1, -1, 1]
         pixels = (corners - geometry.affine[:3, 3]) @ np.linalg.inv(geometry.affine[:3, :3]).T + 0.5
-        boxes = np.vstack([boxes, [*pixels[:, :2].min(0), *pixels[:, :2].max(0)]])
+        boxes.append(np.concatenate([pixels[:, :2].min(0), pixels[:, :2].max(0)]))
         names.append(_class_name(roi))
-    return boxes, names
+    return np.array(boxes).reshape(-1, 4), names
 
 
 def _class_name(roi: Mapping[str, Any]) -> str:
@@ -153,5 +154,5 @@ def read_markups(path: str | os.PathLike, geometry: Geometry) -> tuple[np.ndarra
         return markups_to_boxes(parse_json(Path(path).read_text(encoding="utf-8")), geometry)
     except DataError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"its label is no markups JSON ({type(error).__name__})") from None

@@ -103,6 +103,8 @@ def decode_siim(text: str, height: int, width: int, relative: bool) -> np.ndarra
     if numbers.tolist() != [-1]:
         if not len(numbers) or len(numbers) % 2:
             raise DataError(f"run lengths must be pairs of a start and a length, got {len(numbers)} numbers.")
+        if (numbers < -height * width).any() or (numbers > height * width).any():  # their sums could overflow
+            raise DataError(f"a run leaves the image of {height} rows and {width} columns.")
         starts, lengths = numbers[::2], numbers[1::2]
         if relative:
             starts = np.cumsum(starts) + np.concatenate(([0], np.cumsum(lengths)[:-1]))

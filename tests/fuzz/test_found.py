@@ -17,6 +17,7 @@ import gzip
 import json
 import pickle
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ import torch
 from PIL import Image
 
 from monai_mgca.data import load_datalist
+from monai_mgca.data.annotations import annotation_problems
 from monai_mgca.data.clean import read_exclusions
 from monai_mgca.data.datalist import read_datalist
 from monai_mgca.data.folder import collect_folder
@@ -36,7 +38,7 @@ from monai_mgca.inferers.zero_shot import read_prompts
 from monai_mgca.label.geometry import Geometry, read_geometry, read_label_map, write_label_map
 from monai_mgca.label.markups import read_markups
 from monai_mgca.networks.checkpoint import read_checkpoint
-from monai_mgca.transforms import LoadMask, LoadRadiograph, LoadVolume, decode_rle
+from monai_mgca.transforms import LoadMask, LoadRadiograph, LoadVolume, decode_rle, decode_siim
 from monai_mgca.transforms.damaged_dicom import refuse_damaged_dicom
 from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.files import read_settings
@@ -235,3 +237,47 @@ def test_lengths_and_depths_that_cannot_be(tmp_path, save_dicom):
         path.write_bytes(sound + end)
         with pytest.raises(DataError, match="longer than|sequences|order"):
             refuse_damaged_dicom(path)
+
+
+def test_dicom_files_that_were_filled_up(tmp_path, save_dicom):
+    """They were refused: zeros behind the pixels are no elements, and ITK reads past them."""
+    path = save_dicom(tmp_path / "1.dcm", GRAY)
+    path.write_bytes(path.read_bytes() + bytes(512))
+    assert refuse_damaged_dicom(path) == GRAY.size
+    assert read_geometry(path).size == (30, 20)
+    path.write_bytes(path.read_bytes() + b"\1")
+    with pytest.raises(DataError, match="order"):
+        refuse_damaged_dicom(path)
+
+
+def test_dicom_files_of_many_elements(tmp_path, save_dicom):
+    """The time grew with the square of their number: minutes of some 300 kB."""
+    path = save_dicom(tmp_path / "1.dcm", GRAY)
+    many = b"".join(struct.pack("<HH", 0x7FE1 + 2 * (k >> 15), k & 0x7FFF) + b"CS\0\0" for k in range(40_000))
+    path.write_bytes(path.read_bytes() + many)
+    start = time.process_time()
+    refuse_damaged_dicom(path)
+    assert time.process_time() - start < 4
+
+
+HUGE = 10**400
+
+
+def test_numbers_that_no_float_holds(tmp_path):
+    """They were OverflowErrors."""
+    Image.fromarray(GRAY).save(tmp_path / "1.png")
+    entry = {"image": "1.png", "boxes": [[HUGE, 0, 1, 1]], "box_labels": [0]}
+    assert list(annotation_problems(entry, str(tmp_path))) == [("1.png", "boxes are no list of [x0, y0, x1, y1]")]
+    with pytest.raises(DataError, match="a box has four numbers"):
+        LabelColumns(boxes="b").read({"b": f"[[{HUGE}, 0, 1, 1]]"}, "1.png")
+    (tmp_path / "1.json").write_text(f'{{"markups": [{{"center": [{HUGE}, 0, 0], "size": [1, 1, 1]}}]}}')
+    with pytest.raises(DataError, match="OverflowError"):
+        read_markups(tmp_path / "1.json", GEOMETRY)
+
+
+@pytest.mark.parametrize("text", [f"{2**62} {2**62}", f"3 {2**63 - 1}", f"{-(2**63)} 1", f"1 1 {2**62} {2**62}"])
+def test_run_lengths_of_siim_that_overflow(text):
+    """They were IndexErrors, or pixels elsewhere."""
+    for relative in (True, False):
+        with pytest.raises(DataError, match="leaves the image"):
+            decode_siim(text, 4, 5, relative)
