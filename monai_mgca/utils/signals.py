@@ -99,8 +99,9 @@ def shield_worker(init: Callable[[int], None] | None, worker: int) -> None:
     if init is not None:
         init(worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_obey_parent, daemon=True).start()
+    if hasattr(signal, "sigwaitinfo"):  # macOS and Windows have none: there SIGTERM ends the worker
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_obey_parent, daemon=True).start()
 
 
 def _obey_parent() -> None:

@@ -21,7 +21,7 @@ import time
 import pytest
 
 from monai_mgca.utils import leave_after_signal, signals
-from monai_mgca.utils.signals import StopSignals
+from monai_mgca.utils.signals import StopSignals, shield_worker
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -78,6 +78,19 @@ def test_not_in_another_thread():
     thread.start()
     thread.join()
     assert found == [before]
+
+
+def test_a_worker_where_no_thread_can_wait_for_signals(monkeypatch):
+    """As on macOS, and on Windows."""
+    for name in ("sigwaitinfo", "pthread_sigmask"):
+        monkeypatch.delattr(signal, name)
+    before, threads = signal.getsignal(signal.SIGINT), threading.active_count()
+    try:
+        shield_worker(None, 0)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert threading.active_count() == threads
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # a process that waits for a signal, with one beside it that does as the workers of a data loader do
