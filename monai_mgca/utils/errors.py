@@ -112,7 +112,7 @@ def _lost_worker(error: BaseException | None) -> BaseException | None:
 
 def _raised_in_worker(text: str) -> BaseException:
     """The first cause in the text of a whole traceback, whose errors stand in the order in which they were raised."""
-    raised = _RAISED.findall(text.split("\n", 1)[1])
+    raised = _RAISED.findall(text.split("\n", 1)[1]) or [(text.split()[-1], "without a message")]
     name, told = next((found for found in reversed(raised) if found[0] != "RuntimeError"), raised[-1])
     known = {kind.__name__: kind for kind in (DataError, CheckpointError, StorageError)}
     return known[name](told) if name in known else RuntimeError(f"{name}: {told}")

@@ -144,6 +144,11 @@ class TestWorkers:
         error = of_worker(FileNotFoundError("no a.png"))
         assert str(error) == "FileNotFoundError: no a.png"
 
+    def test_an_error_without_a_message(self):
+        text = "Caught MemoryError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        error = first_cause(MemoryError(f'{text}  File "a.py", line 1, in load\n    load()\nMemoryError\n'))
+        assert str(error) == "MemoryError: without a message"
+
     def test_an_error_of_torch_alone(self):
         assert str(of_worker(RuntimeError("sizes differ"))).startswith("OSError: below ours")
 
