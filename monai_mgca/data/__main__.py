@@ -135,9 +135,8 @@ def _add_named_sources(commands) -> None:
     folder = _source_parser(commands, "folder", "one's own images and .txt reports with the same names")
     folder.add_argument("--images", required=True, metavar="DIR", help="DICOM, PNG, JPEG, TIFF, BMP, NIfTI")
     folder.add_argument("--reports", required=True, metavar="DIR", help="one .txt an image")
-    folder.add_argument(
-        "--patient", choices=("none", "folder", "dicom"), default="none", help="where the patient's id is"
-    )
+    choices = ("none", "folder", "dicom")
+    folder.add_argument("--patient", choices=choices, default="none", help="where the patient's id is")
 
     open_i = _source_parser(commands, "open_i", "Open-i: Indiana University chest radiographs")
     open_i.add_argument("--reports", required=True, metavar="DIR", help="the folder of XML reports")
@@ -232,6 +231,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = make_parser().parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):  # names of files may be no UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if args.command == "sample":
             _sample(args)

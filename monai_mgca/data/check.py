@@ -74,7 +74,8 @@ def check_datalist(
     splits: dict[str, list] = {section: list(document.get(section, ())) for section in SECTIONS}
     for section, index in excluded:
         splits[section][index] = {}
-    return [*problems, *duplicate_problems(splits, digests)]
+    broken = {(problem.section, problem.index) for problem in problems if limits.leaves_out(problem)}
+    return [*problems, *duplicate_problems(splits, digests, broken)]
 
 
 def find_excluded(places: Collection[tuple[str, int, Mapping]], base: str, exclude: Collection[str]) -> set:
@@ -106,7 +107,7 @@ class _EntryCheck:
             digest = image.digest
             found += [(reason, detail, None) for reason, detail in image.found]
             if is_lateral(entry.get("view")) and all(reason != "lateral view" for reason, *_ in found):
-                found.append(("lateral view", f"its view is {entry['view']}", None))
+                found.append(("lateral view", "by its 'view'", None))
             if image.pixels is not None or any(reason == "constant" for reason, *_ in found):  # else no size is known
                 found += self._annotations(entry)
             if self.phi:

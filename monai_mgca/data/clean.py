@@ -39,18 +39,18 @@ def read_exclusions(path: str | os.PathLike) -> list[str]:
         DataError: when there is no such file, or it is no such list.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({type(error).__name__}): give a list of image paths.") from None
-    if not text.lstrip().startswith(("{", "[")):
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    try:
-        found = parse_json(text)
-    except ValueError:
-        found = [None]
-    if not all(isinstance(item, str) for item in found):
+    found = [line.strip() for line in text.splitlines() if line.strip()]
+    if text.lstrip().startswith(("{", "[")):
+        try:
+            found = list(parse_json(text))
+        except ValueError:
+            found = [None]
+    if not all(isinstance(item, str) and "\0" not in item for item in found):
         raise DataError(f"{path} is no list of image paths: one a line, or a JSON list or object of them.")
-    return list(found)
+    return found
 
 
 def write_clean(
@@ -95,6 +95,7 @@ def write_clean(
         raise DataError(f"nothing would be left of {datalist}: nothing is written. Is this the right dataset folder?")
     dropped = Counter(reasons.values())
     earlier = document.get("dropped") if isinstance(document.get("dropped"), dict) else {}
+    earlier = {reason: number for reason, number in earlier.items() if isinstance(number, int)}
     extra = {key: value for key, value in document.items() if key not in _OWN}
     name, source = str(document.get("name") or Path(base).name), str(document.get("source") or Path(datalist).name)
     total = {**earlier, **{reason: number + earlier.get(reason, 0) for reason, number in dropped.items()}}

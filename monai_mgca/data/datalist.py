@@ -109,6 +109,7 @@ def content_hash(entries_by_split: Mapping[str, Sequence[Mapping[str, Any]]]) ->
 def write_datalist(
     path: str | os.PathLike,
     entries_by_split: Mapping[str, Sequence[Mapping[str, Any]]],
+    /,
     name: str,
     source: str,
     dropped: Mapping[str, int],
@@ -152,7 +153,8 @@ def write_datalist(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        with temporary.open("w", encoding="utf-8") as file:
+        # half a surrogate, as names of files have that are no UTF-8, becomes JSON's own escape
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             json.dump(document, file, indent=1, ensure_ascii=False)
             file.write("\n")
     return document
@@ -202,14 +204,16 @@ def resolve_path(base: str, path: str) -> str | None:
     return absolute if real.startswith(base.rstrip(os.sep) + os.sep) else None
 
 
-def find_files(folder: str | os.PathLike, pattern: str = "*") -> list[Path]:
-    """The files below a folder whose names fit a pattern, sorted.
+def find_files(
+    folder: str | os.PathLike, pattern: str = "*", wanted: Callable[[Path], bool] = Path.is_file
+) -> list[Path]:
+    """The files below a folder whose names fit a pattern, and that are wanted, sorted.
 
     Raises:
         DataError: when one is a link out of the folder: what is read from there would be no part of the data.
     """
     base = os.path.realpath(folder)
-    found = sorted(path for path in Path(folder).rglob(pattern) if path.is_file())
+    found = sorted(path for path in Path(folder).rglob(pattern) if wanted(path) and path.is_file())
     outside = [str(path) for path in found if path.is_symlink() and resolve_path(base, os.path.realpath(path)) is None]
     if outside:
         mend = "Put the files themselves there, or take the links out."
@@ -233,12 +237,21 @@ def file_problem(base: str, path: Any, folders: dict[str, str] | None = None) ->
         if absolute is None:
             return "lies outside the dataset folder"
         if os.path.isdir(absolute):
-            return None if os.listdir(absolute) else "empty folder"
+            return _folder_problem(base, absolute)
         if not os.path.isfile(absolute):
             return "missing"
         return None if os.path.getsize(absolute) else "zero bytes"
     except (OSError, ValueError) as e:  # no permission, or a NUL in the path
         return f"cannot be read ({type(e).__name__})"
+
+
+def _folder_problem(base: str, folder: str) -> str | None:
+    """Why the folder of a series cannot be used: nothing is in it, or a link out of `base`."""
+    with os.scandir(folder) as found:
+        files = list(found)
+    if any(file.is_symlink() and resolve_path(base, file.path) is None for file in files):
+        return "lies outside the dataset folder"
+    return None if files else "empty folder"
 
 
 def _is_plain_file(base: str, path: str, folders: dict[str, str]) -> bool:

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from monai_mgca.data.datalist import SECTIONS
@@ -24,16 +24,19 @@ KEPT_FIRST = tuple(reversed(SECTIONS))
 
 
 def duplicate_problems(
-    splits: Mapping[str, Sequence[Mapping[str, Any]]], digests: Mapping[tuple[str, int], bytes]
+    splits: Mapping[str, Sequence[Mapping[str, Any]]],
+    digests: Mapping[tuple[str, int], bytes],
+    broken: Collection[tuple[str, int]] = (),
 ) -> Iterator[Problem]:
     """What is there twice: ids, patients in two splits, images by their pixels, and reports of several patients.
 
     Named is what is to be left out. A test entry stays, a validation entry leaves for it, a training entry for both;
-    within a split the first one stays.
+    within a split the first one stays. What is broken itself never is the one that stays.
 
     Args:
         splits: the sections' entries.
         digests: of the pixels, by section and place in it; of the images that can be read.
+        broken: sections and places of entries that are left out anyway.
 
     Example::
 
@@ -42,6 +45,7 @@ def duplicate_problems(
             print(problem.reason)  # duplicate id
     """
     ordered = [(section, index, entry) for section in KEPT_FIRST for index, entry in enumerate(splits.get(section, ()))]
+    ordered.sort(key=lambda place: place[:2] in broken)
     yield from _repeated(ordered, lambda section, index, entry: _text(entry.get("id")), lambda *_: "duplicate id")
     yield from _shared_patients(ordered)
 
@@ -67,13 +71,13 @@ def _repeated(
     reason: Callable[[str, str], str],
 ) -> Iterator[Problem]:
     """All but the first with the same key."""
-    first: dict[Hashable, tuple[str, Mapping[str, Any]]] = {}
+    first: dict[Hashable, tuple[str, int, Mapping[str, Any]]] = {}
     for section, index, entry in ordered:
         found = key(section, index, entry)
         if found is None:
             continue
-        kept_section, kept = first.setdefault(found, (section, entry))
-        if kept is not entry:
+        kept_section, place, kept = first.setdefault(found, (section, index, entry))
+        if (kept_section, place) != (section, index):
             detail = f"in {section}; {name_of(kept)} in {kept_section} stays"
             yield Problem(reason(kept_section, section), name_of(entry), detail, section, index)
 

@@ -56,7 +56,7 @@ def collect_folder(images: str | os.PathLike, reports: str | os.PathLike, patien
     collection = Collection("folder", images)
     text_of = {_stem(path, reports): path for path in find_files(reports, "*.txt")}
     used = set()
-    for path in progress_bar(list(filter(_is_image, find_files(images))), "reading the reports"):
+    for path in progress_bar(find_files(images, wanted=_is_image), "reading the reports"):
         stem = _stem(path, images)
         if stem not in text_of:
             collection.drop("image without a report")

@@ -60,7 +60,7 @@ _SIGNS = {
     "report: an identifier": (
         rf"\b{_NUMBERED}(?!\w)\W{{0,3}}(?i:number|no|id)?\W{{0,3}}[A-Za-z]{{0,3}}-?\d{{3,}}",
         r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])",
-        r"(?<![\d.,])\d{6,}(?![\d.,]*\d)",
+        r"(?<![\d.,])\d{6,}(?!\d)(?![\d.,]*\d)",
     ),
     "report: an e-mail or web address": (r"[\w.+-]{1,64}@[\w-]{1,64}\.[A-Za-z]{2,}", r"(?i:\b(?:https?://|www\.)\S+)"),
     "report: an age over 89": (

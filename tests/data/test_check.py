@@ -209,6 +209,58 @@ def test_what_is_there_twice(tmp_path, save_dicom):
     assert clean["training"] == [entries[0], entries[4]] and clean["test"] == entries[6:]
 
 
+def test_what_is_broken_does_not_stay_for_what_is_sound(tmp_path):
+    """Else both would be left out."""
+    entries = make_entries(tmp_path, [f"{i}.png" for i in range(7)])
+    for broken in (0, 6):
+        (tmp_path / f"{broken}.png").unlink()
+    entries[1]["id"] = entries[0]["id"]
+    entries[2]["patient"] = entries[3]["patient"] = entries[6]["patient"]
+    datalist = write(tmp_path, entries[:5], entries[5:])
+    assert found(datalist) == once(
+        ("missing", "0.png"),
+        ("missing", "6.png"),
+        ("duplicate id", "0.png"),
+        ("one patient in two splits", "6.png"),
+    )
+    main(["check", str(datalist), "--write-clean", str(tmp_path / "clean.json")])
+    clean = json.loads((tmp_path / "clean.json").read_text())
+    assert clean["training"] == entries[1:5] and clean["test"] == [entries[5]]
+
+
+def test_the_reason_is_not_in_the_name_of_the_folder(tmp_path):
+    folder = tmp_path / "bombs, not finite, truncated"
+    folder.mkdir()
+    (entry,) = make_entries(folder, ["a.png"])
+    content = bytearray((folder / "a.png").read_bytes())
+    content[45] ^= 255
+    (folder / "a.png").write_bytes(content)
+    assert found(write(folder, [entry])) == once(("unreadable", "a.png"))
+
+
+def test_what_a_view_says_is_not_told(tmp_path):
+    (entry,) = make_entries(tmp_path, ["a.png"])
+    entry["view"] = "Frontal and lateral views of Jane Doe"
+    (problem,) = check_datalist(write(tmp_path, [entry]))
+    assert problem.reason == "lateral view" and "Doe" not in problem.detail
+
+
+def test_whatever_a_datalist_has_is_written(tmp_path, capsys):
+    entries = make_entries(tmp_path, ["a.png", "b.png", os.fsdecode(b"\xfc.png")])
+    (tmp_path / "b.png").unlink()
+    entries[0]["report"] += " \ud800"
+    datalist = write(tmp_path, entries, path="x", entries_by_split=3)
+    document = json.loads(datalist.read_text())
+    datalist.write_text(json.dumps(document | {"dropped": {"missing": "many", "empty report": 2}}))
+    assert main(["check", str(datalist), "--write-clean", str(tmp_path / "clean.json")]) == 1
+    clean = json.loads((tmp_path / "clean.json").read_text())
+    assert clean["training"] == [entries[0], entries[2]] and clean["path"] == "x" and clean["entries_by_split"] == 3
+    assert clean["dropped"] == {"missing": 1, "empty report": 2}
+    (tmp_path / os.fsdecode(b"\xfc.png")).write_bytes(b"")
+    process = subprocess.run([sys.executable, "-m", "monai_mgca.data", "check", str(datalist)], capture_output=True)
+    assert process.returncode == 1 and b"\\udcfc.png" in process.stdout and process.stderr == b""
+
+
 def test_annotations(tmp_path, capsys):
     entries = make_entries(tmp_path, [f"{i}.png" for i in range(10)])
     classes = {"classes": ["edema"], "box_classes": ["mass"]}
@@ -270,12 +322,18 @@ def test_modalities(tmp_path, save_dicom):
     assert found(datalist, limits=CheckLimits(modalities=("MG", "DX"))) == once(("modality not told", "none.dcm"))
 
 
-@pytest.mark.parametrize("kind", ["lines", "list", "object", "absolute"])
+@pytest.mark.parametrize("kind", ["lines", "lines of Windows", "list", "object", "absolute"])
 def test_excluded_images(tmp_path, kind, capsys):
     entries = make_entries(tmp_path, ["a.png", "b.png", "c.png"])
     (tmp_path / "b.png").unlink()
     paths = ["b.png", "nowhere.png"]
-    text = {"lines": "\n".join(paths), "list": json.dumps(paths), "object": json.dumps(dict.fromkeys(paths, 3))}
+    lines = "\n".join(paths)
+    text = {
+        "lines": lines,
+        "lines of Windows": f"\ufeff{lines}",
+        "list": json.dumps(paths),
+        "object": json.dumps(dict.fromkeys(paths, 3)),
+    }
     (tmp_path / "out").write_text(text.get(kind, str(tmp_path / "b.png")))
     clean = tmp_path / "clean.json"
     options = ["--exclude", str(tmp_path / "out"), "--write-clean", str(clean)]
@@ -302,8 +360,9 @@ def test_wrong_input(tmp_path, capsys):
     assert "the least side" in refused(datalist, "--min-side", 0)
     assert "got 16, nan" in refused(datalist, "--max-aspect", "nan")
     assert "directory" in refused(datalist, "--write-clean", tmp_path)
-    (tmp_path / "out").write_text("[1")
-    assert "no list of image paths" in refused(datalist, "--exclude", tmp_path / "out")
+    for text in ("[1", "[1]", "a\0b", '["a\\u0000b"]'):
+        (tmp_path / "out").write_text(text)
+        assert "no list of image paths" in refused(datalist, "--exclude", tmp_path / "out")
     (tmp_path / "clean.json").write_text("as it was")
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"")

@@ -27,7 +27,7 @@ import monai_mgca.retrieve
 from monai_mgca.data import load_datalist, load_labeled, write_datalist
 from monai_mgca.data.__main__ import main as data_main
 from monai_mgca.data.check import check_datalist
-from monai_mgca.data.datalist import find_files
+from monai_mgca.data.datalist import file_problem, find_files
 from monai_mgca.inferers.grounding_set import load_regions
 from monai_mgca.transforms import LoadMask, LoadRadiograph
 from monai_mgca.utils import DataError
@@ -183,6 +183,16 @@ class TestSources:
         assert [path.name for path in find_files(place / "data" / "images")] == ["1.png"]
         with pytest.raises(DataError, match="link.png"):
             find_files(place / "data", "*.png")
+        assert find_files(place / "data", wanted=lambda path: path.suffix == ".txt") == []
+
+    def test_a_folder_of_a_series(self, place):
+        series, base = place / "data" / "series", str(place / "data")
+        series.mkdir()
+        (series / "1.dcm").write_bytes(b"x")
+        (series / "2.dcm").symlink_to(series / "1.dcm")
+        assert file_problem(base, "series") is None
+        (series / "3.dcm").symlink_to(place / "secret" / "1.png")
+        assert file_problem(base, "series") == "lies outside the dataset folder"
 
 
 @pytest.mark.parametrize("command", ["retrieve", "ground", "report"])
