@@ -37,7 +37,7 @@ class SkipNonFiniteSteps:
 
     Nothing of the step remains: not in the weights, the optimizer, or the running statistics of batch norm. With
     accumulated gradients the whole step is skipped, and the batches of it that are at fault are listed. With a
-    gradient scaler only the loss counts: an overflow of scaled gradients is its own business.
+    gradient scaler only the loss counts while its scale is above 1: an overflow of such gradients is its own business.
 
     The list is a JSON object of image paths and how often each was in a batch at fault, most often first: an image
     that is itself at fault soon stands above those that were beside it by chance. It is added to by later runs. Of
@@ -96,11 +96,12 @@ class SkipNonFiniteSteps:
         own = ~output_of(engine.state.output)[CommonKeys.LOSS].detach().isfinite()
         by_loss = _any_process(own)
         before = self.bad & (not _part_of_step(engine)[0])
-        fault = by_loss
-        if not _is_scaled(engine):
-            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
-            # the gradient of an earlier batch of the same step stays bad
-            fault = by_loss | (~norm.isfinite() & ~before)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+        # the gradient of an earlier batch of the same step stays bad
+        by_gradient = ~norm.isfinite() & ~before
+        if _is_scaled(engine):
+            by_gradient &= engine.scaler.scale(torch.ones_like(norm)) <= 1
+        fault = by_loss | by_gradient
         self.bad = before | fault
         self.flags = torch.stack([fault, own | (fault & ~by_loss), self.bad])
         for buffer, copy in zip(self.buffers, self.copies, strict=True):

@@ -393,6 +393,13 @@ def test_gradient_scaler(path, kind, monkeypatch):
     for one, other in zip(network.state_dict().values(), expected.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
+    path.unlink()
+    network, trainer, scales = run(make_batches(bad=range(6), value=7))
+    assert scales == [2, 1, 0.5, 0.25, 0.125, 0.0625]
+    assert trainer.state.metrics["skipped_steps"] == 4  # where the scale is 1 or less it is no overflow of the scaler's
+    assert len(read_quarantine(path)) == 8
+    assert all(torch.equal(one, two) for one, two in zip(network.parameters(), Net().parameters(), strict=True))
+
 
 if __name__ == "__main__":
     work(Path(sys.argv[1]))
