@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data.utils import set_rnd
+from monai.transforms import Compose, Randomizable
 from torch.utils.data import Dataset, DistributedSampler
 
 from monai_mgca.utils.dist import rank, world_size
@@ -90,6 +90,7 @@ class StreamDataset(Dataset):
     def __init__(self, dataset: Any, seed: int = 0) -> None:
         self.dataset = dataset
         self.seed = seed
+        self.random = np.random.RandomState()
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -97,10 +98,22 @@ class StreamDataset(Dataset):
     def __getitem__(self, place: int) -> Any:
         epoch, index = divmod(place, len(self.dataset))
         seed = _mix(self.seed, epoch, index)
-        set_rnd(getattr(self.dataset, "transform", None), seed)
+        transform = getattr(self.dataset, "transform", None)
+        if isinstance(transform, Randomizable) and transform.R is not self.random:
+            # at first, and in a worker process, where MONAI's loader has given them others
+            _share(transform, self.random)
+        self.random.seed(seed ^ 1)  # not the numbers of NumPy's own
         with seeded(seed):
             item = self.dataset[index]
         return [_with_index(part, index) for part in item] if isinstance(item, list) else _with_index(item, index)
+
+
+def _share(transform: Any, random: np.random.RandomState) -> None:
+    """Have random transforms draw from one state: a new one for each of them takes longer than a random crop."""
+    if isinstance(transform, Randomizable):
+        transform.set_random_state(state=random)
+    for part in transform.transforms if isinstance(transform, Compose) else ():
+        _share(part, random)
 
 
 def _with_index(item: Mapping[str, Any], index: int) -> dict[str, Any]:

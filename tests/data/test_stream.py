@@ -18,7 +18,15 @@ import pytest
 import torch
 from monai.data import DataLoader
 from monai.data.utils import no_collation
-from monai.transforms import Compose, Lambdad, RandGaussianNoised, RandSpatialCropSamplesd
+from monai.transforms import (
+    Compose,
+    Lambdad,
+    OneOf,
+    RandGaussianNoised,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+    RandSpatialCropSamplesd,
+)
 
 from monai_mgca.data import StreamDataset, StreamSampler, make_dataset, stream
 from monai_mgca.utils.random_state import random_state
@@ -90,7 +98,11 @@ class TestOrder:
 
 
 class TestItems:
-    TRANSFORM = (RandGaussianNoised("image", prob=0.7), Lambdad("image", draw_globally))
+    TRANSFORM = (
+        RandGaussianNoised("image", prob=0.7),
+        OneOf([RandScaleIntensityd("image", 0.5, prob=0.7), Compose([RandShiftIntensityd("image", 2.0, prob=0.7)])]),
+        Lambdad("image", draw_globally),
+    )
 
     def test_same_with_any_number_of_workers(self):
         data = make_dataset(items(), Compose(self.TRANSFORM))
@@ -124,6 +136,15 @@ class TestItems:
         assert before["python"] == after["python"]
         assert torch.equal(before["torch"], after["torch"])
         assert torch.equal(before["numpy"][1], after["numpy"][1]) and before["numpy"][2:] == after["numpy"][2:]
+
+    def test_random_transforms_draw_from_one_state(self):
+        """A new one for each of them would take longer than most of what they do."""
+        data = StreamDataset(make_dataset(items(), Compose(self.TRANSFORM)), seed=0)
+        noise, one_of, _ = data.dataset.transform.transforms
+        for place in range(3):
+            data[place]
+            parts = (noise, one_of, *one_of.transforms, one_of.transforms[1].transforms[0])
+            assert {id(part.R) for part in parts} == {id(data.random)}
 
     def test_several_crops_of_an_item(self):
         crops = RandSpatialCropSamplesd("image", roi_size=(2,), num_samples=3, random_size=False)
