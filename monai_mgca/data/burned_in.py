@@ -59,7 +59,8 @@ def has_corner_text(pixels: np.ndarray) -> str | None:
 
 
 def _has_line(part: np.ndarray, max_height: float) -> bool:
-    stroke = max(3, round(max_height / 4)) | 1  # wider things than this are no strokes
+    # wider things than this are no strokes; never more than the image is wide, of which some are very long
+    stroke = max(3, min(round(max_height / 4), *part.shape)) | 1
     bright = part - ndimage.grey_opening(part, size=(stroke, stroke)) > CONTRAST
     labels, count = ndimage.label(bright, structure=np.ones((3, 3)))
     if not 0 < count <= 5000:  # more are noise, not text

@@ -148,6 +148,14 @@ def _nifti(path: Path) -> ImageHeader:
     return ImageHeader(kind="nifti")
 
 
+def tag_text(tags: Any, name: str, damaged: str = "") -> str:
+    """A DICOM tag's value as text: nothing where it is missing, `damaged` where it cannot be read."""
+    try:
+        return str(tags.get(name) or "")
+    except Exception:  # pydicom looks at a value only when it is asked for
+        return damaged
+
+
 def read_dicom_tags(path: str) -> Iterator[Any]:
     """The tags of the first DICOM file of a series' folder, or of the file; none where there is no such."""
     files = sorted(Path(path).iterdir()) if os.path.isdir(path) else [Path(path)]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from monai_mgca.data.image_header import ImageHeader, is_lateral, look_at_header, read_dicom_tags
+from monai_mgca.data.image_header import ImageHeader, is_lateral, look_at_header, read_dicom_tags, tag_text
 from monai_mgca.data.problem import CheckLimits
 from monai_mgca.transforms import LoadRadiograph, LoadVolume
 from monai_mgca.utils import DataError
@@ -110,13 +110,12 @@ def _tag_problems(header: ImageHeader, limits: CheckLimits) -> Iterator[tuple[st
     if header.dataset is None:
         return
     yield from _modality_problem(header.dataset, limits.modalities)
-    view = str(header.dataset.get("ViewPosition") or "")
-    if is_lateral(view):
+    if is_lateral(tag_text(header.dataset, "ViewPosition")):
         yield "lateral view", "by its ViewPosition"
 
 
 def _modality_problem(tags: Any, modalities: Any) -> Iterator[tuple[str, str]]:
-    modality = str(tags.get("Modality") or "").strip().upper()
+    modality = tag_text(tags, "Modality").strip().upper()
     if modality not in modalities:
         yield ("modality not told" if modality in DOUBTFUL else "wrong modality"), modality
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from monai_mgca.data.burned_in import has_corner_text
+from monai_mgca.data.image_header import tag_text
 
 __all__ = ["image_signs", "report_signs", "tag_signs"]
 
@@ -123,13 +124,13 @@ def tag_signs(tags: Any) -> Iterator[tuple[str, str]]:
     """
     if tags is None:
         return
-    patient = str(tags.get("PatientID") or "")
-    values = {name: str(tags.get(name) or "") for name in _TAGS}
+    patient = tag_text(tags, "PatientID")
+    values = {name: tag_text(tags, name, damaged="?") for name in _TAGS}  # what is damaged is there
     # a name that only repeats the made-up id names nobody
     filled = [name for name, value in values.items() if not _EMPTY.search(value) and value != patient]
     if filled:
         yield "DICOM tag about a person", ", ".join(filled)
-    if str(tags.get("BurnedInAnnotation") or "").upper() == "YES":
+    if tag_text(tags, "BurnedInAnnotation").upper() == "YES":
         yield "DICOM: BurnedInAnnotation is YES", ""
 
 

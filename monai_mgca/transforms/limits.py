@@ -83,7 +83,7 @@ def refuse_nifti_bomb(path: str | os.PathLike, limit: int = MAX_PIXELS) -> None:
             return
         if not 0 <= sizes[0] <= 7:  # nibabel would take the bytes in the other order
             raise DataError(f"its header declares {sizes[0]} axes.")
-        refuse_bomb((max(size, 1) for size in sizes[1 : sizes[0] + 1]), limit)
+        refuse_bomb((max(abs(size), 1) for size in sizes[1 : sizes[0] + 1]), limit)
         extended = head[first - 4] != 0
         if not 0 <= start <= MAX_EXTENSIONS or (extended and start < first):
             raise DataError(f"its values begin at byte {start:g}, which is no place for them.")

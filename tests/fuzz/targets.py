@@ -21,12 +21,16 @@ import samples
 
 from monai_mgca.data.annotations import annotation_problems, image_size
 from monai_mgca.data.check import check_datalist
-from monai_mgca.data.clean import read_exclusions
+from monai_mgca.data.clean import read_exclusions, write_clean
 from monai_mgca.data.datalist import load_datalist
 from monai_mgca.data.folder import collect_folder
+from monai_mgca.data.image_problems import ImageCheck, check_radiograph, check_volume
 from monai_mgca.data.labeled import load_labeled
 from monai_mgca.data.object_cxr import collect_object_cxr
 from monai_mgca.data.open_i import collect_open_i
+from monai_mgca.data.phi import image_signs, tag_signs
+from monai_mgca.data.preflight import header_reason
+from monai_mgca.data.problem import WARNINGS, CheckLimits
 from monai_mgca.data.siim_acr import collect_siim_acr
 from monai_mgca.data.table import collect_table
 from monai_mgca.data.table_labels import LabelColumns
@@ -41,6 +45,7 @@ from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.files import parse_json, read_settings
 
 WHOLE = (1, 0, 0)
+LIMITS = CheckLimits()
 
 
 class Target(NamedTuple):
@@ -64,7 +69,7 @@ def _datalist(folder: Path, path: Path) -> None:
         lambda: load_labeled(path, "training", "detection", folder),
         lambda: load_labeled(path, "training", "classification", folder),
         lambda: load_labeled(path, "training", "segmentation", folder),
-        lambda: check_datalist(path, folder, num_workers=2),
+        lambda: write_clean(path, folder / "clean.json", check_datalist(path, folder, 2, phi=True), LIMITS, folder),
     ]
     refused = []
     for way in ways:
@@ -104,17 +109,39 @@ def _object_cxr(folder: Path, path: Path) -> None:
     collect_object_cxr(folder).write(folder / "out.json", fractions=WHOLE)
 
 
+def _check(look: Callable[..., ImageCheck], path: Path) -> list[tuple[str, str]]:
+    """What the check tells of an image, which it never fails at."""
+    if path.is_file() and not path.stat().st_size:
+        return [("zero bytes", "")]
+    found = look(str(path), LIMITS)
+    list(tag_signs(found.tags))
+    list(image_signs(found.pixels) if found.pixels is not None and found.pixels.ndim == 2 else ())
+    return found.found
+
+
 def _radiograph(folder: Path, path: Path) -> None:
+    """As it is trained on and checked; what one refuses, the other does."""
+    found = {reason for reason, _ in _check(check_radiograph, path)}
+    told = found - {"constant", "too small", "too elongated", "wrong modality", "lateral view", *WARNINGS}
     try:
         image_size(path)
     finally:
         image = LoadRadiograph()(path)
+    if told or header_reason(str(path.parent), path.name):
+        raise AssertionError(f"a radiograph is read that the check calls {told}")
     if image.ndim != 3 or not -0.01 <= image.min() <= image.max() <= 255.01:
         raise AssertionError(f"a radiograph of {tuple(image.shape)}, {image.min()} to {image.max()}")
 
 
 def _volume(folder: Path, path: Path) -> None:
-    LoadVolume()(path.parent if path.parent.name == "series" else path)
+    path = path.parent if path.parent.name == "series" else path
+    found = _check(check_volume, path)
+    try:
+        LoadVolume()(path)
+    except DataError:
+        if not found:
+            raise AssertionError("a volume is refused that the check calls sound") from None
+        raise
 
 
 def _mask(folder: Path, path: Path) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import pickle
 import struct
 import time
 
@@ -26,10 +25,14 @@ from PIL import Image
 
 from monai_mgca.data import load_datalist
 from monai_mgca.data.annotations import annotation_problems
+from monai_mgca.data.burned_in import has_corner_text
 from monai_mgca.data.clean import read_exclusions
 from monai_mgca.data.datalist import read_datalist
 from monai_mgca.data.folder import collect_folder
+from monai_mgca.data.image_problems import check_radiograph
 from monai_mgca.data.labeled import load_labeled
+from monai_mgca.data.phi import tag_signs
+from monai_mgca.data.problem import CheckLimits
 from monai_mgca.data.table import read_rows
 from monai_mgca.data.table_labels import LabelColumns
 from monai_mgca.handlers.non_finite import read_quarantine
@@ -173,7 +176,7 @@ def test_a_class_with_a_name_without_end(tmp_path, zipped):
 def test_a_pickled_length_beyond_all_memory(tmp_path):
     """It was a MemoryError within our own look at the names."""
     path = tmp_path / "model.pt"
-    path.write_bytes(pickle.dumps(1, 2)[:2] + b"\x8e" + struct.pack("<Q", 2**40) + b".")
+    path.write_bytes(b"\x80\2" + b"\x8e" + struct.pack("<Q", 2**40) + b".")
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_checkpoint(path)
 
@@ -258,6 +261,26 @@ def test_dicom_files_of_many_elements(tmp_path, save_dicom):
     start = time.process_time()
     refuse_damaged_dicom(path)
     assert time.process_time() - start < 4
+
+
+def test_a_check_of_tags_of_no_kind(tmp_path, save_dicom):
+    """pydicom's NotImplementedError ended the check of all images."""
+    path = save_dicom(tmp_path / "1.dcm", GRAY, ViewPosition="PA", PatientName="A^B")
+    data = path.read_bytes()
+    for tag in (b"\x08\0\x60\0CS", b"\x10\0\x10\0PN", b"\x18\0\x01\x51CS"):
+        assert data.count(tag) == 1
+        data = data.replace(tag, tag[:5] + b"[")
+    path.write_bytes(data)
+    found = check_radiograph(str(path), CheckLimits())
+    assert found.found == [("modality not told", "")] and found.pixels is not None
+    assert list(tag_signs(found.tags)) == [("DICOM tag about a person", "PatientName")]
+
+
+def test_text_in_a_very_long_image():
+    """It took minutes."""
+    start = time.process_time()
+    assert has_corner_text(np.zeros((2**19, 30), np.float32)) is None
+    assert time.process_time() - start < 10
 
 
 HUGE = 10**400

@@ -67,6 +67,8 @@ def test_a_label_that_leads_to_another_file_is_not_read(tmp_path):
     header = "NRRD0004\ntype: uint8\ndimension: 2\nsizes: 10 10\nencoding: raw\n"
     (tmp_path / "whole.nrrd").write_bytes(f"{header}\n".encode() + secret.read_bytes())
     assert read_label_map(tmp_path / "whole.nrrd")[0, 9] == 9
+    (tmp_path / "whole.nrrd").write_bytes(header.replace("uint8", "int64").encode() + b"\n" + secret.read_bytes() * 8)
+    assert read_label_map(tmp_path / "whole.nrrd").shape == (10, 10)  # NumPy's own whole numbers
     for field in ("data file", "datafile", "Data File"):
         (tmp_path / "label.nrrd").write_text(f"{header}{field}: {secret}\n\n")
         with pytest.raises(DataError, match="another file"):

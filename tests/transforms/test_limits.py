@@ -134,6 +134,9 @@ def test_nifti_headers_that_nibabel_reads_in_another_way(tmp_path):
     head[40:56] = struct.pack("<8h", 2, 0x7F00, 0x7F00, 256, 256, 256, 256, 256)  # 127 x 127 in the other order
     path.write_bytes(gzip.compress(bytes(head)) + ZEROS)
     refused(LoadRadiograph(), path, "declares 512 axes")
+    head[:4], head[40:56] = struct.pack("<i", 348), struct.pack("<8h", 2, -14000, -14000, 1, 1, 1, 1, 1)
+    path.write_bytes(gzip.compress(bytes(head)) + ZEROS)
+    refused(LoadRadiograph(), path, "14000 x 14000 values")
 
 
 def test_nifti_2(tmp_path):
