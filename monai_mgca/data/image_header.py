@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,7 +93,7 @@ def look_at_header(path: str | os.PathLike) -> ImageHeader:
 
 def _picture(path: Path, head: bytes) -> ImageHeader:
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with Image.open(path) as image:
             refuse_bomb(image.size)
             if getattr(image, "is_animated", False) and image.format != "MPO":
                 return ImageHeader("multi-frame")
