@@ -62,7 +62,7 @@ def settings_of(engine: Any, data: Sequence[Mapping[str, Any]] | None = None) ->
         engine: MONAI's trainer.
         data: the training entries, whose images must be the same.
     """
-    loader = engine.data_loader
+    loader = getattr(engine, "data_loader", None)
     return {
         "processes": world_size(),
         "batch_size": getattr(loader, "batch_size", None),
