@@ -25,7 +25,8 @@ from PIL import Image
 
 from monai_mgca.command import bundle_root, choose_data, run_command
 from monai_mgca.data import load_datalist, read_datalist
-from monai_mgca.data.datalist import SECTIONS, progress_bar
+from monai_mgca.data.datalist import SECTIONS
+from monai_mgca.data.many import progress_bar
 from monai_mgca.handlers.overlays import draw_heat
 from monai_mgca.inferers import PhraseGrounder, PretrainedModel, load_pretrained
 from monai_mgca.inferers.grounding_set import GroundingFigures, load_regions, measure_regions

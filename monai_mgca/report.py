@@ -27,7 +27,8 @@ from monai.metrics import EmbeddingCollapseMetric
 import monai_mgca
 from monai_mgca.command import bundle_root, choose_data, run_command
 from monai_mgca.data import load_datalist, read_datalist
-from monai_mgca.data.datalist import SECTIONS, progress_bar
+from monai_mgca.data.datalist import SECTIONS
+from monai_mgca.data.many import progress_bar
 from monai_mgca.handlers.overlays import draw_heat
 from monai_mgca.inferers import PhraseGrounder, PretrainedModel, ZeroShotClassifier, load_pretrained, prompted_classes
 from monai_mgca.inferers.gallery import thumbnail

@@ -26,7 +26,8 @@ import torch
 
 from monai_mgca.command import bundle_root, choose_data, run_command
 from monai_mgca.data import find_images, load_datalist, read_datalist
-from monai_mgca.data.datalist import SECTIONS, find_dataset_dir
+from monai_mgca.data.datalist import SECTIONS
+from monai_mgca.data.paths import find_dataset_dir
 from monai_mgca.inferers.embedding_file import fingerprint_of, read_embeddings, write_embeddings
 from monai_mgca.inferers.gallery import Hit, Ranking, write_gallery
 from monai_mgca.inferers.pretrained import PretrainedModel, load_pretrained

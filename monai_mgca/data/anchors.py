@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from monai.utils import optional_import
 
-from monai_mgca.data.datalist import load_datalist, map_in_threads
+from monai_mgca.data.datalist import load_datalist
+from monai_mgca.data.many import map_in_threads
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
 

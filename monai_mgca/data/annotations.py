@@ -20,7 +20,7 @@ import numpy as np
 from monai.utils import optional_import
 from PIL import Image
 
-from monai_mgca.data.datalist import file_problem
+from monai_mgca.data.paths import file_problem
 from monai_mgca.transforms.limits import refuse_dicom_bomb
 from monai_mgca.transforms.mask import LoadMask
 from monai_mgca.transforms.radiograph import LoadRadiograph

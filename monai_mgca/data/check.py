@@ -16,10 +16,12 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from monai_mgca.data.annotations import annotation_problems
-from monai_mgca.data.datalist import SECTIONS, file_problem, find_dataset_dir, map_in_threads, read_datalist
+from monai_mgca.data.datalist import SECTIONS, read_datalist
 from monai_mgca.data.duplicates import duplicate_problems, name_of
 from monai_mgca.data.image_header import is_lateral
 from monai_mgca.data.image_problems import check_radiograph, check_volume
+from monai_mgca.data.many import map_in_threads
+from monai_mgca.data.paths import file_problem, find_dataset_dir
 from monai_mgca.data.phi import image_signs, report_signs, tag_signs
 from monai_mgca.data.problem import CheckLimits, Problem
 from monai_mgca.transforms import CleanReport

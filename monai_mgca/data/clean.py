@@ -17,7 +17,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from monai_mgca.data.check import find_excluded
-from monai_mgca.data.datalist import SECTIONS, find_dataset_dir, read_datalist, write_datalist
+from monai_mgca.data.datalist import SECTIONS, read_datalist, write_datalist
+from monai_mgca.data.paths import find_dataset_dir
 from monai_mgca.data.problem import CheckLimits, Problem
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import parse_json

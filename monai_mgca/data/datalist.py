@@ -9,84 +9,29 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+"""Datalists: a JSON file of entries by section, written, read, and checked before a training."""
+
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
-import stat
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
 from difflib import get_close_matches
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-from monai.utils import optional_import
-
 import monai_mgca
+from monai_mgca.data.many import list_problems, many_objects, map_in_threads
+from monai_mgca.data.paths import file_problem, find_dataset_dir
 from monai_mgca.data.preflight import chosen_for_a_look, header_reason, report_reason, shared_with_other_sections
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import parse_json, replacing
 
-tqdm, has_tqdm = optional_import("tqdm", name="tqdm")
-
-__all__ = [
-    "SECTIONS",
-    "content_hash",
-    "file_problem",
-    "find_files",
-    "list_problems",
-    "load_datalist",
-    "map_in_threads",
-    "progress_bar",
-    "read_datalist",
-    "resolve_path",
-    "write_datalist",
-]
+__all__ = ["SECTIONS", "content_hash", "load_datalist", "read_datalist", "write_datalist"]
 
 SECTIONS = ("training", "validation", "test")
 CLASS_LISTS = ("classes", "box_classes", "mask_classes")
-
-
-@contextmanager
-def many_objects() -> Iterator[None]:
-    """Make many objects that all stay: the garbage collector would look through them again and again for nothing."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def progress_bar(items: Iterable, description: str, total: int | None = None) -> Iterable:
-    """Iterate with a tqdm progress bar, which appears only when the work takes more than two seconds."""
-    return tqdm(items, desc=description, total=total, delay=2) if has_tqdm else items
-
-
-def map_in_threads(
-    function: Callable[[Any], Any], items: Sequence, description: str, num_workers: int | None = None
-) -> list:
-    """Apply a function that waits for files to all items, in threads; the results are in the items' order.
-
-    `num_workers` threads open whole files; the default, more threads than processors, suits a look at each.
-    """
-    threads = num_workers or min(32, 4 * (os.cpu_count() or 1))
-    # large pieces where there are many items: handing them over would take longer than a look at a file
-    piece = max(1, min(256, len(items) // (8 * threads)))
-    with ThreadPool(threads) as pool:
-        return list(progress_bar(pool.imap(function, items, chunksize=piece), description, len(items)))
-
-
-def list_problems(title: str, problems: Sequence[tuple[str, str]], mend: str, limit: int = 20) -> str:
-    """Write (file, reason) pairs as a message: the first `limit` of them and the number of the rest."""
-    lines = [f"{title}:", *(f"  {file}: {reason}" for file, reason in problems[:limit])]
-    if len(problems) > limit:
-        lines.append(f"  ... and {len(problems) - limit} more")
-    return "\n".join([*lines, mend])
 
 
 def content_hash(entries_by_split: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -187,86 +132,6 @@ def read_datalist(path: str | os.PathLike) -> dict[str, Any]:
         if not isinstance(document.get(key) or [], list):
             raise DataError(f"{path}: '{key}' is no list of names; make it anew with `python -m monai_mgca.data`.")
     return document
-
-
-def find_dataset_dir(datalist: str | os.PathLike, dataset_dir: str | os.PathLike | None) -> str:
-    """The real path of the folder that the datalist's paths are relative to (default: the datalist's own)."""
-    folder = Path(datalist).parent if dataset_dir is None else Path(dataset_dir)
-    if not folder.is_dir():
-        raise DataError(f"the dataset folder does not exist: {folder}. Give the folder that holds the images.")
-    return os.path.realpath(folder)
-
-
-def resolve_path(base: str, path: str) -> str | None:
-    """The absolute path of `path` in the folder `base` (a real path); None when its real path lies outside."""
-    absolute = os.path.join(base, path)
-    real = os.path.realpath(absolute)
-    return absolute if real.startswith(base.rstrip(os.sep) + os.sep) else None
-
-
-def find_files(
-    folder: str | os.PathLike, pattern: str = "*", wanted: Callable[[Path], bool] = Path.is_file
-) -> list[Path]:
-    """The files below a folder whose names fit a pattern, and that are wanted, sorted.
-
-    Raises:
-        DataError: when one is a link out of the folder: what is read from there would be no part of the data.
-    """
-    base = os.path.realpath(folder)
-    found = sorted(path for path in Path(folder).rglob(pattern) if wanted(path) and path.is_file())
-    outside = [str(path) for path in found if path.is_symlink() and resolve_path(base, os.path.realpath(path)) is None]
-    if outside:
-        mend = "Put the files themselves there, or take the links out."
-        raise DataError(list_problems(f"{folder}: links out of the folder", [(p, "a link") for p in outside], mend))
-    return found
-
-
-def file_problem(base: str, path: Any, folders: dict[str, str] | None = None) -> str | None:
-    """Why the file cannot be used without opening it: outside `base`, missing, empty; None when it can.
-
-    With `folders`, a dictionary that several calls share, the real path of each folder is looked up once.
-
-    A folder may be that of a DICOM series: something must be in it.
-    """
-    if not isinstance(path, str) or not path:
-        return "no path"
-    try:
-        if folders is not None and _is_plain_file(base, path, folders):
-            return None
-        absolute = resolve_path(base, path)
-        if absolute is None:
-            return "lies outside the dataset folder"
-        if os.path.isdir(absolute):
-            return _folder_problem(base, absolute)
-        if not os.path.isfile(absolute):
-            return "missing"
-        return None if os.path.getsize(absolute) else "zero bytes"
-    except (OSError, ValueError) as e:  # no permission, or a NUL in the path
-        return f"cannot be read ({type(e).__name__})"
-
-
-def _folder_problem(base: str, folder: str) -> str | None:
-    """Why the folder of a series cannot be used: nothing is in it, or a link out of `base`."""
-    with os.scandir(folder) as found:
-        files = list(found)
-    if any(file.is_symlink() and resolve_path(base, file.path) is None for file in files):
-        return "lies outside the dataset folder"
-    return None if files else "empty folder"
-
-
-def _is_plain_file(base: str, path: str, folders: dict[str, str]) -> bool:
-    """Whether one look tells that all is well: no link, something in it, in a folder that is known to be inside."""
-    folder, name = os.path.split(os.path.join(base, path))
-    if name in ("", ".", ".."):
-        return False
-    if folder not in folders:
-        folders[folder] = os.path.realpath(folder) + os.sep
-    try:
-        status = os.lstat(os.path.join(folder, name))
-    except OSError:
-        return False
-    inside = folders[folder].startswith(base.rstrip(os.sep) + os.sep)
-    return inside and stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 @many_objects()

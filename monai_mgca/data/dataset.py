@@ -23,7 +23,7 @@ import torch
 from monai.data import CacheDataset, Dataset, PersistentDataset, get_track_meta, set_track_meta
 from monai.utils import CommonKeys, convert_to_tensor, look_up_option
 
-from monai_mgca.data.datalist import list_problems
+from monai_mgca.data.many import list_problems
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import world_size
 from monai_mgca.utils.errors import first_cause

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from monai.utils import look_up_option, optional_import
 
-from monai_mgca.data.datalist import find_files, progress_bar
+from monai_mgca.data.many import progress_bar
+from monai_mgca.data.paths import find_files
 from monai_mgca.data.source import Collection
 from monai_mgca.data.table import report_or_text
 from monai_mgca.transforms.limits import refuse_dicom_bomb

@@ -20,8 +20,10 @@ import numpy as np
 from monai.utils import look_up_option
 
 from monai_mgca.data.annotations import annotation_problems
-from monai_mgca.data.datalist import find_dataset_dir, list_problems, load_datalist, map_in_threads, read_datalist
+from monai_mgca.data.datalist import load_datalist, read_datalist
 from monai_mgca.data.fraction import take_fraction
+from monai_mgca.data.many import list_problems, map_in_threads
+from monai_mgca.data.paths import find_dataset_dir
 from monai_mgca.transforms.mask import LoadMask
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import rank

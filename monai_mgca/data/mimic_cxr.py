@@ -15,7 +15,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from monai_mgca.data.datalist import map_in_threads, progress_bar, resolve_path
+from monai_mgca.data.many import map_in_threads, progress_bar
+from monai_mgca.data.paths import resolve_path
 from monai_mgca.data.sections import report_from_text
 from monai_mgca.data.source import Collection
 from monai_mgca.data.split import split_name

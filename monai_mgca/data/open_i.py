@@ -15,7 +15,8 @@ import os
 import re
 from pathlib import Path
 
-from monai_mgca.data.datalist import find_files, progress_bar
+from monai_mgca.data.many import progress_bar
+from monai_mgca.data.paths import find_files
 from monai_mgca.data.plain_xml import read_plain_xml
 from monai_mgca.data.sections import join_report
 from monai_mgca.data.source import Collection

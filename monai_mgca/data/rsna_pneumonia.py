@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from monai_mgca.data.datalist import progress_bar
+from monai_mgca.data.many import progress_bar
 from monai_mgca.data.sizes import read_sizes
 from monai_mgca.data.source import Collection
 from monai_mgca.data.table import read_rows

@@ -24,7 +24,9 @@ import numpy as np
 
 from monai_mgca.utils import DataError
 
-from .datalist import SECTIONS, file_problem, progress_bar, read_datalist, write_datalist
+from .datalist import SECTIONS, read_datalist, write_datalist
+from .many import progress_bar
+from .paths import file_problem
 from .sample_encoder import ENCODER_FILES, write_report_encoder
 from .split import split_by_patient
 

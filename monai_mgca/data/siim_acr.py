@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from monai.utils import look_up_option
 
-from monai_mgca.data.datalist import progress_bar
+from monai_mgca.data.many import progress_bar
 from monai_mgca.data.sizes import read_sizes
 from monai_mgca.data.source import Collection
 from monai_mgca.data.table import read_rows

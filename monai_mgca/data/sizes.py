@@ -16,7 +16,8 @@ import os
 from collections.abc import Iterable
 
 from monai_mgca.data.annotations import image_size
-from monai_mgca.data.datalist import file_problem, list_problems, map_in_threads
+from monai_mgca.data.many import list_problems, map_in_threads
+from monai_mgca.data.paths import file_problem
 from monai_mgca.data.source import Collection
 from monai_mgca.utils import DataError
 

@@ -18,14 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monai_mgca.data.datalist import (
-    SECTIONS,
-    file_problem,
-    list_problems,
-    many_objects,
-    map_in_threads,
-    write_datalist,
-)
+from monai_mgca.data.datalist import SECTIONS, write_datalist
+from monai_mgca.data.many import list_problems, many_objects, map_in_threads
+from monai_mgca.data.paths import file_problem
 from monai_mgca.data.split import count_shared_patients, split_by_patient
 from monai_mgca.transforms import CleanReport
 from monai_mgca.utils import DataError

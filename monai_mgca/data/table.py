@@ -21,7 +21,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from monai_mgca.data.datalist import many_objects, progress_bar
+from monai_mgca.data.many import many_objects, progress_bar
 from monai_mgca.data.sections import join_report, report_from_text
 from monai_mgca.data.source import Collection
 from monai_mgca.data.split import SPLIT_NAMES, split_name

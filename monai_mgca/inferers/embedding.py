@@ -18,7 +18,7 @@ from monai.networks import eval_mode
 from monai.utils import CommonKeys
 from torch import nn
 
-from monai_mgca.data.datalist import progress_bar
+from monai_mgca.data.many import progress_bar
 
 __all__ = ["compute_features"]
 

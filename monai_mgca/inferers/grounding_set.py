@@ -21,7 +21,9 @@ import numpy as np
 import torch
 
 from monai_mgca.data.annotations import annotation_problems, image_size
-from monai_mgca.data.datalist import find_dataset_dir, list_problems, load_datalist, progress_bar, read_datalist
+from monai_mgca.data.datalist import load_datalist, read_datalist
+from monai_mgca.data.many import list_problems, progress_bar
+from monai_mgca.data.paths import find_dataset_dir
 from monai_mgca.inferers.grounding import PhraseGrounder
 from monai_mgca.metrics.grounding import compute_grounding
 from monai_mgca.transforms import BoxesToMask, LoadMask

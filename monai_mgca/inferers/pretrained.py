@@ -31,7 +31,7 @@ from monai.transforms import (
 )
 from monai.utils import CommonKeys
 
-from monai_mgca.data.datalist import progress_bar
+from monai_mgca.data.many import progress_bar
 from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder, load_network
 from monai_mgca.transforms import CleanReport, LoadRadiographd, TokenizeReport
 from monai_mgca.utils import CheckpointError, DataError, MGCAKeys, read_settings

@@ -22,7 +22,7 @@ from fastapi import HTTPException
 from filelock import FileLock
 from monailabel.datastore.local import LocalDatastore
 
-from monai_mgca.data.datalist import list_problems
+from monai_mgca.data.many import list_problems
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
 

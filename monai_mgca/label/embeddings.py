@@ -25,7 +25,7 @@ from fastapi import HTTPException
 from monai.utils import CommonKeys
 from monailabel.interfaces.datastore import Datastore
 
-from monai_mgca.data.datalist import progress_bar
+from monai_mgca.data.many import progress_bar
 from monai_mgca.inferers import PretrainedModel, load_pretrained
 from monai_mgca.inferers.embedding_file import fingerprint_of
 from monai_mgca.label.row_store import Rows, refresh_rows

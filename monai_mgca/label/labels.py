@@ -24,7 +24,8 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from PIL import Image
 
 from monai_mgca.data.annotations import image_size
-from monai_mgca.data.datalist import list_problems, write_datalist
+from monai_mgca.data.datalist import write_datalist
+from monai_mgca.data.many import list_problems
 from monai_mgca.label.geometry import read_geometry, read_label_map
 from monai_mgca.label.markups import read_markups
 from monai_mgca.utils import DataError

@@ -20,7 +20,8 @@ import pytest
 from PIL import Image
 
 from monai_mgca.data import load_datalist, split_by_patient, write_datalist
-from monai_mgca.data.datalist import content_hash, file_problem
+from monai_mgca.data.datalist import content_hash
+from monai_mgca.data.paths import file_problem
 from monai_mgca.data.split import count_shared_patients, split_name
 from monai_mgca.utils import DataError
 

@@ -27,7 +27,7 @@ import monai_mgca.retrieve
 from monai_mgca.data import load_datalist, load_labeled, write_datalist
 from monai_mgca.data.__main__ import main as data_main
 from monai_mgca.data.check import check_datalist
-from monai_mgca.data.datalist import file_problem, find_files
+from monai_mgca.data.paths import file_problem, find_files
 from monai_mgca.inferers.grounding_set import load_regions
 from monai_mgca.transforms import LoadMask, LoadRadiograph
 from monai_mgca.utils import DataError

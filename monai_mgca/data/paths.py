@@ -1,0 +1,105 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Paths of a data set: relative to its folder, and never out of it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from monai_mgca.data.many import list_problems
+from monai_mgca.utils import DataError
+
+__all__ = ["file_problem", "find_dataset_dir", "find_files", "resolve_path"]
+
+
+def find_dataset_dir(datalist: str | os.PathLike, dataset_dir: str | os.PathLike | None) -> str:
+    """The real path of the folder that the datalist's paths are relative to (default: the datalist's own)."""
+    folder = Path(datalist).parent if dataset_dir is None else Path(dataset_dir)
+    if not folder.is_dir():
+        raise DataError(f"the dataset folder does not exist: {folder}. Give the folder that holds the images.")
+    return os.path.realpath(folder)
+
+
+def resolve_path(base: str, path: str) -> str | None:
+    """The absolute path of `path` in the folder `base` (a real path); None when its real path lies outside."""
+    absolute = os.path.join(base, path)
+    real = os.path.realpath(absolute)
+    return absolute if real.startswith(base.rstrip(os.sep) + os.sep) else None
+
+
+def find_files(
+    folder: str | os.PathLike, pattern: str = "*", wanted: Callable[[Path], bool] = Path.is_file
+) -> list[Path]:
+    """The files below a folder whose names fit a pattern, and that are wanted, sorted.
+
+    Raises:
+        DataError: when one is a link out of the folder: what is read from there would be no part of the data.
+    """
+    base = os.path.realpath(folder)
+    found = sorted(path for path in Path(folder).rglob(pattern) if wanted(path) and path.is_file())
+    outside = [str(path) for path in found if path.is_symlink() and resolve_path(base, os.path.realpath(path)) is None]
+    if outside:
+        mend = "Put the files themselves there, or take the links out."
+        raise DataError(list_problems(f"{folder}: links out of the folder", [(p, "a link") for p in outside], mend))
+    return found
+
+
+def file_problem(base: str, path: Any, folders: dict[str, str] | None = None) -> str | None:
+    """Why the file cannot be used without opening it: outside `base`, missing, empty; None when it can.
+
+    With `folders`, a dictionary that several calls share, the real path of each folder is looked up once.
+
+    A folder may be that of a DICOM series: something must be in it.
+    """
+    if not isinstance(path, str) or not path:
+        return "no path"
+    try:
+        if folders is not None and _is_plain_file(base, path, folders):
+            return None
+        absolute = resolve_path(base, path)
+        if absolute is None:
+            return "lies outside the dataset folder"
+        if os.path.isdir(absolute):
+            return _folder_problem(base, absolute)
+        if not os.path.isfile(absolute):
+            return "missing"
+        return None if os.path.getsize(absolute) else "zero bytes"
+    except (OSError, ValueError) as e:  # no permission, or a NUL in the path
+        return f"cannot be read ({type(e).__name__})"
+
+
+def _is_plain_file(base: str, path: str, folders: dict[str, str]) -> bool:
+    """Whether one look tells that all is well: no link, something in it, in a folder that is known to be inside."""
+    folder, name = os.path.split(os.path.join(base, path))
+    if name in ("", ".", ".."):
+        return False
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder) + os.sep
+    try:
+        status = os.lstat(os.path.join(folder, name))
+    except OSError:
+        return False
+    inside = folders[folder].startswith(base.rstrip(os.sep) + os.sep)
+    return inside and stat.S_ISREG(status.st_mode) and status.st_size > 0
+
+
+def _folder_problem(base: str, folder: str) -> str | None:
+    """Why the folder of a series cannot be used: nothing is in it, or a link out of `base`."""
+    with os.scandir(folder) as found:
+        files = list(found)
+    if any(file.is_symlink() and resolve_path(base, file.path) is None for file in files):
+        return "lies outside the dataset folder"
+    return None if files else "empty folder"
