@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,10 @@ ROOT = Path(__file__).resolve().parents[1]
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=20)
 settings.register_profile("full", deadline=None, max_examples=1000)
 settings.load_profile("default")
+
+# a shell without a terminal has SIGINT ignored in what it starts in the background, and so would every training here
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
