@@ -41,7 +41,7 @@ from monai.bundle import ConfigParser
 from monai.data import DataLoader, list_data_collate
 from PIL import Image
 
-from monai_mgca.data import load_datalist, make_dataset, make_sample
+from monai_mgca.data import StreamDataset, StreamSampler, load_datalist, make_dataset, make_sample
 from monai_mgca.data.table import collect_table
 from monai_mgca.engines import PrepareBatchReport
 
@@ -143,7 +143,8 @@ def measure_stages(data: list, transforms: list, batch_size: int) -> None:
 
 
 def images_per_second(dataset: Any, args: argparse.Namespace) -> float:
-    loader = DataLoader(dataset, batch_size=args.batch_size, num_workers=args.workers, drop_last=True, shuffle=True)
+    stream, sampler = StreamDataset(dataset), StreamSampler(dataset)
+    loader = DataLoader(stream, sampler=sampler, batch_size=args.batch_size, num_workers=args.workers, drop_last=True)
     start = time.perf_counter()
     count = sum(len(batch["image"]) for batch in loader)
     return count / (time.perf_counter() - start)
