@@ -60,7 +60,7 @@ def made(tmp_path_factory):
     document = json.loads(path.read_text())
     for section in ("training", "validation", "test"):
         for number, entry in enumerate(document[section]):
-            entry |= {"report": f"{entry['report']} {TEXT}", "patient": f"{PATIENT}{number}"}
+            entry |= {"report": f"{entry['report']} {TEXT}", "patient": f"{PATIENT}-{section}-{number}"}
     told = document["training"][2]  # a name that tells the patient
     shutil.move(folder / "data" / told["image"], folder / "data" / "images" / f"{told['patient']}_a.png")
     told["image"] = f"images/{told['patient']}_a.png"

@@ -16,8 +16,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 RUN = Path(__file__).with_name("run.py")
 COUNT = 420
 
@@ -41,47 +39,52 @@ def test_broken_files_are_read_or_refused():
     assert all(some[1] + some[2] > 0 for some in found.values()) and read > 50 and refused > 50
 
 
-@pytest.mark.parametrize(
-    ("harm", "kind"),
-    [
-        ("raise KeyError('x')", "other error"),
-        ("import ctypes; ctypes.string_at(0)", "crash"),
-        ("while True: pass", "hang"),
-        ("len(bytearray(1_200_000_000))", "memory"),
-        ("len(bytearray(1 << 36))", "memory"),
-        ("import os; os._exit(0)", "crash"),
-    ],
-)
-def test_every_kind_of_failure_is_seen(tmp_path, harm, kind):
-    """Of the second of three files; the others are read by the next process."""
-    (tmp_path / "planted.py").write_text(
+HARMS = {
+    "other error": ["raise KeyError('x')"],
+    "crash": ["import ctypes; ctypes.string_at(0)", "import os; os._exit(0)"],
+    "hang": ["while True: pass"],
+    "memory": ["len(bytearray(1_200_000_000))", "len(bytearray(1 << 36))"],
+}
+
+
+def test_every_kind_of_failure_is_seen(tmp_path):
+    """Each of the first of three files of a reader; the others are read by the next process."""
+    program = (
         f"import sys; sys.path.insert(0, {str(RUN.parent)!r})\n"
         "import targets\n"
-        "def read(folder, path):\n"
-        "    if path.read_bytes() != b'sound' and not (folder.parent.parent / 'done').exists():\n"
-        "        (folder.parent.parent / 'done').touch()\n"
-        f"        {harm}\n"
-        "targets.TARGETS = {'planted': targets.Target(1, lambda folder: {'a.txt': b'sound'}, read)}\n"
+        "def reader(harm):\n"
+        "    def read(folder, path):\n"
+        "        done = folder.parent.parent / f'{folder.name} done'\n"
+        "        if path.read_bytes() != b'sound' and not done.exists():\n"
+        "            done.touch()\n"
+        "            exec(harm)\n"
+        "    return targets.Target(1, lambda folder: {'a.txt': b'sound'}, read)\n"
+        f"harms = {[harm for some in HARMS.values() for harm in some]!r}\n"
+        "targets.TARGETS = {f'planted {place}': reader(harm) for place, harm in enumerate(harms)}\n"
         "import run\n"
         "sys.exit(run.main())\n"
     )
-    command = [sys.executable, str(tmp_path / "planted.py"), "--count", "3", "--jobs", "1"]
+    kinds = [kind for kind, some in HARMS.items() for _ in some]
+    command = [sys.executable, "-c", program, "--count", str(3 * len(kinds)), "--jobs", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1, done.stdout + done.stderr
-    row = dict(
-        zip(
-            ("read", "refused", "other error", "memory", "hang", "crash"),
-            numbers_of(done.stdout)["planted"][1:7],
-            strict=True,
-        )
-    )
-    assert row == {**dict.fromkeys(row, 0), kind: 1, "read": 2}
-    assert f'{kind}: --only "planted:0" --seed 0' in done.stdout
+    found = numbers_of(done.stdout)
+    names = ("read", "refused", "other error", "memory", "hang", "crash")
+    for place, kind in enumerate(kinds):
+        row = dict(zip(names, found[f"planted {place}"][1:7], strict=True))
+        assert row == {**dict.fromkeys(row, 0), kind: 1, "read": 2}
+        assert f'{kind}: --only "planted {place}:0" --seed 0' in done.stdout
 
 
 def test_the_same_seed_makes_the_same_files(tmp_path):
-    contents = []
-    for name in "ab":
-        fuzz("--only", "DICOM radiograph:3", "--keep", str(tmp_path / name))
-        contents.append([(p.name, p.read_bytes()) for p in (tmp_path / name).iterdir()])
-    assert contents[0] == contents[1] and len(contents[0]) == 1
+    program = (
+        f"import sys; sys.path.insert(0, {str(RUN.parent)!r})\n"
+        "import run\n"
+        "for folder in sys.argv[1:]:\n"
+        "    sys.argv = ['run.py', '--only', 'DICOM radiograph:3', '--keep', folder]\n"
+        "    run.main()\n"
+    )
+    folders = [tmp_path / "a", tmp_path / "b"]
+    subprocess.run([sys.executable, "-c", program, *folders], capture_output=True, check=True, timeout=300)
+    first, second = ([(path.name, path.read_bytes()) for path in folder.iterdir()] for folder in folders)
+    assert first == second and len(first) == 1

@@ -156,23 +156,21 @@ def test_what_cannot_be_copied_is_refused():
         hash_contents(Box(lock=threading.Lock()))
 
 
-def test_every_process_has_the_same_hash():
-    program = (
-        "import sys; sys.path[:0] = ['.', 'tests/utils']\n"
-        "import test_hashing as t\n"
-        "for pair in t.PAIRS.values():\n"
-        "    for make in pair: print(t.hash_contents(make()))\n"
-    )
-    told = [
-        subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONHASHSEED": seed},
-        ).stdout.split()
-        for seed in ("1", "2")
-    ]
-    assert len(told[0]) == 2 * len(PAIRS)
-    assert told[0] == told[1]
+HASHES = """
+import sys
+sys.path.insert(0, "tests/utils")
+import test_hashing
+for pair in test_hashing.PAIRS.values():
+    for make in pair:
+        print(test_hashing.hash_contents(make()))
+"""
+
+
+def test_every_process_has_the_same_hash(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    exec(HASHES, {})
+    here = capsys.readouterr().out
+    environment = {**os.environ, "PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"}
+    done = subprocess.run([sys.executable, "-c", HASHES], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == here and len(here.split()) == 2 * len(PAIRS)
