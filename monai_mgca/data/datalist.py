@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -100,9 +100,24 @@ def write_datalist(
     with replacing(path) as temporary:
         # half a surrogate, as names of files have that are no UTF-8, becomes JSON's own escape
         with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            json.dump(document, file, indent=1, ensure_ascii=False)
-            file.write("\n")
+            file.writelines(_lines_of(document))
     return document
+
+
+def _lines_of(document: Mapping[str, Any]) -> Iterator[str]:
+    """The document's text, an entry a line: json's own indentation is not made by its encoder in C."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    yield "{"
+    for i, (key, value) in enumerate(document.items()):
+        yield f"{',' if i else ''}\n {encode(key)}: "
+        if key in SECTIONS:
+            yield "["
+            for j, entry in enumerate(value):
+                yield f"{',' if j else ''}\n  {encode(entry)}"
+            yield "\n ]"
+        else:
+            yield encode(value)
+    yield "\n}\n"
 
 
 @many_objects()

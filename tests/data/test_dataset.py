@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 import warnings
@@ -112,8 +113,9 @@ for seed in (1, 2):
 """
 
 
-def test_transforms_with_weights_have_one_hash_in_every_process(capsys):
-    exec(HASHES, {})
+def test_transforms_with_weights_have_one_hash_in_every_process(capsys, tmp_path):
+    (tmp_path / "hashes.py").write_text(HASHES)
+    runpy.run_path(str(tmp_path / "hashes.py"))
     here = capsys.readouterr().out
     # the order of a set, of which a language model has some, hangs on it
     environment = {**os.environ, "PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"}

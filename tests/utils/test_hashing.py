@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import runpy
 import subprocess
 import sys
 import threading
@@ -166,10 +167,11 @@ for pair in test_hashing.PAIRS.values():
 """
 
 
-def test_every_process_has_the_same_hash(monkeypatch, capsys):
+def test_every_process_has_the_same_hash(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    exec(HASHES, {})
+    (tmp_path / "hashes.py").write_text(HASHES)
+    runpy.run_path(str(tmp_path / "hashes.py"))
     here = capsys.readouterr().out
     environment = {**os.environ, "PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"}
     done = subprocess.run([sys.executable, "-c", HASHES], capture_output=True, text=True, check=True, env=environment)
