@@ -35,6 +35,7 @@ FILLING = 2**20
 PIXELS = 0x7FE00010
 # Value representations of explicit files whose length has 4 bytes.
 LONG = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV")
+SHORT = tuple(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())  # those of 2 bytes
 BIG_ENDIAN, DEFLATED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 
 
@@ -94,6 +95,8 @@ def _syntax(file: BinaryIO) -> str:
     file.seek(132)
     syntax = ""
     while (head := file.read(8))[:2] == b"\2\0" and len(head) == 8:
+        if head[4:6] not in LONG + SHORT:  # ITK would take the next bytes for a length of up to 4 GB
+            raise DataError("the meta information of the DICOM file is damaged.")
         length = struct.unpack("<I", file.read(4).ljust(4, b"\0"))[0] if head[4:6] in LONG else head[6] + 256 * head[7]
         if length > size - file.tell():
             raise DataError(f"an element of {length} bytes is longer than the DICOM file.")

@@ -304,3 +304,11 @@ def test_run_lengths_of_siim_that_overflow(text):
     for relative in (True, False):
         with pytest.raises(DataError, match="leaves the image"):
             decode_siim(text, 4, 5, relative)
+
+
+def test_an_unknown_kind_of_value_in_the_meta_information(tmp_path, save_dicom):
+    """ITK took 1.5 GB for a file of 2 kB."""
+    path = save_dicom(tmp_path / "a.dcm", GRAY)
+    path.write_bytes(path.read_bytes().replace(b"\2\0\2\0UI", b"\2\0\2\0UA", 1))
+    with pytest.raises(DataError, match="meta information of the DICOM file is damaged"):
+        refuse_damaged_dicom(path)
