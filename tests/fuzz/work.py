@@ -146,6 +146,14 @@ def _quiet() -> None:
     torch.set_num_threads(1)
 
 
+def _fork() -> int:
+    """As os.fork; in the child torch makes its threads anew at once: two of a reader's threads must not meet there."""
+    pid = os.fork()
+    if pid == 0:
+        torch.set_num_threads(1)
+    return pid
+
+
 def _child(
     template: Path, folder: Path, prepared: dict[str, _Surroundings], cases: list[Case], seed: int, out: int
 ) -> None:
@@ -174,7 +182,7 @@ class _Process:
         self.cases, self.folder, self.done, self.text = cases, folder, 0, b""
         self.pipe, out = os.pipe()
         self.heard, self.killed_for = time.monotonic(), Outcome("crash", told="killed")
-        self.pid = os.fork()
+        self.pid = _fork()
         if self.pid == 0:
             os.close(self.pipe)
             try:
@@ -238,7 +246,7 @@ def prepare(folder: Path, cases: list[Case]) -> dict[str, _Surroundings]:
     A reader may start threads, which no process has that is forked afterwards, and would wait for.
     """
     prepared = {name: _Surroundings(folder, name) for name in dict.fromkeys(case.target for case in cases)}
-    pid = os.fork()
+    pid = _fork()
     if pid == 0:
         try:
             for surroundings in prepared.values():
