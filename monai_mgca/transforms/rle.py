@@ -41,7 +41,9 @@ def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
     """
     try:
         height, width = (int(side) for side in rle["size"])
-        counts = np.asarray(rle["counts"], dtype=np.int64).reshape(-1)
+        counts = np.asarray(rle["counts"], dtype=np.int64)
+        if counts.ndim != 1:
+            raise TypeError("a number, or lists in a list")
     except (KeyError, TypeError, ValueError, OverflowError):
         raise DataError('run lengths must be {"size": [height, width], "counts": [numbers]}.') from None
     refuse_bomb((height, width))

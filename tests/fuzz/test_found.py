@@ -110,6 +110,13 @@ def test_a_mask_that_is_a_number():
             LoadMask()(mask if not isinstance(mask, list) else [3])
 
 
+@pytest.mark.parametrize("counts", [False, 0, "0", {}, [[0]]])
+def test_run_lengths_that_are_no_list(counts):
+    """False was no mask of no size."""
+    with pytest.raises(DataError, match="run lengths must be"):
+        decode_rle({"size": [0, 0], "counts": counts})
+
+
 def test_run_lengths_that_overflow_or_are_huge():
     """Four runs of 2**62 were 0 pixels; one of 2**40 took all memory."""
     with pytest.raises(DataError, match="run lengths cover"):
