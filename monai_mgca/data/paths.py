@@ -60,7 +60,7 @@ def find_files(
 def file_problem(base: str, path: Any, folders: dict[str, str] | None = None) -> str | None:
     """Why the file cannot be used without opening it: outside `base`, missing, empty; None when it can.
 
-    With `folders`, a dictionary that several calls share, the real path of each folder is looked up once.
+    With `folders`, a dictionary that several calls for one `base` share, the real path of each folder is looked up once.
 
     A folder may be that of a DICOM series: something must be in it.
     """
@@ -83,17 +83,19 @@ def file_problem(base: str, path: Any, folders: dict[str, str] | None = None) ->
 
 def _is_plain_file(base: str, path: str, folders: dict[str, str]) -> bool:
     """Whether one look tells that all is well: no link, something in it, in a folder that is known to be inside."""
-    folder, name = os.path.split(os.path.join(base, path))
+    folder, name = os.path.split(path)
     if name in ("", ".", ".."):
         return False
     if folder not in folders:
-        folders[folder] = os.path.realpath(folder) + os.sep
+        real = os.path.realpath(os.path.join(base, folder)) + os.sep
+        folders[folder] = real if real.startswith(base.rstrip(os.sep) + os.sep) else ""  # outside: a longer look
+    if not folders[folder]:
+        return False
     try:
-        status = os.lstat(os.path.join(folder, name))
+        status = os.lstat(folders[folder] + name)
     except OSError:
         return False
-    inside = folders[folder].startswith(base.rstrip(os.sep) + os.sep)
-    return inside and stat.S_ISREG(status.st_mode) and status.st_size > 0
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 def _folder_problem(base: str, folder: str) -> str | None:

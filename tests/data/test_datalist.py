@@ -99,7 +99,7 @@ def test_known_folders_change_no_answer(tmp_path):
         found = [file_problem(str(base), path), file_problem(str(base), path, folders)]
         assert found[0] == found[1] and (found[0] or "").startswith(reason or ""), path
         assert (found[0] is None) == (reason is None), path
-    assert folders[str(base / "b")] == str(base / "a") + os.sep
+    assert folders["b"] == str(base / "a") + os.sep
 
 
 def test_failed_write_leaves_the_old_file(tmp_path):
