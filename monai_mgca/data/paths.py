@@ -60,7 +60,7 @@ def find_files(
 def file_problem(base: str, path: Any, folders: dict[str, str] | None = None) -> str | None:
     """Why the file cannot be used without opening it: outside `base`, missing, empty; None when it can.
 
-    With `folders`, a dictionary that several calls for one `base` share, the real path of each folder is looked up once.
+    With `folders`, which several calls for one `base` share, the real path of each folder is looked up once.
 
     A folder may be that of a DICOM series: something must be in it.
     """
