@@ -26,13 +26,14 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 OPTIONAL = {"transformers", "pandas", "pydicom", "monailabel", "nibabel", "itk", "sklearn", "faiss"}
 LONGEST = 60
 
-_CORE = {"utils", "transforms", "data", "networks", "losses", "metrics"}
+_CORE = {"utils", "io", "transforms", "data", "networks", "losses", "metrics"}
 _WORK = {"handlers", "engines", "inferers"}
 # what each part may import besides itself
 BELOW = {
     "utils": set(),
-    "transforms": {"utils"},
-    "data": {"utils", "transforms"},
+    "io": {"utils"},
+    "transforms": {"utils", "io"},
+    "data": {"utils", "io", "transforms"},
     "networks": {"utils"},
     "losses": {"utils"},
     "metrics": {"utils"},

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from monai.utils import optional_import
 from PIL import Image
 
 from monai_mgca.data.paths import file_problem
+from monai_mgca.io import kind_of
 from monai_mgca.transforms.limits import refuse_dicom_bomb
 from monai_mgca.transforms.mask import LoadMask
 from monai_mgca.transforms.radiograph import LoadRadiograph
@@ -47,12 +47,12 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
         Image.new("L", (60, 40)).save("radiograph.png")
         print(image_size("radiograph.png"))  # (40, 60)
     """
-    name = Path(path).name.lower()
     try:
-        if name.endswith((".png", ".jpg", ".jpeg", ".bmp")):
+        kind = kind_of(path)
+        if kind == "picture":
             with Image.open(path) as image:
                 return image.height, image.width
-        if name.endswith(".dcm"):
+        if kind == "dicom":
             refuse_dicom_bomb(path)
             header = pydicom.dcmread(path, stop_before_pixels=True)
             return int(header.Rows), int(header.Columns)

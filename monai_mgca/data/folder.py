@@ -12,22 +12,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from monai.utils import look_up_option, optional_import
 
-from monai_mgca.data.many import progress_bar
-from monai_mgca.data.paths import find_files
+from monai_mgca.data.many import list_problems, progress_bar
+from monai_mgca.data.paths import find_files, refuse_links_out
 from monai_mgca.data.source import Collection
 from monai_mgca.data.table import report_or_text
+from monai_mgca.io import FoundFiles, find_image_files, stem_of
 from monai_mgca.transforms.limits import refuse_dicom_bomb
 from monai_mgca.utils import DataError
 
 pydicom, _ = optional_import("pydicom")
 
 __all__ = ["collect_folder"]
-
-IMAGE_SUFFIXES = (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".nii", ".nii.gz")
 
 
 def collect_folder(images: str | os.PathLike, reports: str | os.PathLike, patient: str = "none") -> Collection:
@@ -36,14 +36,14 @@ def collect_folder(images: str | os.PathLike, reports: str | os.PathLike, patien
     Sub-folders count: images/7/a.dcm goes with reports/7/a.txt.
 
     Args:
-        images: the folder of images (DICOM, PNG, JPEG, TIFF, BMP, NIfTI).
+        images: the folder of images (DICOM, with or without a suffix, PNG, JPEG, TIFF, BMP, NIfTI).
         reports: the folder of reports, UTF-8 text; section headings are understood.
         patient: "folder" where the first sub-folder is the patient's; "dicom" where all images are DICOM, to read
             their PatientID; "none": every image counts as its own patient.
 
     Raises:
-        DataError: when a folder is not there or has no such files, a report is not UTF-8, a
-            patient is not known, or a link leads out of its folder.
+        DataError: when a folder is not there or has no such files, two images or two reports have one name, a report
+            is not UTF-8, a patient is not known, or a link leads out of its folder.
         ValueError: when `patient` is another word.
 
     Example::
@@ -55,10 +55,13 @@ def collect_folder(images: str | os.PathLike, reports: str | os.PathLike, patien
         if not Path(folder).is_dir():
             raise DataError(f"the folder does not exist: {folder}")
     collection = Collection("folder", images)
-    text_of = {_stem(path, reports): path for path in find_files(reports, "*.txt")}
+    text_of = _by_stem(find_files(reports, "*.txt"), reports)
+    found = find_image_files(images)
+    refuse_links_out(images, found.kinds)
+    others = FoundFiles({}, [path for path in found.others if path.suffix.lower() != ".txt"])
+    collection.notes += filter(None, [others.describe_others(images)])
     used = set()
-    for path in progress_bar(find_files(images, wanted=_is_image), "reading the reports"):
-        stem = _stem(path, images)
+    for stem, path in progress_bar(_by_stem(found.kinds, images).items(), "reading the reports"):
         if stem not in text_of:
             collection.drop("image without a report")
             continue
@@ -76,14 +79,22 @@ def collect_folder(images: str | os.PathLike, reports: str | os.PathLike, patien
     return collection
 
 
-def _is_image(path: Path) -> bool:
-    return path.name.lower().endswith(IMAGE_SUFFIXES)
+def _by_stem(files: Iterable[Path], folder: str | os.PathLike) -> dict[str, Path]:
+    """The files by their path in the folder without the suffix, in this order.
 
-
-def _stem(path: Path, folder: str | os.PathLike) -> str:
-    relative = path.relative_to(folder).as_posix()
-    suffix = ".nii.gz" if relative.lower().endswith(".nii.gz") else path.suffix
-    return relative[: -len(suffix)]
+    Raises:
+        DataError: when two have the same: which of them is meant?
+    """
+    found: dict[str, list[Path]] = {}
+    for path in files:
+        relative = path.relative_to(folder).as_posix()
+        stem = relative[:-4] if relative.lower().endswith(".txt") else stem_of(relative)
+        found.setdefault(stem, []).append(path)
+    twice = [(stem, ", ".join(path.name for path in paths)) for stem, paths in found.items() if len(paths) > 1]
+    if twice:
+        mend = "A report and an image belong together by this name: leave one file of each."
+        raise DataError(list_problems(f"{folder}: {len(twice)} names of several files", twice, mend))
+    return {stem: found[stem][0] for stem in sorted(found)}
 
 
 def _patient(path: Path, stem: str, patient: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from monai.utils import optional_import
 from PIL import Image, UnidentifiedImageError
 
+from monai_mgca.io import kind_of
 from monai_mgca.transforms.limits import refuse_bomb, refuse_dicom_bomb, refuse_nifti_bomb
 from monai_mgca.transforms.readers import OTHER_COLORS
 from monai_mgca.utils import DataError
@@ -78,14 +79,14 @@ def look_at_header(path: str | os.PathLike) -> ImageHeader:
         print(look_at_header("radiograph.jpg").problem)  # wrong number of channels
     """
     path = Path(path)
-    name = path.name.lower()
     try:
+        kind = kind_of(path)
+        if kind == "nifti":
+            return _nifti(path)
+        if kind == "dicom":
+            return _dicom(path)
         with path.open("rb") as file:
             head = file.read(132)
-        if name.endswith((".nii", ".nii.gz")):
-            return _nifti(path)
-        if head[128:] == b"DICM" or name.endswith((".dcm", ".dicom")):
-            return _dicom(path)
         return _picture(path, head)
     except OSError as error:
         return ImageHeader("cannot be opened", type(error).__name__)

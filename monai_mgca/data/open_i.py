@@ -21,6 +21,7 @@ from monai_mgca.data.plain_xml import read_plain_xml
 from monai_mgca.data.sections import join_report
 from monai_mgca.data.source import Collection
 from monai_mgca.data.table import read_rows
+from monai_mgca.io import list_files, quick_kind
 from monai_mgca.utils import DataError
 
 __all__ = ["collect_open_i", "read_report_xml"]
@@ -28,7 +29,6 @@ __all__ = ["collect_open_i", "read_report_xml"]
 # Open-i names an image CXR11_IM-0067-1001, the table on Kaggle 11_IM-0067-1001.dcm; the first report's images are
 # CXR1_1_IM-... and 1_IM-... The report's number and the part from IM- on tell an image under either name.
 _IMAGE = re.compile(r"^(?:CXR)?(?P<report>\d+)_(?:\d+_)?(?P<image>IM-[\d-]+)")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
 
 
 def collect_open_i(
@@ -99,9 +99,9 @@ def _image_key(name: str) -> tuple[str, str] | None:
 def _find_images(folder: Path) -> dict[tuple[str, str], str]:
     """The images by (report, image), relative to the folder."""
     found = {}
-    for path in sorted(folder.rglob("*IM-*")):
+    for path in sorted(list_files(folder)):
         key = _image_key(path.name)
-        if key and path.suffix.lower() in _SUFFIXES:
+        if key and quick_kind(path):
             found.setdefault(key, path.relative_to(folder).as_posix())
     if not found:
         raise DataError(f"no images named like CXR1_1_IM-0001-3001.png in {folder}; give the folder of the images.")

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from monai_mgca.data.many import list_problems
+from monai_mgca.io import is_clutter, list_files, quick_kind
 from monai_mgca.utils import DataError
 
-__all__ = ["file_problem", "find_dataset_dir", "find_files", "resolve_path"]
+__all__ = ["file_problem", "find_dataset_dir", "find_files", "refuse_links_out", "resolve_path"]
 
 
 def find_dataset_dir(datalist: str | os.PathLike, dataset_dir: str | os.PathLike | None) -> str:
@@ -43,18 +45,29 @@ def resolve_path(base: str, path: str) -> str | None:
 def find_files(
     folder: str | os.PathLike, pattern: str = "*", wanted: Callable[[Path], bool] = Path.is_file
 ) -> list[Path]:
-    """The files below a folder whose names fit a pattern, and that are wanted, sorted.
+    """The files below a folder whose names, in lower case, fit a pattern, and that are wanted, sorted.
+
+    Hidden files and what systems leave in folders are no files of the user's.
 
     Raises:
         DataError: when one is a link out of the folder: what is read from there would be no part of the data.
     """
+    found = sorted(path for path in list_files(folder) if fnmatchcase(path.name.lower(), pattern) and wanted(path))
+    refuse_links_out(folder, found)
+    return found
+
+
+def refuse_links_out(folder: str | os.PathLike, files: Iterable[Path]) -> None:
+    """Refuse links out of a folder among its files.
+
+    Raises:
+        DataError: naming them.
+    """
     base = os.path.realpath(folder)
-    found = sorted(path for path in Path(folder).rglob(pattern) if wanted(path) and path.is_file())
-    outside = [str(path) for path in found if path.is_symlink() and resolve_path(base, os.path.realpath(path)) is None]
+    outside = [str(path) for path in files if path.is_symlink() and resolve_path(base, os.path.realpath(path)) is None]
     if outside:
         mend = "Put the files themselves there, or take the links out."
         raise DataError(list_problems(f"{folder}: links out of the folder", [(p, "a link") for p in outside], mend))
-    return found
 
 
 def file_problem(base: str, path: Any, folders: dict[str, str] | None = None) -> str | None:
@@ -99,9 +112,12 @@ def _is_plain_file(base: str, path: str, folders: dict[str, str]) -> bool:
 
 
 def _folder_problem(base: str, folder: str) -> str | None:
-    """Why the folder of a series cannot be used: nothing is in it, or a link out of `base`."""
+    """Why the folder of a series cannot be used: nothing is in it, a link out of `base`, or no DICOM file."""
     with os.scandir(folder) as found:
-        files = list(found)
+        files = [file for file in found if not is_clutter(file.name)]
     if any(file.is_symlink() and resolve_path(base, file.path) is None for file in files):
         return "lies outside the dataset folder"
-    return None if files else "empty folder"
+    if not files:
+        return "empty folder"
+    is_series = any(file.is_file() and quick_kind(file) == "dicom" for file in files)
+    return None if is_series else "a folder without DICOM slices"

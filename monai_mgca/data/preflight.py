@@ -18,14 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from monai_mgca.data.image_header import look_at_header
+from monai_mgca.io import kind_of_name
 from monai_mgca.transforms import CleanReport
 
 __all__ = ["MAX_HEADERS", "chosen_for_a_look", "header_reason", "report_reason", "shared_with_other_sections"]
 
 # Headers are looked at of so many images of a section, evenly spaced over it.
 MAX_HEADERS = 2000
-# Files that are of one kind by their name; volumes have others, or may be several frames of these.
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".dcm", ".dicom")
 _REFUSED = ("not an image", "unreadable", "decompression bomb", "wrong number of channels")
 _CLEAN = CleanReport()
 
@@ -52,7 +51,8 @@ def header_reason(base: str, path: Any) -> str | None:
         base: the dataset folder.
         path: of the image, relative to it.
     """
-    if not isinstance(path, str) or not path.lower().endswith(_SUFFIXES):
+    # volumes are NIfTI, folders, or several frames
+    if not isinstance(path, str) or kind_of_name(path) not in ("picture", "dicom"):
         return None
     problem = look_at_header(os.path.join(base, path)).problem
     return problem if problem in _REFUSED else None

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import torch.distributed as dist
 
+from monai_mgca.data.many import list_problems
 from monai_mgca.data.sample import make_sample
+from monai_mgca.io import IMAGE_SUFFIXES, FoundFiles, find_image_files, series_problem
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import rank, world_size
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "find_volumes", "resolve_dataset"]
+__all__ = ["find_images", "find_volumes", "resolve_dataset"]
 
 logger = logging.getLogger(__name__)
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".nii", ".nii.gz")
 
 
 def resolve_dataset(
@@ -71,13 +71,14 @@ def find_images(folder: str | os.PathLike) -> list[dict[str, str]]:
     """All radiographs below a folder, as entries for a dataset.
 
     Args:
-        folder: searched with all its subfolders for PNG, JPEG, DICOM (.dcm) and NIfTI files.
+        folder: searched with all its subfolders for DICOM, NIfTI and picture files (:func:`monai_mgca.io.kind_of`);
+            others are counted and named in the log.
 
     Returns:
         A list of {"image": path}, sorted.
 
     Raises:
-        DataError: when there is no such folder or no such file in it.
+        DataError: when there is no such folder or no image in it, or an image lies there packed and unpacked.
 
     Example::
 
@@ -85,24 +86,34 @@ def find_images(folder: str | os.PathLike) -> list[dict[str, str]]:
     """
     if not os.path.isdir(folder):
         raise DataError(f"No such folder of images: {folder}.")
-    paths = sorted(str(p) for p in Path(folder).rglob("*") if p.is_file() and p.name.lower().endswith(IMAGE_SUFFIXES))
-    if not paths:
-        raise DataError(f"No image in {folder}: looked for {', '.join(IMAGE_SUFFIXES)}.")
-    return [{"image": path} for path in paths]
+    found = find_image_files(folder)
+    others = _log_others(found, folder, "image")
+    if not found.kinds:
+        raise DataError(f"No image in {folder}: looked for {', '.join(IMAGE_SUFFIXES)} and for DICOM files.{others}")
+    return [{"image": str(path)} for path in found.kinds]
+
+
+def _log_others(found: FoundFiles, folder: str | os.PathLike, what: str) -> str:
+    """Warn of files that are left out; the warning, to be put behind a sentence."""
+    others = found.describe_others(folder, what)
+    if others and rank() == 0:
+        logger.warning(f"{folder}: {others}. Left out.")
+    return f" {others}." if others else ""
 
 
 def find_volumes(folder: str | os.PathLike) -> list[dict[str, str]]:
     """All volumes below a folder, as entries for a dataset.
 
     Args:
-        folder: searched with all its subfolders for NIfTI files, and for folders that hold DICOM files (.dcm): each is
-            taken for one series.
+        folder: searched with all its subfolders for NIfTI files, and for folders of DICOM files that are the slices of
+            one series; a folder's only DICOM file is taken by itself. Others are counted and named in the log.
 
     Returns:
         A list of {"image": path}, sorted.
 
     Raises:
-        DataError: when there is no such folder or no volume in it.
+        DataError: when there is no such folder or no volume in it, DICOM files of one folder are not one series, or a
+            volume lies there packed and unpacked.
 
     Example::
 
@@ -111,9 +122,17 @@ def find_volumes(folder: str | os.PathLike) -> list[dict[str, str]]:
     """
     if not os.path.isdir(folder):
         raise DataError(f"No such folder of volumes: {folder}.")
-    files = [p for p in Path(folder).rglob("*") if p.is_file()]
-    paths = {str(p) for p in files if p.name.lower().endswith((".nii", ".nii.gz"))}
-    paths |= {str(p.parent) for p in files if p.name.lower().endswith(".dcm")}
+    found = find_image_files(folder, lambda kind: kind in ("nifti", "dicom"))
+    others = _log_others(found, folder, "volume")
+    paths = [str(path) for path, kind in found.kinds.items() if kind == "nifti"]
+    series: dict[Path, list[Path]] = {}
+    for path in (path for path, kind in found.kinds.items() if kind == "dicom"):
+        series.setdefault(path.parent, []).append(path)
+    problems = [(str(place), reason) for place, files in series.items() if (reason := series_problem(files))]
+    if problems:
+        mend = "Give each series a folder of its own, and keep other images elsewhere."
+        raise DataError(list_problems(f"{folder}: {len(problems)} folders are no DICOM series", problems, mend))
+    paths += [str(files[0] if len(files) == 1 else place) for place, files in series.items()]
     if not paths:
-        raise DataError(f"No volume in {folder}: looked for .nii, .nii.gz and folders of .dcm.")
+        raise DataError(f"No volume in {folder}: looked for .nii, .nii.gz and folders of DICOM files.{others}")
     return [{"image": path} for path in sorted(paths)]

@@ -24,13 +24,13 @@ from monai_mgca.data.many import progress_bar
 from monai_mgca.data.sizes import read_sizes
 from monai_mgca.data.source import Collection
 from monai_mgca.data.table import read_rows
+from monai_mgca.io import list_files, quick_kind, stem_of
 from monai_mgca.transforms.rle import decode_siim, encode_rle
 from monai_mgca.utils import DataError
 
 __all__ = ["collect_siim_acr"]
 
 ENCODINGS = ("auto", "relative", "absolute")
-_SUFFIXES = (".dcm", ".png", ".jpg", ".jpeg")
 
 
 class _Row(NamedTuple):
@@ -109,11 +109,11 @@ def _read_table(table: Path) -> list[_Row]:
 def _find_images(folder: Path, wanted: set[str]) -> dict[str, str]:
     """The images by their id, relative to the folder."""
     found: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in _SUFFIXES and path.stem in wanted:
-            name = path.relative_to(folder).as_posix()
-            if found.setdefault(path.stem, name) != name:  # which of them is the image, and which a mask?
-                raise DataError(f"{folder} has {found[path.stem]} and {name}; give a folder with one file an image.")
+    for path in (path for path in sorted(list_files(folder)) if stem_of(path.name) in wanted):
+        if quick_kind(path):
+            stem, name = stem_of(path.name), path.relative_to(folder).as_posix()
+            if found.setdefault(stem, name) != name:  # which of them is the image, and which a mask?
+                raise DataError(f"{folder} has {found[stem]} and {name}; give a folder with one file an image.")
     return found
 
 

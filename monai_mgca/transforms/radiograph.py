@@ -22,6 +22,7 @@ from monai.data import ImageReader, MetaTensor, PILReader
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, MetaKeys, TransformBackends
 
+from monai_mgca.io import kind_of
 from monai_mgca.transforms.readers import RadiographDicomReader, RadiographNiftiReader, to_gray
 from monai_mgca.utils import DataError
 
@@ -86,12 +87,10 @@ def _reader_of(path: Path) -> ImageReader:
         raise DataError("it is a folder." if path.is_dir() else "there is no such file.")
     if path.stat().st_size == 0:
         raise DataError("the file is empty.")
-    name = path.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
+    kind = kind_of(path)
+    if kind == "nifti":
         return RadiographNiftiReader()
-    with path.open("rb") as file:
-        is_dicom = file.read(132)[128:] == b"DICM"
-    if is_dicom or name.endswith((".dcm", ".dicom")):
+    if kind == "dicom":
         return RadiographDicomReader()
     return PILReader(converter=to_gray, reverse_indexing=False)
 

@@ -1,0 +1,118 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The images below a folder, and what else lies there."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from monai_mgca.io.kind import Kind, is_clutter, quick_kind, stem_of
+from monai_mgca.utils import DataError
+
+__all__ = ["FoundFiles", "find_image_files", "list_files", "name_some"]
+
+
+class FoundFiles(NamedTuple):
+    """What lies below a folder.
+
+    Args:
+        kinds: path to kind of the images, in the paths' order.
+        others: the other files, which are no image by name or content, or of a kind that is not wanted; hidden ones
+            and what a system left there are not told.
+    """
+
+    kinds: dict[Path, Kind]
+    others: list[Path]
+
+    def describe_others(self, folder: str | os.PathLike, what: str = "image") -> str | None:
+        """A line that counts and names the other files; None where there are none.
+
+        Args:
+            folder: that the names are relative to.
+            what: that they are not.
+        """
+        if not self.others:
+            return None
+        files = "1 file is" if len(self.others) == 1 else f"{len(self.others)} files are"
+        return f"{files} no {what} by name or content: {name_some(p.relative_to(folder) for p in self.others)}"
+
+
+def name_some(names: Iterable[object], limit: int = 5) -> str:
+    """The first of many names, and how many more there are.
+
+    Args:
+        names: or paths, or numbers.
+        limit: how many are written out.
+
+    Example::
+
+        print(name_some(["a", "b", "c"], limit=2))  # a, b ... and 1 more
+    """
+    names = [str(name) for name in names]
+    more = f" ... and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename} cannot be searched ({type(error).__name__}): allow it, or move it away.")
+
+
+def list_files(folder: str | os.PathLike) -> Iterator[Path]:
+    """All files below a folder that may be the user's data, by folder; links to folders are not followed.
+
+    Args:
+        folder: searched but for hidden folders and those of systems in it.
+
+    Raises:
+        DataError: when a folder may not be read.
+
+    Example::
+
+        print(sorted(list_files("radiographs")))
+    """
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = sorted(name for name in folders if not is_clutter(name))
+        for path in (Path(place, name) for name in sorted(names) if not is_clutter(name)):
+            if path.is_file():
+                yield path
+
+
+def find_image_files(folder: str | os.PathLike, wanted: Callable[[Kind], bool] = bool) -> FoundFiles:
+    """All images below a folder. A file whose name says what it is is not opened.
+
+    Args:
+        folder: searched with all its subfolders.
+        wanted: the kinds to take. Defaults to all.
+
+    Raises:
+        DataError: when a folder may not be read, or a NIfTI file lies there packed and unpacked.
+
+    Example::
+
+        print(list(find_image_files("radiographs").kinds))
+    """
+    kinds, others = dict[Path, Kind](), list[Path]()
+    for path in sorted(list_files(folder)):
+        kind = quick_kind(path)
+        if kind is None or not wanted(kind):
+            others.append(path)
+        else:
+            kinds[path] = kind
+    stems = Counter(stem_of(str(path)) for path, kind in kinds.items() if kind == "nifti")
+    twice = [path.relative_to(folder) for path in kinds if stems[stem_of(str(path))] > 1]
+    if twice:  # the same image two times, or an old state of it: which is meant?
+        raise DataError(f"{folder} holds images both packed and unpacked: {name_some(twice)}. Remove one of each.")
+    return FoundFiles(kinds, others)

@@ -1,0 +1,60 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Which DICOM files are the slices of one series."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from monai.utils import optional_import
+
+pydicom, _ = optional_import("pydicom")
+
+__all__ = ["series_problem"]
+
+# Modalities whose files are images of their own: projections and photographs.
+_SINGLE = ("CR", "DX", "DR", "MG", "RG", "IO", "PX", "RF", "XA", "XC", "ES", "GM", "SM")
+_TAGS = ["SeriesInstanceUID", "Modality", "NumberOfFrames", "Rows"]
+
+
+def series_problem(files: Sequence[str | os.PathLike]) -> str | None:
+    """Why DICOM files that lie together are not the slices of one series; None where they may be.
+
+    Damage and the slices' places are left to the reader.
+
+    Args:
+        files: DICOM files, of one folder; one alone is no series, but may be a volume of frames.
+
+    Example::
+
+        print(series_problem(["ct/1.dcm", "ct/2.dcm"]))
+    """
+    if len(files) < 2:
+        return None
+    headers = [header for header in map(_header, files) if header.get("Rows")]  # structures and reports have none
+    single = sorted({str(header.get("Modality")) for header in headers} & set(_SINGLE))
+    if single:
+        return f"{len(files)} files of modality {', '.join(single)}, which are images and no slices"
+    series = {str(header.get("SeriesInstanceUID") or "") for header in headers}
+    if len(series) > 1:
+        return f"{len(files)} files of {len(series)} series"
+    frames = sum(str(header.get("NumberOfFrames") or 1).strip() not in ("0", "1") for header in headers)
+    return f"{frames} of {len(files)} files are volumes of their own, with several frames" if frames else None
+
+
+def _header(file: str | os.PathLike) -> Any:
+    try:
+        return pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+    except Exception:  # the reader tells what is wrong
+        return {}
