@@ -23,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from monai_mgca.io import kind_of
 from monai_mgca.transforms.limits import refuse_bomb, refuse_dicom_bomb, refuse_nifti_bomb
 from monai_mgca.transforms.readers import OTHER_COLORS
+from monai_mgca.transforms.series import series_files
 from monai_mgca.utils import DataError
 
 pydicom, _ = optional_import("pydicom")
@@ -157,10 +158,10 @@ def tag_text(tags: Any, name: str, damaged: str = "") -> str:
 
 
 def read_dicom_tags(path: str) -> Iterator[Any]:
-    """The tags of the first DICOM file of a series' folder, or of the file; none where there is no such."""
-    files = sorted(Path(path).iterdir()) if os.path.isdir(path) else [Path(path)]
+    """The tags of the first DICOM image of a series' folder, or of the file; none where there is no such."""
+    files = series_files(Path(path)) if os.path.isdir(path) else [Path(path)]
     for file in files:
         header = look_at_header(file) if file.is_file() and file.stat().st_size else ImageHeader()
-        if header.dataset is not None:
+        if header.dataset is not None and tag_text(header.dataset, "Rows"):
             yield header.dataset
             return

@@ -100,7 +100,10 @@ def check_volume(path: str, limits: CheckLimits) -> ImageCheck:
     try:
         values = LoadVolume()(path)[0].numpy()
     except DataError as error:
-        return ImageCheck([_reason(error, path), *found], tags=tags)
+        reason, detail = _reason(error, path)
+        if reason == "unreadable" and isinstance(error.__cause__, DataError):  # the reader's own words
+            detail = str(error.__cause__).removesuffix(".")
+        return ImageCheck([(reason, detail), *found], tags=tags)
     if values.min() == values.max():
         return ImageCheck([*found, ("constant", "")], tags=tags)
     return ImageCheck(found, _digest(values), values, tags)

@@ -18,33 +18,34 @@ from typing import Any
 
 import numpy as np
 from monai.config import KeysCollection, PathLike
-from monai.data import ITKReader, MetaTensor, NibabelReader
+from monai.data import MetaTensor, NibabelReader
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, TransformBackends, optional_import
 
-from monai_mgca.transforms.damaged_dicom import refuse_damaged_dicom
-from monai_mgca.transforms.limits import MAX_VOXELS, refuse_bomb, refuse_nifti_bomb
+from monai_mgca.transforms.limits import MAX_VOXELS, refuse_nifti_bomb
+from monai_mgca.transforms.series import find_slices
+from monai_mgca.transforms.slice_stack import MAX_TILT, stack_slices
 from monai_mgca.utils import DataError
 
 itk, _ = optional_import("itk", allow_namespace_pkg=True)
 
 __all__ = ["LoadVolume", "LoadVolumeD", "LoadVolumeDict", "LoadVolumed"]
 
-_UNEVEN = "ITK_non_uniform_sampling_deviation"  # what ITK notes of a series with gaps
-
 
 class LoadVolume(Transform):
     """Read a CT as (1, X, Y, Z), float32, in Hounsfield units, with the affine to world coordinates (RAS).
 
-    NIfTI is read by nibabel; a DICOM file, or the folder of a DICOM series, by ITK, which applies rescale slope and
-    intercept and puts the slices in their order. Of the header the geometry alone is kept: nothing of the patient.
+    NIfTI is read by nibabel; a DICOM file of all frames, or the folder of a DICOM series, by ITK, which applies rescale
+    slope and intercept of each slice. Their order and the affine follow from the positions in their headers
+    (:mod:`monai_mgca.transforms.slice_stack`). Of the header the geometry alone is kept: nothing of the patient.
 
     Args:
         image_only: return the MetaTensor alone, else the MetaTensor and its meta data.
 
     Raises:
-        DataError: when the file or folder cannot be read, holds no volume or several series, or a series has gaps; the
-            message names it and the reason.
+        DataError: when the file or folder cannot be read, holds no volume or several series, or the slices of a series
+            are no box: without a place, of several orientations, with gaps, sheared by a tilted gantry; the message
+            names it, the reason and the mend.
 
     Example::
 
@@ -69,12 +70,14 @@ class LoadVolume(Transform):
             path = Path(os.path.expanduser(os.fspath(filename)))
             if not path.exists():
                 raise DataError("there is no such file or folder.")
-            values, affine = _read_nifti(path) if path.name.lower().endswith((".nii", ".nii.gz")) else _read_itk(path)
+            is_nifti = path.name.lower().endswith((".nii", ".nii.gz"))
+            values, affine = _read_nifti(path) if is_nifti else _read_dicom(path)
             values = values.reshape(values.shape[:3] + tuple(size for size in values.shape[3:] if size > 1))
             if values.ndim != 3 or min(values.shape) < 2:
                 raise DataError(f"its shape is {values.shape}; a volume is (X, Y, Z), of one channel and one time.")
             if not np.isfinite(values).all():
                 raise DataError("it holds values that are not finite.")
+            _check_affine(affine)
         except Exception as e:
             reason = str(e) if isinstance(e, DataError) else f"{type(e).__name__}: {e}"
             raise DataError(f"cannot read the volume {filename!s}: {reason}") from e
@@ -91,37 +94,32 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return values, np.asarray(meta[MetaKeys.AFFINE])
 
 
-def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    # before ITK, which makes room for the pixels already when it looks at a header
-    files = [path] if path.is_file() else filter(Path.is_file, path.iterdir())
-    refuse_bomb([sum(refuse_damaged_dicom(file) for file in files)], MAX_VOXELS)
-    if path.is_file() and not _is_dicom(path):
-        raise DataError("a volume is NIfTI (.nii, .nii.gz) or DICOM, and this is neither.")
-    image = itk.imread(_series_files(path) if path.is_dir() else str(path))
-    if image.GetMetaDataDictionary().HasKey(_UNEVEN):
-        raise DataError("slices are missing, or are not evenly spaced.")
-    values, meta = ITKReader().get_data(image)
-    return values, np.asarray(meta[MetaKeys.AFFINE])
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def _series_files(folder: Path) -> list[str]:
-    """The files of a folder's one DICOM series, in the order of their places."""
-    names = itk.GDCMSeriesFileNames.New()
-    names.SetUseSeriesDetails(True)
-    names.SetDirectory(str(folder))
-    series = names.GetSeriesUIDs()
-    if len(series) != 1:
-        mend = "; give each a folder of its own" if series else ""
-        raise DataError(f"the folder holds {len(series) or 'no'} DICOM series{mend}.")
-    files = list(names.GetFileNames(series[0]))
+def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    slices, affine = stack_slices(find_slices(path))
+    files = list(dict.fromkeys(str(one.file) for one in slices))
+    if len(files) not in (1, len(slices)):
+        raise DataError("the folder holds several files of several frames; give each a folder of its own.")
+    # as floats: the first slice's type would cut what the slope of another one gives
+    values = itk.array_from_image(itk.imread(files if len(files) > 1 else files[0], pixel_type=itk.F))
     if len(files) == 1:
-        raise DataError("the folder holds one DICOM file; give the file, if it holds all slices.")
-    return files
+        if len(values) != len(slices):
+            raise DataError(f"the file holds {len(values)} frames, and tells the places of {len(slices)}.")
+        values = values[[one.frame for one in slices]]
+    return values.T, affine
+
+
+def _check_affine(affine: np.ndarray) -> None:
+    """A volume is a box: axes that are not perpendicular, as of a tilted gantry, or no size would be read as one."""
+    axes = affine[:3, :3]
+    sizes = np.linalg.norm(axes, axis=0)
+    if not np.isfinite(affine).all() or sizes.min() <= 0:
+        raise DataError(f"its header gives voxels of {' x '.join(f'{size:g}' for size in sizes)} mm.")
+    cosines = np.abs(np.triu((axes / sizes).T @ (axes / sizes), 1)).max()
+    if cosines > np.sin(np.radians(MAX_TILT)):
+        raise DataError(
+            f"its axes are sheared by {np.degrees(np.arcsin(min(1.0, cosines))):.1f} degrees, as of a tilted gantry: "
+            "straighten it first; dcm2niix writes such a file beside the sheared one."
+        )
 
 
 class LoadVolumed(MapTransform):
