@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from monai.utils import optional_import
 
+from monai_mgca.io import is_clutter, kind_of
 from monai_mgca.transforms.damaged_dicom import refuse_damaged_dicom
 from monai_mgca.transforms.limits import MAX_VOXELS, refuse_bomb, refuse_dicom_bomb
 from monai_mgca.utils import DataError
@@ -74,20 +75,17 @@ class Slice(NamedTuple):
 
 
 def series_files(folder: Path) -> list[Path]:
-    """The files of a folder that may be slices: no hidden ones, as macOS leaves beside every file, and no DICOMDIR.
+    """The DICOM files of a folder; no hidden ones, as macOS leaves beside every file, and no DICOMDIR.
 
     Args:
         folder: of a DICOM series.
     """
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if not path.name.startswith(".") and path.name.upper() != "DICOMDIR" and path.is_file()
-    )
+    files = (path for path in folder.iterdir() if not is_clutter(path.name) and path.is_file())
+    return sorted(path for path in files if kind_of(path) == "dicom")
 
 
 def find_slices(path: Path) -> list[Slice]:
-    """The slices of a folder's one DICOM series, or of one file; other files are none, such as texts or a DICOMDIR.
+    """The slices of a folder's one DICOM series, or of one file; files of other kinds are none, nor are reports.
 
     Args:
         path: the file or folder.
@@ -95,38 +93,50 @@ def find_slices(path: Path) -> list[Slice]:
     Raises:
         DataError: when a DICOM file is damaged, there are too many pixels, several series or none; it names the file.
     """
-    images: dict[Path, int] = {}
+    if path.is_file() and kind_of(path) != "dicom":
+        raise DataError("a volume is NIfTI (.nii, .nii.gz) or DICOM, and this is neither.")
+    pixels: dict[Path, int] = {}
     for file in series_files(path) if path.is_dir() else [path]:
         try:
             # before ITK, which makes room for the pixels already when it looks at a header
-            images[file] = refuse_damaged_dicom(file)
+            pixels[file] = refuse_damaged_dicom(file) if file.stat().st_size else 0
         except DataError as error:
-            if file == path:
-                raise
-            raise DataError(f"{file.name}: {error} Take it out of the folder if it is no slice.") from None
-    refuse_bomb([sum(images.values())], MAX_VOXELS)
-    slices = [one for file, pixels in images.items() if pixels for one in _slices_of(file)]
+            raise DataError(f"{error}{_take_out(path, file)}") from None
+    refuse_bomb([sum(pixels.values())], MAX_VOXELS)
+    slices = [one for file, count in pixels.items() if count for one in _slices_of(file)]
     series: dict[str, list[Slice]] = {}
     for one in slices:
         series.setdefault(one.series, []).append(one)
-    if not series:
-        what = (
-            "folder holds no DICOM series"
-            if path.is_dir()
-            else "file is neither NIfTI (.nii, .nii.gz) nor a DICOM image"
-        )
-        raise DataError(f"the {what}.")
     if len(series) > 1:
         counts = "; ".join(f"{len(some)} slices, such as {some[0].file.name}" for some in series.values())
         raise DataError(f"the folder holds {len(series)} DICOM series ({counts}); give each a folder of its own.")
+    kinds = {_storage_class(file) for file in {one.file for one in slices}}
+    for file in (file for file, count in pixels.items() if not count):
+        if path == file or not file.stat().st_size or _storage_class(file) in kinds:
+            raise DataError(f"the DICOM file holds no pixels.{_take_out(path, file)}")
+    if not series:
+        raise DataError("the folder holds no DICOM series.")
     return slices
+
+
+def _take_out(path: Path, file: Path) -> str:
+    return "" if file == path else f" It is {file.name}: take it out of the folder if it is no slice."
+
+
+def _storage_class(file: Path) -> str:
+    """What kind of object a DICOM file is, by its UID: CT image, report, ..."""
+    return str(
+        pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID"], force=True).get("SOPClassUID")
+    )
 
 
 def _slices_of(file: Path) -> Iterator[Slice]:
     refuse_dicom_bomb(file)
     data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
     count = int(data.get("NumberOfFrames") or 1)
-    frames = list(data.get("PerFrameFunctionalGroupsSequence") or [None] * count)
+    frames = list(data.get("PerFrameFunctionalGroupsSequence") or [None])
+    if frames == [None] and count > 1:
+        raise DataError(f"the {count} frames of {file.name} tell no position; convert the file to NIfTI.")
     shared = next(iter(data.get("SharedFunctionalGroupsSequence") or ()), None)
     size, series = (int(data.get("Columns") or 0), int(data.get("Rows") or 0)), str(data.get("SeriesInstanceUID") or "")
     for index, frame in enumerate(frames):
@@ -137,9 +147,7 @@ def _slices_of(file: Path) -> Iterator[Slice]:
             return _numbers(tags, name, count)
 
         rescale = (None, None) if frame is None else (numbers("RescaleSlope", 1), numbers("RescaleIntercept", 1))
-        # a position that is told once is that of the first frame alone
-        position = None if frame is None and count > 1 else numbers("ImagePositionPatient", 3)
-        orientation = numbers("ImageOrientationPatient", 6)
+        position, orientation = numbers("ImagePositionPatient", 3), numbers("ImageOrientationPatient", 6)
         yield Slice(file, index, series, size, position, orientation, numbers("PixelSpacing", 2), rescale)
 
 

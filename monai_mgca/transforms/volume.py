@@ -22,6 +22,7 @@ from monai.data import MetaTensor, NibabelReader
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, TransformBackends, optional_import
 
+from monai_mgca.io import kind_of_name
 from monai_mgca.transforms.limits import MAX_VOXELS, refuse_nifti_bomb
 from monai_mgca.transforms.series import find_slices
 from monai_mgca.transforms.slice_stack import MAX_TILT, stack_slices
@@ -70,8 +71,7 @@ class LoadVolume(Transform):
             path = Path(os.path.expanduser(os.fspath(filename)))
             if not path.exists():
                 raise DataError("there is no such file or folder.")
-            is_nifti = path.name.lower().endswith((".nii", ".nii.gz"))
-            values, affine = _read_nifti(path) if is_nifti else _read_dicom(path)
+            values, affine = _read_nifti(path) if kind_of_name(path.name) == "nifti" else _read_dicom(path)
             values = values.reshape(values.shape[:3] + tuple(size for size in values.shape[3:] if size > 1))
             if values.ndim != 3 or min(values.shape) < 2:
                 raise DataError(f"its shape is {values.shape}; a volume is (X, Y, Z), of one channel and one time.")

@@ -235,18 +235,21 @@ def test_only_files_of_the_series_decide(tmp_path):
     (folder / "notes.txt").write_text("text")
     (folder / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
     (folder / "sub").mkdir()
-    report = dataset(VALUES[0], folder / "report", "1.2.9")  # without pixels, as reports and a DICOMDIR are
+    (folder / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 300)
+    report = dataset(VALUES[0], folder / "report", "1.2.9")
     del report.PixelData, report.Rows, report.Columns
-    save(report, folder / "DICOMDIR")
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.22"
+    save(report, folder / "report")
     volume = LoadVolume()(folder)
     np.testing.assert_array_equal(volume.numpy(), expected.numpy())
     assert check_volume(str(folder), CheckLimits()).found == []
 
 
-def test_a_damaged_file_of_the_folder_is_named(tmp_path):
+@pytest.mark.parametrize("left", [0, 400, -9])
+def test_a_damaged_file_of_the_folder_is_named(tmp_path, left):
     folder = draw(tmp_path / "ct")
-    (folder / "003.dcm").write_bytes((folder / "003.dcm").read_bytes()[:-9])
-    with pytest.raises(DataError, match=r"ct: 003.dcm: .*Take it out of the folder if it is no slice"):
+    (folder / "003.dcm").write_bytes((folder / "003.dcm").read_bytes()[:left])
+    with pytest.raises(DataError, match=r"It is 003.dcm: take it out of the folder if it is no slice"):
         LoadVolume()(folder)
 
 
@@ -328,7 +331,7 @@ class TestMultiFrame:
     def test_frames_without_places(self, tmp_path):
         path = tmp_path / "all.dcm"
         data = dataset(VALUES, path, "1", NumberOfFrames=6, ImagePositionPatient=[0, 0, 0])
-        refused(save(data, path), "6 of 6 slices tell no position")
+        refused(save(data, path), "the 6 frames of all.dcm tell no position")
 
     def test_two_files_of_frames(self, tmp_path):
         first = enhanced(tmp_path / "ct" / "a.dcm", range(6))
