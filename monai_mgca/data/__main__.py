@@ -95,8 +95,15 @@ def _add_check(commands) -> None:
 
 def _add_csv(commands) -> None:
     table = _source_parser(commands, "csv", "any CSV or TSV table of images with reports, masks, boxes or labels")
-    table.add_argument("table", metavar="TABLE", help="comma, semicolon or tab; UTF-8; may be .gz")
-    table.add_argument("--image", required=True, metavar="COL", help="column of image paths")
+    table.add_argument("table", metavar="TABLE", help="comma, semicolon or tab; may be .gz")
+    encoding = "of the table, such as cp1252 (default: UTF-8; UTF-16 is found out)"
+    table.add_argument("--encoding", metavar="NAME", help=encoding)
+    image = table.add_mutually_exclusive_group(required=True)
+    image.add_argument("--image", metavar="COL", help="column of image paths, or with --images of names")
+    template = "a path with columns in braces in its place, such as '{folder}/{name}.png'"
+    image.add_argument("--image-template", metavar="TEXT", help=template)
+    look = "folders to look through for the images by name, with or without suffix (default: take paths as they are)"
+    table.add_argument("--images", nargs="+", default=(), metavar="DIR", help=look)
     table.add_argument("--report", metavar="COL", help="column of whole reports; section headings are understood")
     table.add_argument("--findings", metavar="COL", help="column of findings, instead of --report")
     table.add_argument("--impression", metavar="COL", help="column of impressions, instead of --report")

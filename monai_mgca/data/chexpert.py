@@ -19,8 +19,8 @@ from pathlib import Path
 from monai.utils import look_up_option
 
 from monai_mgca.data.mimic_cxr import CHEXPERT_CLASSES
+from monai_mgca.data.rows import read_rows
 from monai_mgca.data.source import Collection
-from monai_mgca.data.table import read_rows
 from monai_mgca.utils import DataError
 
 __all__ = ["COMPETITION_CLASSES", "collect_chexpert"]
@@ -62,7 +62,7 @@ def collect_chexpert(
             if match is None:
                 raise DataError(f"{table} line {line}: Path is no .../train/patient00001/study1/view1_frontal.jpg.")
             if row["Frontal/Lateral"].strip() != "Frontal":
-                collection.drop("not a frontal view")
+                collection.drop("not a frontal view", match[1])
                 continue
             broken = [c for c in classes if row[c].strip() not in values]
             if broken:

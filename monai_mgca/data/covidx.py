@@ -71,7 +71,7 @@ def collect_covidx(
     for part, split in (("train", None), ("test", "test")):
         for row in rows[part]:
             if part == "train" and row.patient in tested:
-                collection.drop("training image of a test patient")
+                collection.drop("training image of a test patient", f"{part}/{row.image}")
                 continue
             image = f"{part}/{row.image}"
             collection.add(os.path.splitext(image)[0], image, "", row.patient, split, labels=label_of[row.name])

@@ -63,7 +63,7 @@ def collect_folder(images: str | os.PathLike, reports: str | os.PathLike, patien
     used = set()
     for stem, path in progress_bar(_by_stem(found.kinds, images).items(), "reading the reports"):
         if stem not in text_of:
-            collection.drop("image without a report")
+            collection.drop("image without a report", path.relative_to(images).as_posix())
             continue
         used.add(stem)
         try:
@@ -72,8 +72,8 @@ def collect_folder(images: str | os.PathLike, reports: str | os.PathLike, patien
             raise DataError(f"{text_of[stem]} is not UTF-8; save it as UTF-8.") from None
         image = path.relative_to(images).as_posix()
         collection.add(stem, image, text, _patient(path, stem, patient))
-    if len(text_of) > len(used):
-        collection.drop("report without an image", len(text_of) - len(used))
+    unused = [path for stem, path in text_of.items() if stem not in used]
+    collection.drop("report without an image", *(path.relative_to(reports).as_posix() for path in unused))
     if patient == "none":
         collection.notes.append("no --patient given: every image counts as its own patient")
     return collection

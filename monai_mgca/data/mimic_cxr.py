@@ -17,10 +17,10 @@ from typing import Any
 
 from monai_mgca.data.many import map_in_threads, progress_bar
 from monai_mgca.data.paths import resolve_path
+from monai_mgca.data.rows import read_rows
 from monai_mgca.data.sections import report_from_text
 from monai_mgca.data.source import Collection
 from monai_mgca.data.split import split_name
-from monai_mgca.data.table import read_rows
 from monai_mgca.utils import DataError
 
 __all__ = ["CHEXPERT_CLASSES", "collect_mimic_cxr"]
@@ -61,7 +61,7 @@ def collect_mimic_cxr(dataset_dir: str | os.PathLike, reports: str | os.PathLike
     for row in read_rows(_table(folder, "metadata"), ("dicom_id", "subject_id", "study_id", "ViewPosition")):
         reason = _unwanted(row, split_of, labels_of)
         if reason:
-            collection.drop(reason)
+            collection.drop(reason, row["dicom_id"])
         else:
             rows.append(row)
     report_of = _read_reports(texts, {_study(row) for row in rows})
@@ -69,7 +69,7 @@ def collect_mimic_cxr(dataset_dir: str | os.PathLike, reports: str | os.PathLike
         study, text = _study(row), report_of[_study(row)]
         if not text:
             reason = "no report file" if text is None else "report has neither findings nor impression"
-            collection.drop(reason)
+            collection.drop(reason, row["dicom_id"])
             continue
         extra: dict[str, Any] = {"view": row["ViewPosition"]}
         if labels_of is not None:

@@ -16,8 +16,8 @@ import math
 import os
 from pathlib import Path
 
+from monai_mgca.data.rows import read_rows
 from monai_mgca.data.source import Collection
-from monai_mgca.data.table import read_rows
 from monai_mgca.utils import DataError
 
 __all__ = ["collect_object_cxr"]

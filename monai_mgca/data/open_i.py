@@ -18,9 +18,9 @@ from pathlib import Path
 from monai_mgca.data.many import progress_bar
 from monai_mgca.data.paths import find_files
 from monai_mgca.data.plain_xml import read_plain_xml
+from monai_mgca.data.rows import read_rows
 from monai_mgca.data.sections import join_report
 from monai_mgca.data.source import Collection
-from monai_mgca.data.table import read_rows
 from monai_mgca.io import list_files, quick_kind
 from monai_mgca.utils import DataError
 
@@ -62,7 +62,7 @@ def collect_open_i(
         chosen = there[:1] if frontal is None else [key for key in there if key in frontal]
         if not chosen:
             reason = "report without an image" if not names else "no image file"
-            collection.drop("no frontal image" if there else reason)
+            collection.drop("no frontal image" if there else reason, file.name)
         for key in chosen:
             path = path_of[key]
             collection.add(Path(path).name.split(".")[0], path, text, uid)

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from monai_mgca.data.many import progress_bar
+from monai_mgca.data.rows import read_rows
 from monai_mgca.data.sizes import read_sizes
 from monai_mgca.data.source import Collection
-from monai_mgca.data.table import read_rows
 from monai_mgca.transforms import BoxesToMask, encode_rle
 from monai_mgca.utils import DataError
 

@@ -21,9 +21,9 @@ import numpy as np
 from monai.utils import look_up_option
 
 from monai_mgca.data.many import progress_bar
+from monai_mgca.data.rows import read_rows
 from monai_mgca.data.sizes import read_sizes
 from monai_mgca.data.source import Collection
-from monai_mgca.data.table import read_rows
 from monai_mgca.io import list_files, quick_kind, stem_of
 from monai_mgca.transforms.rle import decode_siim, encode_rle
 from monai_mgca.utils import DataError
@@ -70,9 +70,7 @@ def collect_siim_acr(
     table = Path(table or Path(dataset_dir) / "train-rle.csv")
     rows = _read_table(table)
     path_of = _find_images(Path(dataset_dir), {row.image for row in rows})
-    absent = len({row.image for row in rows} - set(path_of))
-    if absent:
-        collection.drop("no image file", absent)
+    collection.drop("no image file", *sorted({row.image for row in rows} - set(path_of)))
     sizes = read_sizes(collection, sorted(path_of.values()))
     size_of = {image: sizes[path] for image, path in path_of.items() if sizes.get(path) is not None}
     rows = [row for row in rows if row.image in size_of]

@@ -54,6 +54,6 @@ def read_sizes(collection: Collection, images: Iterable[str]) -> dict[str, tuple
     found = dict(zip(paths, map_in_threads(look, paths, "reading the images' sizes"), strict=True))
     bad = [(image, size) for image, size in found.items() if isinstance(size, str)]
     if bad:
-        collection.drop("image: unreadable", len(bad))
+        collection.drop("image: unreadable", *(image for image, _ in bad))
         collection.notes.append(list_problems(f"{len(bad)} images", bad, "  (left out)", limit=5))
     return {image: size for image, size in found.items() if not isinstance(size, str)}

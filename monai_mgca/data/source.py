@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_mgca.data.datalist import SECTIONS, write_datalist
+from monai_mgca.data.left_out import count_classes, write_left_out
 from monai_mgca.data.many import list_problems, many_objects, map_in_threads
 from monai_mgca.data.paths import file_problem
 from monai_mgca.data.split import count_shared_patients, split_by_patient
@@ -51,6 +52,7 @@ class Collection:
     dataset_dir: str | os.PathLike
     entries: list[tuple[str | None, dict[str, Any]]] = field(default_factory=list)  # split or None, entry
     dropped: Counter = field(default_factory=Counter)
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # name, reason
     notes: list[str] = field(default_factory=list)
     needs_report: bool = True
     header: dict[str, Any] = field(default_factory=dict)
@@ -60,9 +62,16 @@ class Collection:
         if not Path(self.dataset_dir).is_dir():
             raise DataError(f"the dataset folder does not exist: {self.dataset_dir}. Give the one with the images.")
 
-    def drop(self, reason: str, number: int = 1) -> None:
-        """Count what is left out."""
-        self.dropped[reason] += number
+    def drop(self, reason: str, *names: str) -> None:
+        """Count what is left out.
+
+        Args:
+            reason: why.
+            names: of the files, or lines of a table, that are left out; never a patient's id or a report's text.
+        """
+        if names:
+            self.dropped[reason] += len(names)
+        self.left_out += ((name, reason) for name in names)
 
     def add(self, id: str, image: str, report: str, patient: str, split: str | None = None, **extra: Any) -> None:
         """Add an entry, unless its report is empty or too short to train on (`CleanReport` decides).
@@ -71,14 +80,14 @@ class Collection:
         """
         if not self.needs_report:
             if all(extra.get(key) is None for key in ANNOTATIONS):
-                self.drop("no annotation")
+                self.drop("no annotation", image)
                 return
             text = {"report": report} if report.strip() else {}
             self.entries.append((split, {"id": id, "image": image, **text, "patient": patient, **extra}))
         elif not report.strip():
-            self.drop("empty report")
+            self.drop("empty report", image)
         elif not self._clean.has_words(report):
-            self.drop("report too short")
+            self.drop("report too short", image)
         else:
             self.entries.append((split, {"id": id, "image": image, "report": report, "patient": patient, **extra}))
 
@@ -101,7 +110,9 @@ class Collection:
             extra: further top-level fields of the datalist.
 
         Returns:
-            The summary for people: counts, what was dropped and why, the hash, where it was written.
+            The summary for people: counts, also of the classes, what was dropped and why, the hash, where it was
+            written. The names of what was dropped are in a table beside the datalist, with ".dropped.csv" in place of
+            its suffix.
 
         Raises:
             DataError: when nothing is left, an image lies outside the dataset folder, or a given split has a patient
@@ -117,12 +128,16 @@ class Collection:
         document = write_datalist(output, splits, name, self.source, dict(self.dropped), **{**self.header, **extra})
         folder = os.path.realpath(Path(output).parent)
         patients = {split: len({e["patient"] for e in entries}) for split, entries in splits.items()}
+        names = Path(output).with_suffix(".dropped.csv")
+        write_left_out(names, self.left_out)
         hint = [] if folder == base else [f"its paths are relative to another folder: load it with dataset_dir={base}"]
         return "\n".join(
             [
                 *self.notes,
                 *(f"{s}: {len(e)} entries of {patients[s]} patients" for s, e in splits.items()),
+                *count_classes(self.header, [entry for entries in splits.values() for entry in entries]),
                 *self._drop_lines(),
+                *([f"their names: {names}"] if self.left_out else []),
                 f"hash: {document['hash']}",
                 f"wrote {output}",
                 *hint,
@@ -144,19 +159,19 @@ class Collection:
             raise DataError(list_problems(f"images outside the dataset folder {base}", outside, mend))
         if bad:
             title = f"no usable image in {base} for {len(bad)} of {len(images)} entries"
-            self.notes.append(list_problems(title, bad, "  (left out; is this the right folder?)", limit=5))
+            ways = "; --image-template or --images may find them" if self.source.startswith("csv ") else ""
+            self.notes.append(list_problems(title, bad, f"  (left out; is this the right folder?{ways})", limit=5))
         self.entries = [item for item, reason in zip(self.entries, reasons, strict=True) if reason is None]
-        for _, reason in bad:
-            self.drop(f"image: {reason}")
+        for image, reason in bad:
+            self.drop(f"image: {reason}", image)
 
     def _keep_one_per_id(self) -> None:
         """Sort, so that the order of a table's rows has no say, and keep the first entry of each id."""
         self.entries.sort(key=lambda item: (item[1]["id"], item[1]["image"], item[1].get("report", ""), item[0] or ""))
         unique: dict[str, tuple] = {}
         for item in self.entries:
-            unique.setdefault(item[1]["id"], item)
-        if len(unique) < len(self.entries):
-            self.drop("same id as another entry", len(self.entries) - len(unique))
+            if unique.setdefault(item[1]["id"], item) is not item:
+                self.drop("same id as another entry", item[1]["image"])
         self.entries = list(unique.values())
 
     def _split(self, fractions: Sequence[float], seed: int) -> dict[str, list[dict[str, Any]]]:

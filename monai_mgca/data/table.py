@@ -11,80 +11,32 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import os
-import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from monai_mgca.data.many import many_objects, progress_bar
+from monai_mgca.data.cells import clean_cell, id_problems, is_missing, refuse_list, text_in
+from monai_mgca.data.many import list_problems, many_objects, progress_bar
+from monai_mgca.data.rows import numbered_rows, read_rows
 from monai_mgca.data.sections import join_report, report_from_text
 from monai_mgca.data.source import Collection
 from monai_mgca.data.split import SPLIT_NAMES, split_name
-from monai_mgca.data.table_labels import LabelColumns
+from monai_mgca.data.table_images import ImageColumns
+from monai_mgca.data.table_join import ImageRows, join_rows
+from monai_mgca.data.table_labels import LabelColumns, name_classes
+from monai_mgca.io import stem_of
 from monai_mgca.utils import DataError
 
 __all__ = ["collect_table", "read_rows"]
 
 
-def read_rows(path: str | os.PathLike, columns: Sequence[str] = ()) -> Iterator[dict[str, str]]:
-    """Read a CSV or TSV table (comma, semicolon or tab; may be .gz) row by row.
-
-    Args:
-        path: the table, UTF-8.
-        columns: the columns that must be there.
-
-    Raises:
-        DataError: when the table is not there or cannot be read, a row is broken (by line), or a column is missing
-            (naming the nearest one).
-
-    Example::
-
-        for row in read_rows("reports.csv", columns=["image_path"]):
-            print(row["image_path"])
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"no such table: {path}")
-    csv.field_size_limit(2**24)  # reports can be longer than csv's default of 128 kB
-    line = 1
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
-            delimiter = max(",;\t", key=head.count)
-            header = next(csv.reader([head], delimiter=delimiter), [])
-            # strict: else a quote that is never closed would swallow all rows after it
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            _check_columns(path, header, columns)
-            line = 2
-            for fields in reader:
-                if len(fields) != len(header) and fields:
-                    raise csv.Error(f"{len(fields)} fields, the header has {len(header)}; is a quote missing?")
-                if fields:
-                    yield dict(zip(header, fields, strict=True))
-                line = reader.line_num + 2  # where the next row begins: a row may span lines
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8 (at or after line {line}); save it as UTF-8.") from None
-    except (csv.Error, OSError, EOFError, zlib.error) as e:  # zlib's: a damaged .gz
-        raise DataError(f"{path} cannot be read at line {line}: {e}") from None
-
-
-def _check_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
-    for column in columns:
-        if column not in header:
-            near = get_close_matches(column, header, n=1, cutoff=0.5)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise DataError(f"{path} has no column '{column}'.{hint} The columns are: {', '.join(header)}.")
-
-
 @many_objects()
 def collect_table(
     table: str | os.PathLike,
-    image: str,
+    image: str | None = None,
     report: str | None = None,
     findings: str | None = None,
     impression: str | None = None,
@@ -94,8 +46,11 @@ def collect_table(
     where: Sequence[str] = (),
     dataset_dir: str | os.PathLike | None = None,
     annotations: LabelColumns | None = None,
+    image_template: str | None = None,
+    images: Sequence[str | os.PathLike] = (),
+    encoding: str | None = None,
 ) -> Collection:
-    """Collect the rows of any table that has a column of images, and columns of report text or of annotations.
+    """Collect the images of any table, rows of one image together, with their reports or annotations.
 
     Args:
         table: the CSV or TSV table.
@@ -110,37 +65,110 @@ def collect_table(
         where: "column=value" filters. Those of one column widen the choice, those of several columns narrow it.
         dataset_dir: the folder that image paths are relative to. Defaults to the table's folder.
         annotations: the columns of masks, boxes and labels.
+        image_template: in place of ``image``, see :class:`monai_mgca.data.table_images.ImageColumns`.
+        images: folders that are searched for the images by name.
+        encoding: of the table. Defaults to UTF-8, or UTF-16 or 32 where the file begins with their mark.
 
     Raises:
-        DataError: when a column is not there, the report columns do not fit together, or a split has another name.
+        DataError: when a column is not there or there twice, the report columns do not fit together, a split has
+            another name, a cell cannot be understood, rows of one image contradict each other, or ids were numbers.
 
     Example::
 
         collection = collect_table("reports.csv", image="path", report="text", patient="patient_id")
         print(collection.write("dataset.json"))
     """
-    annotations, rows, found_of = annotations or LabelColumns(), [], {}
-    texts, wanted = _text_columns(report, findings, impression, annotations), _parse_where(where)
-    columns = [c for c in (image, *texts, patient, split, id, *wanted, *annotations.columns) if c]
-    base = os.path.realpath(dataset_dir or Path(table).parent)
-    collection = Collection(f"csv {Path(table).name}", base, needs_report=bool(texts))
-    for row in _choose(table, columns, wanted, collection):
-        path = _relative(row[image].strip(), base)
-        who = row[patient].strip() if patient else path
-        if not path or not who:
-            collection.drop("no image path" if not path else "no patient")
+    base, annotations = os.path.realpath(dataset_dir or Path(table).parent), annotations or LabelColumns()
+    places = ImageColumns(image, image_template, images, base)
+    columns = _Columns(places, report, findings, impression, patient, split, id, annotations)
+    wanted = _parse_where(where)
+    collection = Collection(f"csv {Path(table).name}", base, needs_report=bool(columns.texts))
+    rows = _choose(numbered_rows(table, [*columns.used, *wanted], encoding), wanted, collection)
+    rows_of = _read(table, rows, columns, collection)
+    for path, values, found in join_rows(table, rows_of, annotations.labels, base):
+        if not values["patient"]:
+            collection.drop("no patient", path)
             continue
-        found = annotations.read(row, path)
-        if annotations.box_columns and _join_boxes(found_of, path, found):
-            continue
-        name, text = (id and row[id].strip()) or os.path.splitext(path)[0], _report(row, report, findings, impression)
-        rows.append(((name, path, text, who, row[split] if split else None), found))
-    for place, found in rows:
-        collection.add(*place, **found)
+        name, given = values["id"] or stem_of(path), values["split"] if split else None
+        collection.add(name, path, values["report"], values["patient"], given, **found)
     _name_splits(collection, split, table)
-    _name_classes(collection, annotations)
-    collection.notes += [] if patient else ["no patient column given: every image counts as its own patient"]
+    name_classes(collection, annotations)
     return collection
+
+
+class _Columns(NamedTuple):
+    """Which columns are read, and what a row says."""
+
+    places: ImageColumns
+    report: str | None
+    findings: str | None
+    impression: str | None
+    patient: str | None
+    split: str | None
+    id: str | None
+    annotations: LabelColumns
+
+    @property
+    def texts(self) -> list[str]:
+        return _text_columns(self.report, self.findings, self.impression, self.annotations)
+
+    @property
+    def used(self) -> list[str]:
+        others = (self.patient, self.split, self.id)
+        return [c for c in dict.fromkeys((*self.places.columns, *self.texts, *others, *self.annotations.columns)) if c]
+
+    def read(self, cells: dict[str, str]) -> tuple[str, dict[str, str], dict[str, Any]]:
+        """Path, what there is one of for an image, and annotations."""
+        path = self.places.path(cells)
+        if not path:
+            return "", {}, {}
+        for column in filter(None, (self.patient, self.split, self.id)):
+            refuse_list(cells[column], column)
+        report = _report(cells, self.report, self.findings, self.impression)
+        values = {"patient": cells[self.patient] if self.patient else path, "report": report}
+        values |= {"split": cells[self.split] if self.split else "", "id": cells[self.id] if self.id else ""}
+        return path, values, self.annotations.read(cells, path)
+
+
+def _read(
+    table: str | os.PathLike, rows: Iterable[tuple[int, dict[str, str]]], columns: _Columns, collection: Collection
+) -> dict[str, ImageRows]:
+    """The rows by image; the collection notes their number, and what is missing."""
+    rows_of, patients, missing, number = dict[str, ImageRows](), dict[str, int](), Counter[str](), 0
+    used, texts = columns.used, columns.texts
+    for line, row in rows:
+        number += 1
+        try:
+            cells = _clean(row, used, missing)
+            path, values, found = columns.read(cells | {column: text_in(cells[column]) for column in texts})
+        except (DataError, ValueError) as error:
+            raise DataError(f"{table} line {line}: {error}") from None
+        if not path:
+            collection.drop("no image path", f"line {line}")
+            continue
+        if columns.patient and values["patient"]:
+            patients.setdefault(values["patient"], line)
+        if not rows_of.setdefault(path, ImageRows()).add(line, values, found):
+            collection.drop("same id as another entry", f"{path} (line {line})")
+    if problems := id_problems(patients):
+        title = f"{table}: column '{columns.patient}' holds ids that were taken for numbers"
+        mend = "One patient may be two, or two may be one: write each id in one way, as text."
+        raise DataError(list_problems(title, problems, mend))
+    collection.notes.append(f"{number} rows made {len(rows_of)} images")
+    collection.notes += [] if columns.patient else ["no patient column given: every image counts as its own patient"]
+    counts = ", ".join(f"{count} of '{column}'" for column, count in missing.items() if count)
+    collection.notes += [f"cells that say that a value is missing (nan, None, - ...): {counts}"] if counts else []
+    return rows_of
+
+
+def _clean(row: dict[str, str], used: Sequence[str], missing: Counter[str]) -> dict[str, str]:
+    """The cells of the columns that are used, empty where a value is missing in whatever words, which are counted."""
+    cells = {column: clean_cell(row[column]) for column in used}
+    for column, cell in cells.items():
+        if is_missing(cell):
+            missing[column] += bool(cell)
+            cells[column] = ""
+    return cells
 
 
 def _text_columns(
@@ -153,13 +181,13 @@ def _text_columns(
 
 
 def _choose(
-    table: str | os.PathLike, columns: Sequence[str], wanted: dict[str, set[str]], collection: Collection
-) -> Iterator[dict[str, str]]:
+    rows: Iterable[tuple[int, dict[str, str]]], wanted: dict[str, set[str]], collection: Collection
+) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows that all filters let pass; the collection notes how many they do not."""
     skipped = 0
-    for row in progress_bar(read_rows(table, columns), "reading the table"):
-        if all(row[column] in values for column, values in wanted.items()):
-            yield row
+    for line, row in progress_bar(rows, "reading the table"):
+        if all(row[column].strip() in values for column, values in wanted.items()):
+            yield line, row
         else:
             skipped += 1
     if wanted:
@@ -175,26 +203,6 @@ def _name_splits(collection: Collection, split: str | None, table: str | os.Path
     if unknown:
         raise DataError(f"{table}: column '{split}' {_describe(unknown)}")
     collection.entries = [(split_name(value), entry) for value, entry in collection.entries]
-
-
-def _name_classes(collection: Collection, annotations: LabelColumns) -> None:
-    """Replace names of classes by indices, and note the classes that no entry has."""
-    entries = [entry for _, entry in collection.entries]
-    collection.header = annotations.number(entries)
-    boxes = {index for entry in entries for index in entry.get("box_labels") or ()}
-    labels = {i for entry in entries for i, value in enumerate(entry.get("labels") or ()) if value == 1}
-    for key, seen in (("box_classes", boxes), ("classes", labels)):
-        missing = [name for index, name in enumerate(collection.header.get(key, ())) if index not in seen]
-        if missing:
-            collection.notes.append(f"no entry has the class {', '.join(missing)}: is it written as in the table?")
-
-
-def _join_boxes(found_of: dict[str, dict[str, Any]], image: str, found: dict[str, Any]) -> bool:
-    """Whether an earlier row has the image; it gets the boxes of this one."""
-    first = found_of.setdefault(image, found)
-    if first is not found and "boxes" in found:
-        first.setdefault("boxes", []).extend(found["boxes"])
-    return first is not found
 
 
 def _report(row: dict[str, str], report: str | None, findings: str | None, impression: str | None) -> str:
@@ -228,8 +236,3 @@ def _parse_where(where: Sequence[str]) -> dict[str, set[str]]:
             raise DataError(f"a filter is column=value, got '{condition}'.")
         wanted[column].add(value)
     return dict(wanted)
-
-
-def _relative(path: str, base: str) -> str:
-    """Tables often hold absolute paths; a datalist can be moved only with relative ones."""
-    return os.path.relpath(os.path.realpath(path), base) if os.path.isabs(path) else path

@@ -13,14 +13,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from monai_mgca.data.cells import names_in, parse_value
+from monai_mgca.data.source import Collection
 from monai_mgca.utils import DataError
-from monai_mgca.utils.files import parse_json
 
-__all__ = ["LabelColumns"]
+__all__ = ["LabelColumns", "name_classes"]
+
+_RUNS = re.compile(r"-1|\d+(?: +\d+)+")
+_WORDS = {"true": 1.0, "false": 0.0}  # as pandas writes truth
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,14 @@ class LabelColumns:
         masks: of each class the column of its masks, "class=column", or one column without a class: paths, or COCO's
             run lengths as JSON.
         boxes: the column of JSON lists of [x0, y0, x1, y1], or of {"label": name, "box": [x0, y0, x1, y1]}.
-        box_columns: four columns in place of it, one row a box; rows of the same image are put together.
+        box_columns: four columns in place of it, one row a box.
         box_label: the column of the class of a row's boxes. Without it and without labels in ``boxes``, there is one
             class, "finding".
         box_format: "xyxy" for two corners, "xywh" for a corner, width and height.
         no_box: what an empty cell of boxes means: "unknown", the image is not annotated, or "none", it has no finding.
         labels: the columns of labels, one a class: 1, 0, -1 for uncertain, empty for unknown.
-        label: in their place one column of the names of the classes that are there.
+        label: in their place one column of the names of the classes that are there, a list as Python or JSON write it
+            (``['edema', 'effusion']``) or with separators.
         separator: between the names.
         classes: the names to take and their order; boxes and names of others are left out. Defaults to all, sorted.
 
@@ -79,34 +85,39 @@ class LabelColumns:
         return [*masks, *filter(None, others)]
 
     def read(self, row: Mapping[str, str], image: str) -> dict[str, Any]:
-        """The annotations of a row: "mask", "boxes" as (class, box) pairs, "labels" as a list or a set of names.
+        """The annotations of a row: "masks", "boxes" as (class, box) pairs, "labels" as a list or a set of names.
 
         Args:
-            row: cells by column.
+            row: cells by column, empty where a value is missing.
             image: named in errors.
 
         Raises:
             DataError: when a cell cannot be understood.
         """
         found: dict[str, Any] = {}
-        masks = [_mask(row[mask.partition("=")[2] or mask].strip(), image) for mask in self.masks]
-        if masks and all(masks):
-            found["mask"] = masks if len(masks) > 1 else masks[0]
+        if self.masks:
+            found["masks"] = [_mask(row[mask.partition("=")[2] or mask].strip(), image) for mask in self.masks]
         if self.boxes or self.box_columns:
             boxes = self._boxes(row, image)
             if boxes or self.no_box == "none":
                 found["boxes"] = boxes
         if self.labels:
             found["labels"] = [_label(row[column].strip(), column, image) for column in self.labels]
-        if self.label and row[self.label].strip():
-            found["labels"] = {name.strip() for name in row[self.label].split(self.separator) if name.strip()}
+        if self.label and (names := self._names(row[self.label].strip(), image)):
+            found["labels"] = names
         return found
+
+    def _names(self, cell: str, image: str) -> set[str]:
+        try:
+            return names_in(cell, self.separator)
+        except ValueError as error:
+            raise DataError(f"the names of {image} in column '{self.label}' cannot be understood ({error}).") from None
 
     def _boxes(self, row: Mapping[str, str], image: str) -> list[tuple[str, list[float]]]:
         name = row[self.box_label].strip() if self.box_label else "finding"
         try:
             if self.boxes:
-                items = parse_json(row[self.boxes].strip() or "[]")
+                items = parse_value(row[self.boxes].strip() or "[]")
             else:
                 cells = [row[column].strip() for column in self.box_columns]
                 items = [[float(cell) for cell in cells]] if any(cells) else []
@@ -118,6 +129,8 @@ class LabelColumns:
             raise DataError(f"the boxes of {image} cannot be understood (a box has four numbers).") from None
         except (TypeError, KeyError) as error:
             raise DataError(f"the boxes of {image} cannot be understood ({type(error).__name__}: {error}).") from None
+        if not all(label for label, _ in boxes):
+            raise DataError(f"a box of {image} has no class: fill column '{self.box_label}', or leave its row out.")
         if self.box_format == "xywh":
             boxes = [(label, [x, y, x + width, y + height]) for label, (x, y, width, height) in boxes]
         return boxes
@@ -152,11 +165,34 @@ class LabelColumns:
         return header
 
 
+def name_classes(collection: Collection, annotations: LabelColumns) -> None:
+    """Replace names of classes by indices, and note the classes that no entry has, and what may be several names.
+
+    Args:
+        collection: its entries hold what :meth:`LabelColumns.read` gave; changed in place.
+        annotations: the columns.
+    """
+    entries = [entry for _, entry in collection.entries]
+    collection.header = annotations.number(entries)
+    boxes = {index for entry in entries for index in entry.get("box_labels") or ()}
+    labels = {i for entry in entries for i, value in enumerate(entry.get("labels") or ()) if value == 1}
+    for key, seen in (("box_classes", boxes), ("classes", labels)):
+        missing = [name for index, name in enumerate(collection.header.get(key, ())) if index not in seen]
+        if missing:
+            collection.notes.append(f"no entry has the class {', '.join(missing)}: is it written as in the table?")
+    joined = [name for name in collection.header.get("classes", ()) if annotations.label and re.search("[|;,]", name)]
+    if joined:
+        hint = "is --separator right?"
+        collection.notes.append(f"{len(joined)} classes have a separator in their name, '{joined[0]}' say: {hint}")
+
+
 def _mask(cell: str, image: str) -> Any:
+    if _RUNS.fullmatch(cell):
+        raise DataError(f"the mask of {image} is run lengths of Kaggle's kind: the source siim_acr reads such tables.")
     if not cell.startswith("{"):
         return cell
     try:
-        return parse_json(cell)
+        return parse_value(cell)
     except ValueError as error:
         raise DataError(f"the mask of {image} is no JSON ({error}).") from None
 
@@ -165,7 +201,7 @@ def _label(cell: str, column: str, image: str) -> int | None:
     if not cell:
         return None
     try:
-        value = float(cell)
+        value = _WORDS[cell.lower()] if cell.lower() in _WORDS else float(cell)
     except ValueError:
         value = math.nan
     if value not in (1, 0, -1):
