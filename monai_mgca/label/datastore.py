@@ -23,14 +23,15 @@ from filelock import FileLock
 from monailabel.datastore.local import LocalDatastore
 
 from monai_mgca.data.many import list_problems
+from monai_mgca.io import IMAGE_SUFFIXES, is_clutter, kind_of_name, quick_kind
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
 
 __all__ = ["ContainedStore", "RadiographDatastore", "check_info", "check_plain"]
 
-_IMAGES = ("*.png", "*.jpg", "*.jpeg", "*.nii", "*.nii.gz", "*.dcm")
-# ".nrrd" is how Slicer and we write labels; of two endings that fit a name MONAI Label takes the last
-EXTENSIONS = (*_IMAGES, *(pattern.upper() for pattern in _IMAGES), "*.nrrd", "*.seg.nrrd")
+# how Slicer and we write labels
+_LABELS = (".nrrd", ".seg.nrrd")
+_PATTERNS = [f"*{case(suffix)}" for suffix in (*IMAGE_SUFFIXES, *_LABELS) for case in (str.lower, str.upper)]
 # what a client may name: no separator, nothing hidden
 NAME = re.compile(r"[^\W_][\w .,=+@-]*")
 
@@ -107,9 +108,8 @@ class ContainedStore:
     def _check_file(self, image_id: str, file: str) -> None:
         """Whatever else a client sends could take the place of a report, of the list, or of what comes later."""
         ending = self._to_id(os.path.basename(file))[1]
-        if f"*{ending.lower()}" not in _IMAGES:
-            endings = ", ".join(pattern.removeprefix("*") for pattern in _IMAGES)
-            raise HTTPException(400, f"a radiograph is {endings}, not '{ending}'.")
+        if kind_of_name(file) is None:  # without an ending it could take the place of the list, say
+            raise HTTPException(400, f"a radiograph is {', '.join(IMAGE_SUFFIXES)}, not '{ending}'.")
         if self.knows(image_id) and self._datastore.objects[image_id].image.ext != ending:
             raise HTTPException(409, f"There is an image '{image_id}' in another format: choose another id.")
 
@@ -134,8 +134,9 @@ class RadiographDatastore(ContainedStore, LocalDatastore):
     """A folder of radiographs as MONAI Label's local datastore.
 
     Args:
-        folder: PNG, JPEG, NIfTI (W, H) or (W, H, 1), and DICOM files; folders in it are not searched. Labels go to
-            ``labels/`` in it, MONAI Label's list to ``datastore_v2.json``, what we keep to ``.mgca/``.
+        folder: DICOM, with or without a suffix, PNG, JPEG, TIFF ... and NIfTI (W, H) or (W, H, 1) files
+            (:func:`monai_mgca.io.kind_of`); folders in it are not searched. Labels go to ``labels/`` in it, MONAI
+            Label's list to ``datastore_v2.json``, what we keep to ``.mgca/``.
         auto_reload: watch the folder for new files.
         read_only: leave the list as it is.
 
@@ -148,7 +149,15 @@ class RadiographDatastore(ContainedStore, LocalDatastore):
         if not os.path.isdir(folder):
             raise DataError(f"studies: there is no folder {folder}.")
         _check_names(folder)
-        super().__init__(folder, extensions=list(EXTENSIONS), auto_reload=auto_reload, read_only=read_only)
+        super().__init__(folder, extensions=_PATTERNS, auto_reload=auto_reload, read_only=read_only)
+
+    def _to_id(self, file: str) -> tuple[str, str]:
+        return _id_and_ending(file)
+
+    def _list_files(self, path: str, patterns: list[str]) -> dict[str, str]:
+        if path != self._datastore.image_path():
+            return super()._list_files(path, patterns)
+        return {name: name for name in _image_names(path)}
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
         """Pairs of image and label, without those that a link leads out of the folder."""
@@ -181,13 +190,22 @@ def check_info(info: Any) -> None:
         raise HTTPException(400, 'info is a JSON object without NaN; "strategy" in it is MONAI Label\'s own.')
 
 
+def _id_and_ending(file: str) -> tuple[str, str]:
+    """A file's id and what follows it: the suffix of an image or label; nothing of "1.2.840.7", which has none."""
+    ending = max((s for s in (*IMAGE_SUFFIXES, *_LABELS) if file.lower().endswith(s)), key=len, default="")
+    ending = file[len(file) - len(ending) :] if ending else os.path.splitext(file)[1]
+    return (file, "") if ending[1:2].isdigit() else (file.removesuffix(ending), ending)
+
+
+def _image_names(folder: str) -> list[str]:
+    names = (name for name in sorted(os.listdir(folder)) if not is_clutter(name))
+    return [name for name in names if os.path.isfile(path := os.path.join(folder, name)) and quick_kind(path)]
+
+
 def _check_names(folder: str) -> None:
-    endings = sorted({pattern.removeprefix("*") for pattern in EXTENSIONS}, key=len, reverse=True)
     files = defaultdict(list)
-    for name in sorted(os.listdir(folder)):
-        ending = next((ending for ending in endings if name.endswith(ending)), None)
-        if ending:
-            files[name.removesuffix(ending)].append(name)
+    for name in _image_names(folder):
+        files[_id_and_ending(name)[0]].append(name)
     problems = [(", ".join(names), f"are all '{stem}'") for stem, names in files.items() if len(names) > 1]
     if problems:
         title = f"{folder} has {len(problems)} names of several images"

@@ -47,6 +47,29 @@ def test_lists_radiographs_of_every_format(place):
     assert store.work_dir == place / ".mgca" and store.work_dir.is_dir()
 
 
+def test_lists_what_is_an_image_by_name_or_content(place, save_image):
+    for name in ("IM000001", "1.2.840.7", "1.2.840.8", "x.IMA", "1.2.840.9.DICOM"):
+        (place / name).write_bytes((place / "d.dcm").read_bytes())
+    save_image(place / "f.tiff")
+    for name in ("._a.png", ".f.tiff", "Thumbs.db", "DICOMDIR", "a.xyz", "label.nrrd"):
+        (place / name).write_bytes((place / "a.png").read_bytes() if name[0] == "." else b"x" * 200)
+    (place / "folder.png").mkdir()
+    store = RadiographDatastore(place)
+    ids = {"1.2.840.7", "1.2.840.8", "1.2.840.9", "E", "IM000001", "a", "b", "c", "d", "f", "x"}
+    assert set(store.list_images()) == ids
+    assert store.get_image_uri("1.2.840.7") == str(place / "1.2.840.7")
+    store.save_label("1.2.840.7", str(place / "b.jpg"), "final", {})
+    assert set(RadiographDatastore(place).get_labels_by_image_id("1.2.840.7")) == {"final"}
+
+
+@pytest.mark.parametrize("names", [("a.png", "a.JPG"), ("d.dcm", "d"), ("c.nii", "c.nii.gz")])
+def test_two_images_of_one_id(place, names):
+    for name in names:
+        (place / name).write_bytes((place / "d.dcm").read_bytes())
+    with pytest.raises(DataError, match="1 names of several images"):
+        RadiographDatastore(place)
+
+
 @pytest.mark.parametrize("name", ["../secret", "secret", "/etc/passwd", "", ".", "..", "a/../../secret", "a\0"])
 def test_unknown_images_are_refused(place, name):
     store = RadiographDatastore(place)
