@@ -126,6 +126,17 @@ class MGCALoss(_Loss):
         patches = self.token(output[Keys.IMAGE_TOKENS], output[Keys.IMAGE_CONTEXT], output.get(Keys.IMAGE_WEIGHTS))
         return (words + patches) / 2
 
+    def outputs_read(self) -> set[Keys]:
+        """The keys of the network's output from which a gradient comes, by the terms that have a weight."""
+        read = {
+            "instance": {Keys.IMAGE_EMBEDDING, Keys.REPORT_EMBEDDING},
+            "token": {Keys.WORD_TOKENS, Keys.WORD_CONTEXT},
+            "prototype": {Keys.IMAGE_SCORES, Keys.REPORT_SCORES},
+        }
+        if self.bidirectional:
+            read["token"] |= {Keys.IMAGE_TOKENS, Keys.IMAGE_CONTEXT}
+        return {key for name, keys in read.items() if self.weights[name] > 0 for key in keys}
+
     def _gathers(self) -> bool:
         return self.instance.gather_distributed or self.prototype.gather_distributed
 

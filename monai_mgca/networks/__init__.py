@@ -26,6 +26,7 @@ from .pyramid import SimpleFeaturePyramid, create_pyramid
 from .report_encoder import ReportEncoder
 from .segmenter import PUPSegmenter, create_segmenter
 from .transfer import load_encoder, load_timm_vit, load_torchvision_resnet
+from .unused import freeze_unused
 from .words import aggregate_words
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "encode_in_micro_batches",
     "find_pretrained",
     "freeze_encoder",
+    "freeze_unused",
     "load_encoder",
     "load_image_weights",
     "load_network",

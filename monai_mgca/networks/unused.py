@@ -1,0 +1,82 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from logging import getLogger
+
+from torch import nn
+
+from monai_mgca.networks.image_encoder import ResNetImageEncoder
+from monai_mgca.networks.mgca import MGCA
+from monai_mgca.utils.enums import MGCAKeys as Keys
+
+__all__ = ["freeze_unused"]
+
+logger = getLogger(__name__)
+
+_SCORES = {Keys.IMAGE_SCORES, Keys.REPORT_SCORES}
+_CONTEXTS = {Keys.IMAGE_CONTEXT, Keys.WORD_CONTEXT}
+# the outputs through which a loss reaches each part of MGCA
+_REACHED = {
+    "image_head": {Keys.IMAGE_EMBEDDING, Keys.IMAGE_SCORES},
+    "report_head": {Keys.REPORT_EMBEDDING, Keys.REPORT_SCORES},
+    "image_token_head": {Keys.IMAGE_TOKENS} | _CONTEXTS,
+    "word_head": {Keys.WORD_TOKENS} | _CONTEXTS,
+    "image_matcher": {Keys.IMAGE_CONTEXT},
+    "word_matcher": {Keys.WORD_CONTEXT},
+    "prototypes": _SCORES,
+}
+
+
+def freeze_unused(network: MGCA, loss: nn.Module) -> list[str]:
+    """Freeze the parts of MGCA that a loss does not reach: the prototypes where their term has the weight 0, and alike.
+
+    They would get no gradient and stay as they are. DDP waits for the gradient of whatever is trainable when it wraps
+    the network, so call this before.
+
+    Args:
+        network: not wrapped.
+        loss: :class:`monai_mgca.losses.MGCALoss`; for another one, which does not name the outputs that it reads,
+            nothing is frozen.
+
+    Returns:
+        The names of the parts.
+
+    Example::
+
+        from monai_mgca.losses import MGCALoss
+        from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder, freeze_unused
+        sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+        network = MGCA(create_image_encoder("resnet_compact"), ReportEncoder({"vocab_size": 50, **sizes}))
+        print(freeze_unused(network, MGCALoss(weights=(1, 1, 0))))
+    """
+    if not hasattr(loss, "outputs_read"):
+        return []
+    read = set(loss.outputs_read())
+    parts = {name: getattr(network, name, None) for name, outputs in _REACHED.items() if read.isdisjoint(outputs)}
+    encoder = network.image_encoder
+    # its tokens come from the stage before
+    if isinstance(encoder, ResNetImageEncoder) and read.isdisjoint(_REACHED["image_head"]):
+        parts["image_encoder.backbone.layer4"] = encoder.backbone.layer4
+    frozen = [name for name, part in parts.items() if part is not None and _freeze(part.parameters())]
+    if frozen:
+        logger.info(f"Not trained, because no term of the loss depends on them: {', '.join(frozen)}.")
+    return frozen
+
+
+def _freeze(parameters: Iterable[nn.Parameter]) -> bool:
+    """Whether there was anything to freeze."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    return bool(trained)
