@@ -25,19 +25,22 @@ from typing import IO, Any
 import torch
 from monai.utils import optional_import
 
+from monai_mgca.networks.nesting import state_dict_in
+from monai_mgca.networks.unreadable import is_safetensors, why_unreadable
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.utils.files import replacing
 
 load_file, _ = optional_import("safetensors.torch", name="load_file")
 save_file, _ = optional_import("safetensors.torch", name="save_file")
 
-__all__ = ["check_output", "read_checkpoint", "tensors_of", "write_tensors"]
+__all__ = ["check_output", "name_of", "read_checkpoint", "tensors_of", "write_tensors"]
 
 # A file of torch.save's older format begins with so many pickles, of which the last has no classes.
 PICKLES = 4
 LONGEST_NAME, LONGEST_PICKLE = 1000, 2**26
 # Containers without code of their own, which trainers put beside the weights.
 PLAIN_TYPES = [argparse.Namespace, defaultdict, dict, list, int, float]
+SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 
 def read_checkpoint(path: str | os.PathLike) -> Mapping[str, Any]:
@@ -50,17 +53,21 @@ def read_checkpoint(path: str | os.PathLike) -> Mapping[str, Any]:
         CheckpointError: when there is no such file, it is not a checkpoint, or it holds pickled objects.
     """
     path = Path(path)
+    if path.is_dir():
+        held = sorted(p.name for p in path.iterdir() if p.suffix in SUFFIXES)
+        raise CheckpointError(f"'{path}' is a folder: give a file in it{', such as ' + held[0] if held else ''}.")
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint file '{path}': check the path, or train or convert one first.")
     try:
-        if path.suffix == ".safetensors":
+        if is_safetensors(path):
             content = load_file(path, device="cpu")
         else:
             _refuse_long_names(path)
-            with torch.serialization.safe_globals(PLAIN_TYPES):
-                content = torch.load(path, map_location="cpu", weights_only=True)
+            # open, because of a path torch looks at the ending too
+            with torch.serialization.safe_globals(PLAIN_TYPES), path.open("rb") as file:
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no checkpoint fail in any way
-        raise CheckpointError(_why_unreadable(path)) from error
+        raise CheckpointError(why_unreadable(path, PLAIN_TYPES)) from error
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f"'{path}' holds a {type(content).__name__} instead of a dictionary of tensors: save a state dict."
@@ -92,28 +99,8 @@ def _check_names(pickles: Iterable[IO[bytes]]) -> None:
                 raise ValueError(f"it names a class of {len(str(argument))} letters")
 
 
-def _why_unreadable(path: Path) -> str:
-    if path.stat().st_size == 0:
-        return f"'{path}' is empty: an interrupted copy or download, so get it again."
-    try:
-        with torch.serialization.safe_globals(PLAIN_TYPES):
-            classes = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # not a file of torch.save in its present format
-        classes = []
-    if classes:
-        return (
-            f"'{path}' holds pickled objects beside its tensors ({', '.join(sorted(classes))}), which could run code "
-            "when loaded. Where it was made and is trusted, write its tensors alone: "
-            "torch.save(content['state_dict'], new_path)."
-        )
-    return (
-        f"'{path}' cannot be read as a checkpoint (.safetensors, or tensors written by torch.save): it is damaged, "
-        "incomplete or another kind of file. Get it again, or save a state dict."
-    )
-
-
 def tensors_of(checkpoint: str | os.PathLike | Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The state dict in a checkpoint, which is all of it or its entry "model" or "state_dict".
+    """The state dict in a checkpoint, which is all of it or an entry: see :func:`monai_mgca.networks.nesting`.
 
     Args:
         checkpoint: path or loaded content.
@@ -122,20 +109,11 @@ def tensors_of(checkpoint: str | os.PathLike | Mapping[str, Any]) -> dict[str, t
         CheckpointError: see :func:`read_checkpoint`; also when there are other things where tensors should be.
     """
     content = checkpoint if isinstance(checkpoint, Mapping) else read_checkpoint(checkpoint)
-    for level in ("model", "state_dict"):
-        if isinstance(content.get(level), Mapping):
-            content = content[level]
-            break
-    others = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]
-    if others or not content:
-        found = f"has entries that are no tensors: {others[:8]}" if others else "is empty"
-        raise CheckpointError(
-            f"{_name(checkpoint)} {found}. Give a state dict, or a dictionary with one under 'model' or 'state_dict'."
-        )
-    return dict(content)
+    return state_dict_in(content, name_of(checkpoint))
 
 
-def _name(checkpoint: str | os.PathLike | Mapping[str, Any]) -> str:
+def name_of(checkpoint: str | os.PathLike | Mapping[str, Any]) -> str:
+    """What messages call a checkpoint."""
     return "The state dict" if isinstance(checkpoint, Mapping) else f"'{os.fspath(checkpoint)}'"
 
 

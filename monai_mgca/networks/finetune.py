@@ -43,7 +43,7 @@ def find_pretrained(path: str | os.PathLike, use_sample: bool = False) -> str | 
     if not path.is_file():
         return None
     if read_settings(path.with_suffix(".json")).get("use_sample") and not use_sample:
-        logger.info(f"{path} was learned from the built-in sample: not used, unless given as pretrained_path.")
+        logger.warning(f"{path} was learned from the built-in sample: not used, unless given as --pretrained_path.")
         return None
     return str(path)
 
@@ -96,7 +96,13 @@ def start_encoder(
         start_encoder(create_segmenter("resnet_compact", num_classes=1, image_size=64), checkpoint=None, freeze=False)
     """
     state = "frozen" if freeze else "trained too"
-    if checkpoint is None:
+    if checkpoint is None and freeze:
+        logger.warning(
+            "The encoder starts from random weights and stays so: it is frozen, and no pretrained_path is given or "
+            "found. The result will be poor. Pretrain first (train.json with your data), give --pretrained_path FILE, "
+            "the model.pt of a pretraining, or train the encoder too by --freeze_encoder false."
+        )
+    elif checkpoint is None:
         logger.info(f"The encoder starts from random weights, {state}: no pretrained_path is given or found.")
     else:
         moved = load_encoder(network, checkpoint)

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from monai.utils import optional_import
 from torch import nn
 
-from monai_mgca.networks.checkpoint import tensors_of
+from monai_mgca.networks.checkpoint import name_of, tensors_of
 from monai_mgca.networks.image_encoder import ViTImageEncoder
-from monai_mgca.networks.naming import listed
-from monai_mgca.networks.transfer import load_timm_vit, load_torchvision_resnet
+from monai_mgca.networks.naming import architecture_of, listed
+from monai_mgca.networks.nesting import refuse_non_finite, without_prefix
+from monai_mgca.networks.transfer import load_encoder, load_timm_vit, load_torchvision_resnet
 from monai_mgca.utils.errors import CheckpointError
 
 hf_hub_download, _ = optional_import("huggingface_hub", name="hf_hub_download")
@@ -57,11 +58,16 @@ def load_image_weights(encoder: nn.Module, source: str | os.PathLike) -> int:
         except Exception as error:  # the hub's client has many errors, and all mean that there is no file
             raise CheckpointError(
                 f"The image encoder's weights '{source}' are neither a file nor a hub name that can be reached from "
-                "here. Without network, download them where there is one and pass the local file, or None to start "
+                "here. Without network, download them where there is one and pass the local file, or '$None' to start "
                 "from random weights."
             ) from error
-    load = load_timm_vit if isinstance(encoder, ViTImageEncoder) else load_torchvision_resnet
-    moved = load(encoder, path)
+    state = tensors_of(path)
+    load: Callable[[nn.Module, Mapping[str, Any]], int]
+    if architecture_of(key for key in state if not key.startswith(("head.", "fc."))) is None:  # as in model.pt
+        load = load_encoder
+    else:
+        load = load_timm_vit if isinstance(encoder, ViTImageEncoder) else load_torchvision_resnet
+    moved = load(encoder, state)
     logger.info(f"The image encoder starts from {source}: {moved} tensors.")
     return moved
 
@@ -83,7 +89,8 @@ def load_network(network: nn.Module, checkpoint: str | os.PathLike | Mapping[str
 
         load_network(ImageEmbedder(encoder, head), "bundles/mgca/models/model.pt")
     """
-    state, wanted = tensors_of(checkpoint), network.state_dict()
+    wanted = network.state_dict()
+    state = without_prefix(tensors_of(checkpoint), wanted)
     problems = {
         "missing": [key for key in wanted if key not in state],
         "foreign": [key for key in state if key not in wanted],
@@ -96,9 +103,32 @@ def load_network(network: nn.Module, checkpoint: str | os.PathLike | Mapping[str
     if any(problems.values()):
         found = "; ".join(f"{len(keys)} {kind}: {listed(keys)}" for kind, keys in problems.items() if keys)
         name = "The checkpoint" if isinstance(checkpoint, Mapping) else f"The checkpoint '{checkpoint}'"
-        raise CheckpointError(
-            f"{name} is of another architecture ({found}). Build the network with the settings it was made with: "
-            "image_encoder, image_size, report_encoder, embed_dim and hidden_dim."
-        )
+        what, mend = _mismatch(state, wanted)
+        raise CheckpointError(f"{name} {what} ({found}). {mend}")
+    refuse_non_finite(state, name_of(checkpoint))
     network.load_state_dict(state)
     return len(state)
+
+
+def _mismatch(state: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, str]:
+    """What a checkpoint is that does not fit, and what to do."""
+    halves = ("image_encoder.", "image_head.")
+    has_reports, wants_reports = (any(key.startswith("report_encoder.") for key in keys) for keys in (state, wanted))
+    if wants_reports and all(key.startswith(halves) for key in state):
+        return (
+            "holds the image encoder and its projection alone, as model.pt does",
+            "Give the file of both encoders, model_pretrain.pt beside it. To start the image encoder alone from it, "
+            "pass it as image_encoder_weights.",
+        )
+    if has_reports and not wants_reports:
+        return (
+            "holds both encoders, as model_pretrain.pt does",
+            "Give the file of the image encoder and its projection alone, model.pt beside it.",
+        )
+    if any(key.startswith("img_encoder_q.") for key in state):
+        return "is one of the official code", "Run python -m monai_mgca.networks.weights convert on it first."
+    return (
+        "is of another architecture",
+        "Build the network with the settings it was made with: image_encoder, image_size, report_encoder, embed_dim "
+        "and hidden_dim.",
+    )

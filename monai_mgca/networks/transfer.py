@@ -21,8 +21,9 @@ import torch
 from monai.networks import copy_model_state
 from torch import nn
 
-from monai_mgca.networks.checkpoint import tensors_of
+from monai_mgca.networks.checkpoint import name_of, tensors_of
 from monai_mgca.networks.naming import FIRST_KERNELS, architecture_of, fold_channels, listed, vit_from_timm
+from monai_mgca.networks.nesting import refuse_non_finite
 from monai_mgca.utils.errors import CheckpointError
 
 __all__ = ["find_backbone", "load_encoder", "load_timm_vit", "load_torchvision_resnet"]
@@ -49,7 +50,7 @@ def load_encoder(target: nn.Module, checkpoint: Checkpoint, prefix: str | None =
             network of MONAI with such an encoder: ``FlexibleUNet`` with a ResNet, ``UNETR``, ``RetinaNet`` or its
             feature extractor, ``ViT``, ``ResNet``.
         checkpoint: path of ``model.pt``, ``model_pretrain.pt`` or alike (``.pt``, ``.safetensors``), or a state dict.
-        prefix: what the encoder's names begin with in the checkpoint; none is needed for files of this package.
+        prefix: what the encoder's names begin with in the checkpoint; none is needed where there is one encoder in it.
 
     Returns:
         The number of tensors moved, batch norm's counters included.
@@ -65,7 +66,7 @@ def load_encoder(target: nn.Module, checkpoint: Checkpoint, prefix: str | None =
         unet = FlexibleUNet(in_channels=1, out_channels=1, backbone="resnet50", pretrained=False, spatial_dims=2)
         print(load_encoder(unet, create_image_encoder("resnet50").state_dict()))
     """
-    return _move(_encoder_of(tensors_of(checkpoint), prefix), target)
+    return _move(_encoder_of(tensors_of(checkpoint), prefix), target, name_of(checkpoint))
 
 
 def load_timm_vit(encoder: nn.Module, checkpoint: Checkpoint) -> int:
@@ -84,7 +85,7 @@ def load_timm_vit(encoder: nn.Module, checkpoint: Checkpoint) -> int:
     """
     state = {key: value for key, value in tensors_of(checkpoint).items() if not key.startswith("head.")}
     _expect(state, "vit", "a vision transformer of timm")
-    return _move(vit_from_timm(state), encoder)
+    return _move(vit_from_timm(state), encoder, name_of(checkpoint))
 
 
 def load_torchvision_resnet(encoder: nn.Module, checkpoint: Checkpoint) -> int:
@@ -103,7 +104,7 @@ def load_torchvision_resnet(encoder: nn.Module, checkpoint: Checkpoint) -> int:
     """
     state = {key: value for key, value in tensors_of(checkpoint).items() if not key.startswith("fc.")}
     _expect(state, "resnet", "a ResNet of torchvision")
-    return _move(state, encoder)
+    return _move(state, encoder, name_of(checkpoint))
 
 
 def _expect(state: Mapping[str, torch.Tensor], architecture: str, name: str) -> None:
@@ -117,20 +118,46 @@ def _encoder_of(state: Mapping[str, torch.Tensor], prefix: str | None) -> dict[s
     base = f"{prefix.rstrip('.')}." if prefix else ""
     starts = (base + part for part in ("image_encoder.backbone.", "backbone.", ""))
     start = next((start for start in starts if any(key.startswith(start) for key in state)), base)
-    encoder = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+    encoder = _below(state, start)
     if architecture_of(encoder) is None:
-        official = any(key.startswith("img_encoder_q.") for key in state)
-        mend = (
-            "It is one of the official code: run python -m monai_mgca.networks.weights convert on it first."
-            if official
-            else "Give the prefix that the encoder's names have in it."
-        )
-        begins = listed({".".join(key.split(".")[:2]) for key in state}, 6)
-        raise CheckpointError(
-            f"The checkpoint has no image encoder (vit or resnet) under '{start or '(no prefix)'}'; "
-            f"its names begin with {begins}. {mend}"
-        )
+        found = [] if prefix else _prefixes(state)
+        if len(found) == 1:
+            logger.info(f"The encoder is under '{found[0]}' in the checkpoint.")
+            return _below(state, found[0])
+        raise CheckpointError(_no_encoder(state, start, found))
     return encoder
+
+
+def _below(state: Mapping[str, torch.Tensor], start: str) -> dict[str, torch.Tensor]:
+    """The encoder under a prefix, without the classifier that general weights have."""
+    encoder = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+    encoder = {key: value for key, value in encoder.items() if not key.startswith(("head.", "fc."))}
+    return vit_from_timm(encoder) if "patch_embed.proj.weight" in encoder else encoder
+
+
+def _prefixes(state: Mapping[str, torch.Tensor]) -> list[str]:
+    """All beginnings of names under which there is an encoder."""
+    kernels = (*FIRST_KERNELS, "patch_embed.proj.weight")
+    starts = {key.removesuffix(kernel) for key in state for kernel in kernels if key.endswith(f".{kernel}")}
+    return sorted(start for start in starts if architecture_of(_names_below(state, start)) is not None)
+
+
+def _names_below(state: Mapping[str, torch.Tensor], start: str) -> list[str]:
+    return [key.removeprefix(start) for key in state if key.startswith(start)]
+
+
+def _no_encoder(state: Mapping[str, torch.Tensor], start: str, found: list[str]) -> str:
+    if any(key.startswith("img_encoder_q.") for key in state):
+        mend = "It is one of the official code: run python -m monai_mgca.networks.weights convert on it first."
+    elif found:
+        mend = f"There are several: give one as prefix, {', '.join(found)}."
+    else:
+        mend = "Give the prefix that the encoder's names have in it."
+    begins = listed({".".join(key.split(".")[:2]) for key in state}, 6)
+    return (
+        f"The checkpoint has no image encoder (vit or resnet) under '{start or '(no prefix)'}'; "
+        f"its names begin with {begins}. {mend}"
+    )
 
 
 def find_backbone(target: nn.Module) -> nn.Module:
@@ -166,7 +193,7 @@ def _may_leave(key: str, wanted: Mapping[str, torch.Tensor]) -> bool:
     return key == "cls_token"
 
 
-def _move(state: dict[str, torch.Tensor], target: nn.Module) -> int:
+def _move(state: dict[str, torch.Tensor], target: nn.Module, name: str) -> int:
     body = find_backbone(target)
     wanted = body.state_dict()
     held, built = architecture_of(state), architecture_of(wanted)
@@ -191,6 +218,7 @@ def _move(state: dict[str, torch.Tensor], target: nn.Module) -> int:
             f"The encoder does not fit {type(target).__name__}. {'; '.join(found)}. Build the target with the sizes of "
             "the checkpoint's encoder (a ViT also with its image size)."
         )
+    refuse_non_finite(state, name)
     _, moved, _ = copy_model_state(body, state)
     if left:
         logger.info("%d tensors moved; %s has no %s.", len(moved), type(target).__name__, listed(left))

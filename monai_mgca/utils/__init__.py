@@ -12,9 +12,10 @@
 from __future__ import annotations
 
 from .enums import MGCAKeys
-from .errors import CheckpointError, DataError, explain_errors
+from .errors import CheckpointError, DataError, OptionError, explain_errors
 from .files import read_settings, write_settings
 from .folders import check_folders, training_bytes
+from .options import check_options, option_value
 from .signals import leave_after_signal
 from .switches import switches
 
@@ -22,9 +23,12 @@ __all__ = [
     "CheckpointError",
     "DataError",
     "MGCAKeys",
+    "OptionError",
     "check_folders",
+    "check_options",
     "explain_errors",
     "leave_after_signal",
+    "option_value",
     "read_settings",
     "switches",
     "training_bytes",

@@ -20,7 +20,15 @@ from types import TracebackType
 
 from monai_mgca.utils.dist import rank, world_size
 
-__all__ = ["CheckpointError", "DataError", "StorageError", "explain_errors", "first_cause", "storage_error"]
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "OptionError",
+    "StorageError",
+    "explain_errors",
+    "first_cause",
+    "storage_error",
+]
 
 
 class DataError(ValueError):
@@ -29,6 +37,10 @@ class DataError(ValueError):
 
 class CheckpointError(ValueError):
     """A checkpoint that does not fit, naming the tensors that are missing, foreign or of another shape."""
+
+
+class OptionError(ValueError):
+    """An option that no config has, or a value that an option cannot have, naming it and what it can be."""
 
 
 class StorageError(OSError):

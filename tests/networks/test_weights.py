@@ -92,8 +92,16 @@ def test_safetensors_prefix_and_bare_state_dicts(tmp_path):
         target = resnet()
         load_encoder(target, checkpoint, prefix)
         assert same(source, target)
-    with pytest.raises(CheckpointError, match="begin with teacher.net. Give the prefix"):
-        load_encoder(resnet(), tmp_path / "teacher.safetensors")
+    # one encoder is found by itself; of several one has to be named
+    target = resnet()
+    load_encoder(target, tmp_path / "teacher.safetensors")
+    assert same(source, target)
+    two = renamed | {f"student.net.{key}": value for key, value in source.backbone.state_dict().items()}
+    with pytest.raises(CheckpointError, match="There are several: give one as prefix, student.net., teacher.net."):
+        load_encoder(resnet(), two)
+    load_encoder(resnet(), two, "student.net")
+    with pytest.raises(CheckpointError, match="begin with decoder.weight. Give the prefix"):
+        load_encoder(resnet(), {"decoder.weight": torch.zeros(1)})
 
 
 def test_flexible_unet_takes_a_resnet50():
