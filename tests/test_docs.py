@@ -229,6 +229,11 @@ ELSEWHERE = {
     "ruff check . && ruff format --check .": "not run: needs the dev extra",
     "python -m pytest": ".ci/run",
     "tensorboard --logdir bundles/mgca/eval": "not run: a server",
+    **dict.fromkeys(
+        (c for c in read_commands(ROOT / "docs" / "data.md") if re.match(f"{DATA} csv (nih|vindr|padchest)/", c)),
+        "tests/data/test_table_rows.py",
+    ),
+    f"{DATA} folder --images studies --reports one-per-folder --output studies/datalist.json": "tests/io/test_kind.py",
     f"{DATA} rsna_pneumonia --dataset-dir rsna-pneumonia-detection-challenge --output rsna.json": "tests/data/test_labeled_sources.py",
     f"{DATA} siim_acr --dataset-dir siim-acr-pneumothorax --output siim.json": "tests/data/test_labeled_sources.py",
     f"{DATA} object_cxr --dataset-dir object-cxr --output objects.json": "tests/data/test_labeled_sources.py",

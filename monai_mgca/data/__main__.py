@@ -141,7 +141,10 @@ def _add_annotations(group) -> None:
 def _add_named_sources(commands) -> None:
     folder = _source_parser(commands, "folder", "one's own images and .txt reports with the same names")
     folder.add_argument("--images", required=True, metavar="DIR", help="DICOM, PNG, JPEG, TIFF, BMP, NIfTI")
-    folder.add_argument("--reports", required=True, metavar="DIR", help="one .txt an image")
+    beside = "one .txt an image; 'one-per-folder': beside the images, one a folder"
+    folder.add_argument("--reports", required=True, metavar="DIR", help=beside)
+    study = "one report for all images of a folder: reports/7.txt, or the one text in reports/7, for images/7"
+    folder.add_argument("--one-per-folder", action="store_true", help=study)
     choices = ("none", "folder", "dicom")
     folder.add_argument("--patient", choices=choices, default="none", help="where the patient's id is")
 

@@ -20,6 +20,7 @@ from monai.utils import look_up_option, optional_import
 from monai_mgca.data.many import list_problems, progress_bar
 from monai_mgca.data.paths import find_files, refuse_links_out
 from monai_mgca.data.source import Collection
+from monai_mgca.data.study_reports import reports_of_folders
 from monai_mgca.data.table import report_or_text
 from monai_mgca.io import FoundFiles, find_image_files, stem_of
 from monai_mgca.transforms.limits import refuse_dicom_bomb
@@ -30,20 +31,25 @@ pydicom, _ = optional_import("pydicom")
 __all__ = ["collect_folder"]
 
 
-def collect_folder(images: str | os.PathLike, reports: str | os.PathLike, patient: str = "none") -> Collection:
+def collect_folder(
+    images: str | os.PathLike, reports: str | os.PathLike, patient: str = "none", one_per_folder: bool = False
+) -> Collection:
     """Collect one's own radiographs and reports: an image and a .txt file with the same name belong together.
 
-    Sub-folders count: images/7/a.dcm goes with reports/7/a.txt.
+    Sub-folders count: images/7/a.dcm goes with reports/7/a.txt. With one report a folder, all images in images/7 go
+    with reports/7.txt or with the one text in reports/7.
 
     Args:
         images: the folder of images (DICOM, with or without a suffix, PNG, JPEG, TIFF, BMP, NIfTI).
-        reports: the folder of reports, UTF-8 text; section headings are understood.
+        reports: the folder of reports, UTF-8 text; section headings are understood. "one-per-folder" means one report
+            a folder that lies beside or among its images.
         patient: "folder" where the first sub-folder is the patient's; "dicom" where all images are DICOM, to read
-            their PatientID; "none": every image counts as its own patient.
+            their PatientID; "none": every image counts as its own patient, or every report where folders have one.
+        one_per_folder: one report for all images of a folder (:func:`reports_of_folders`).
 
     Raises:
-        DataError: when a folder is not there or has no such files, two images or two reports have one name, a report
-            is not UTF-8, a patient is not known, or a link leads out of its folder.
+        DataError: when a folder is not there or has no such files, two images or two reports have one name, a folder
+            several reports for its images, a report is not UTF-8, a patient is not known, or a link leads out.
         ValueError: when `patient` is another word.
 
     Example::
@@ -51,31 +57,38 @@ def collect_folder(images: str | os.PathLike, reports: str | os.PathLike, patien
         print(collect_folder("radiographs", "reports", patient="folder").write("dataset.json"))
     """
     patient = look_up_option(patient, ("none", "folder", "dicom"))
+    if reports == "one-per-folder":
+        reports, one_per_folder = images, True
     for folder in (images, reports):
         if not Path(folder).is_dir():
             raise DataError(f"the folder does not exist: {folder}")
     collection = Collection("folder", images)
-    text_of = _by_stem(find_files(reports, "*.txt"), reports)
     found = find_image_files(images)
     refuse_links_out(images, found.kinds)
     others = FoundFiles({}, [path for path in found.others if path.suffix.lower() != ".txt"])
     collection.notes += filter(None, [others.describe_others(images)])
+    path_of, texts = _by_stem(found.kinds, images), _by_stem(find_files(reports, "*.txt"), reports)
+    text_of = reports_of_folders(path_of, texts.items()) if one_per_folder else texts
     used = set()
-    for stem, path in progress_bar(_by_stem(found.kinds, images).items(), "reading the reports"):
+    for stem, path in progress_bar(path_of.items(), "reading the reports"):
         if stem not in text_of:
             collection.drop("image without a report", path.relative_to(images).as_posix())
             continue
-        used.add(stem)
+        used.add(text_of[stem])
         try:
             text = report_or_text(text_of[stem].read_text(encoding="utf-8-sig"))
         except UnicodeDecodeError:
             raise DataError(f"{text_of[stem]} is not UTF-8; save it as UTF-8.") from None
         image = path.relative_to(images).as_posix()
-        collection.add(stem, image, text, _patient(path, stem, patient))
-    unused = [path for stem, path in text_of.items() if stem not in used]
-    collection.drop("report without an image", *(path.relative_to(reports).as_posix() for path in unused))
+        own = text_of[stem].relative_to(reports).as_posix() if one_per_folder else stem
+        collection.add(stem, image, text, _patient(path, stem, patient) or own)
+    unused = (path.relative_to(reports).as_posix() for path in texts.values() if path not in used)
+    collection.drop("report without an image", *unused)
+    if one_per_folder:
+        collection.notes.append(f"{len(used)} reports for {len(text_of)} images")
     if patient == "none":
-        collection.notes.append("no --patient given: every image counts as its own patient")
+        what = "report" if one_per_folder else "image"
+        collection.notes.append(f"no --patient given: every {what} counts as its own patient")
     return collection
 
 
@@ -115,4 +128,4 @@ def _patient(path: Path, stem: str, patient: str) -> str:
         if not who.strip():
             raise DataError(f"{path} has no PatientID; use patient='folder' or 'none'.")
         return who.strip()
-    return stem
+    return ""

@@ -16,6 +16,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +30,7 @@ from monai_mgca.data.rows import numbered_rows, read_rows
 from monai_mgca.transforms.rle import decode_rle, encode_rle
 from monai_mgca.utils import DataError
 
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = "The lungs are clear. No effusion."
 BOXES = ("--box-columns", *"xywh", "--box-format", "xywh")
 
@@ -434,6 +438,50 @@ class TestWhereTheImagesAre:
         assert "there is no folder" in told
         told = collect("image f", [["b.png", "x"]], "--label", "f", images=(), fails=True)
         assert "--image-template or --images may find them" in told
+
+
+class TestPublicTables:
+    """The commands of docs/data.md, on the first rows of the tables as they are published."""
+
+    NIH = "Image Index,Finding Labels,Follow-up #,Patient ID,OriginalImage[Width,Height],PixelSpacing[x,y]\n"
+    TABLES = {
+        "nih/Data_Entry_2017_v2020.csv": NIH + "1_0.png,Mass|Edema,0,1,9,9,1,1\n1_1.png,Mass,1,1,9,9,1,1\n"
+        "2_0.png,No Finding,0,2,9,9,1,1\n3_0.png,Edema,0,3,9,9,1,1\n",
+        "nih/BBox_List_2017.csv": "Image Index,Finding Label,Bbox [x,y,w,h],,,\n1_0.png,Mass,1.5,2,3,4\n"
+        "1_0.png,Edema,2,2,5,5\n2_0.png,Mass,1,1,2,2\n3_0.png,Mass,1,1,2,2\n",
+        "vindr/train.csv": "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n5a,No finding,14,R1,,,,\n"
+        "5a,No finding,14,R2,,,,\n6b,ILD,5,R1,1,2,9,9\n6b,Mass,8,R2,2,2,8,8\n7c,Mass,8,R1,2,2,8,8\n",
+        "padchest/PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv": ",ImageID,ImageDir,PatientID,Projection,"
+        "Report,Labels\n0,a.png,0,1,PA,sin hallazg patolog .,['normal']\n1,a.png,12,2,L,sin hallazg,['normal']\n"
+        "2,b.png,12,2,AP,cardiomegali y derram .,\"['cardiomegaly', 'pleural effusion']\"\n3,c.png,3,4,PA,None,nan\n"
+        "4,d.png,3,5,PA,derram pleural derech .,['pleural effusion']\n",
+    }
+    IMAGES = ("nih/images_001/images/1_0.png", "nih/images_001/images/1_1.png", "nih/images_002/images/2_0.png")
+    IMAGES += ("nih/images_012/images/3_0.png", "vindr/train/5a.dicom", "vindr/train/6b.dicom", "vindr/train/7c.dicom")
+    IMAGES += ("padchest/0/a.png", "padchest/12/a.png", "padchest/12/b.png", "padchest/3/c.png", "padchest/3/d.png")
+    LABELS = (
+        ["Edema", "Mass", "No Finding"],
+        ["ILD", "Mass", "No finding"],
+        ["cardiomegaly", "normal", "pleural effusion"],
+    )
+
+    def test_commands_of_the_page(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for name in self.IMAGES:
+            save_image(tmp_path / name)
+        for name, text in self.TABLES.items():
+            (tmp_path / name).write_text(text)
+        page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8").replace("\\\n", "")
+        commands = re.findall(r"^python -m monai_mgca.data (csv (?:nih|vindr|padchest)/.*)$", page, flags=re.MULTILINE)
+        documents = []
+        for command in commands:
+            assert main(shlex.split(command)) == 0
+            documents.append(json.loads(Path(shlex.split(command)[-1]).read_text()))
+        assert [sum(document["counts"].values()) for document in documents] == [4, 3, 3, 3]
+        assert [d.get("classes") for d in documents] == [self.LABELS[0], None, *self.LABELS[1:]]
+        assert documents[1]["box_classes"] == ["Edema", "Mass"] and documents[2]["box_classes"] == ["ILD", "Mass"]
+        boxes = {e["image"]: e["boxes"] for part in ("training", "validation", "test") for e in documents[1][part]}
+        assert boxes["images_001/images/1_0.png"] == [[1.5, 2, 4.5, 6], [2, 2, 7, 7]]
 
 
 class TestCases:

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -225,8 +226,8 @@ class TestSeries:
 
 
 class TestFolderSource:
-    def run(self, tmp_path, *options):
-        args = ["folder", "--images", tmp_path / "images", "--reports", tmp_path / "reports", *options]
+    def run(self, tmp_path, *options, reports=None):
+        args = ["folder", "--images", tmp_path / "images", "--reports", reports or tmp_path / "reports", *options]
         return main([*map(str, args), "--output", str(tmp_path / "list.json"), "--fractions", "1", "0", "0"])
 
     def write_report(self, path):
@@ -264,3 +265,36 @@ class TestFolderSource:
         assert self.run(tmp_path) == 2
         error = capsys.readouterr().err
         assert all(name in error for name in names)
+
+    @pytest.mark.parametrize(
+        ("texts", "options"),
+        [
+            (["images/1/s1/report.txt", "images/1/s2/a.txt", "images/2/s3.TXT"], ()),
+            (["images/1/s1.txt", "images/1/s2/x.txt", "images/2/s3/._a.txt", "images/2/s3/b.txt"], ()),
+            (["reports/1/s1.txt", "reports/1/s2.txt", "reports/2/s3/x.txt"], ("--one-per-folder",)),
+        ],
+    )
+    def test_one_report_a_folder(self, tmp_path, capsys, texts, options):
+        for name in ("1/s1/a.png", "1/s1/b.png", "1/s2/a.png", "2/s3/series/a.png", "2/s3/b.png", "3/s4/a.png"):
+            write_picture(tmp_path / "images" / name)
+        for i, name in enumerate(texts):
+            self.write_report(tmp_path / name)
+            (tmp_path / name).write_text(f"The report number {i} of a chest.")
+        write_picture(tmp_path / "images" / "a.png")
+        assert self.run(tmp_path, *options, reports=None if options else "one-per-folder") == 0
+        out = capsys.readouterr().out
+        assert "3 reports for 5 images" in out and "dropped: 2 (image without a report)" in out
+        entries = json.loads((tmp_path / "list.json").read_text())["training"]
+        report_of = {entry["image"]: entry["report"] for entry in entries}
+        assert report_of["1/s1/a.png"] == report_of["1/s1/b.png"] != report_of["1/s2/a.png"]
+        assert report_of["2/s3/series/a.png"] == report_of["2/s3/b.png"]
+        assert len({entry["patient"] for entry in entries}) == 3  # a study stays in one split
+        assert self.run(tmp_path, *options, "--patient", "folder", reports=None if options else "one-per-folder") == 0
+        assert "5 entries of 2 patients" in capsys.readouterr().out
+
+    def test_several_reports_in_a_folder(self, tmp_path, capsys):
+        write_picture(tmp_path / "images" / "1" / "a.png")
+        for name in ("1.txt", "1/a.txt"):
+            self.write_report(tmp_path / "images" / name)
+        assert self.run(tmp_path, reports="one-per-folder") == 2
+        assert "1: 1.txt, a.txt" in capsys.readouterr().err
