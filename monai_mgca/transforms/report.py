@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Hashable, Mapping
 from itertools import islice
 from typing import Any
@@ -22,6 +21,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey
 
+from monai_mgca.transforms.letters import foreign_scripts, to_latin
+from monai_mgca.transforms.markup import end_lines, strip_markup
 from monai_mgca.utils import DataError
 
 __all__ = ["CleanReport", "CleanReportD", "CleanReportDict", "CleanReportd"]
@@ -40,14 +41,18 @@ SENTENCE_END = re.compile(r"[.!?]+(?=\s|$|[A-Z][a-z])")
 WORD = re.compile(r"[^\W_]+(?:(?<=[0-9])\.[0-9]+)*|(?<!\w)\.[0-9]+")
 # From the first small letter between two spaces to the second space.
 SMALL_LETTERS = re.compile(r"[a-z]\S*")
+# What markup begins with, and the brackets: small letters may stand in it that are no words.
+MARKUP = re.compile(r"[&<\\]|_x|\[\*\*")
 
 
 class CleanReport(Transform):
     """Cut a radiology report into clean, lower-case sentences of ASCII words.
 
-    Numbers of lists ("1."), de-identification marks ("___", "XXXX", "[** ... **]") and punctuation go, accents are
-    folded ("opacité" gives "opacite"), letters without an ASCII form are dropped, and decimals stay whole ("2.5 cm").
-    A report with fewer than 3 words in all gives no sentence: it is to be dropped.
+    Numbers of lists ("1."), de-identification marks ("___", "XXXX", "[** ... **]"), markup (HTML, RTF, HL7, Excel's
+    "_x000D_") and punctuation go, accents are folded ("opacité" gives "opacite"), Latin letters are written in ASCII
+    ("Größe" gives "grosse"), and decimals stay whole ("2.5 cm"; "1½" gives "1.5"). Letters of other scripts are dropped.
+    A report with fewer than 3 words in all, or mostly in another script, gives no sentence: it is to be dropped, and
+    :meth:`why_dropped` says why.
 
     Args:
         official: clean exactly as the official MGCA code does, for its published weights. It cuts at every full stop
@@ -77,11 +82,26 @@ class CleanReport(Transform):
             text: as that of a call.
         """
         wanted = max(1, self.min_words)
-        # nothing but brackets [** ... **] takes small letters away: what holds one is a word, or several
-        if not self.official and text.isascii() and "[**" not in text:
+        # nothing but markup and brackets [** ... **] takes small letters away: what holds one is a word, or several
+        if not self.official and text.isascii() and not MARKUP.search(text):
             if sum(1 for _ in islice(SMALL_LETTERS.finditer(text), wanted)) == wanted:
                 return True
         return bool(self(text))
+
+    def why_dropped(self, text: str) -> tuple[str, str] | None:
+        """Why a text gives no sentence, in words and details that hold nothing of the text; None where it gives some.
+
+        Args:
+            text: as that of a call.
+
+        Example::
+
+            print(CleanReport().why_dropped("Легкие без изменений"))  # ('report not in Latin letters', 'Cyrillic')
+        """
+        if self.has_words(text):
+            return None
+        scripts = [] if self.official else _other_scripts(to_latin(strip_markup(text)[0]))
+        return ("report not in Latin letters", ", ".join(scripts)) if scripts else ("report too short", "")
 
     def __call__(self, text: str) -> list[str]:
         """
@@ -108,13 +128,21 @@ def _ascii(words: list[str]) -> list[str]:
 
 
 def _sentences(text: str) -> list[list[str]]:
-    if not text.isascii():
-        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    text = to_latin(strip_markup(text)[0])
+    if _other_scripts(text):
+        return []
+    text = end_lines(text)
     last = text.rfind("**]") + 3  # behind it no bracket closes, and each that opens would be looked for to the end
     text = BRACKETS.sub(" ", text[:last]) + text[last:]
     text = LIST_NUMBERS.sub(r"\1 ", MARKS.sub(" ", text))
     sentences = (_ascii(WORD.findall(part.lower())) for part in SENTENCE_END.split(text))
     return [words for words in sentences if words]
+
+
+def _other_scripts(text: str) -> list[str]:
+    """The scripts of a text that has more letters of them than Latin ones, the most frequent first."""
+    scripts, latin = foreign_scripts(text)
+    return [script for script, _ in scripts.most_common()] if scripts.total() > latin else []
 
 
 def _official_sentences(text: str) -> list[list[str]]:
@@ -133,7 +161,7 @@ class CleanReportd(MapTransform):
         allow_missing_keys: do not raise where a key is missing.
 
     Raises:
-        DataError: when a report is no text, or has fewer than 3 words. The message names the key and the entry's
+        DataError: when a report is no text, has fewer than 3 words, or is not in Latin letters. The message names the key and the entry's
             image file, never the text. (``Compose(log_stats=True)`` of MONAI would log the text itself: leave it off.)
     """
 
@@ -148,9 +176,10 @@ class CleanReportd(MapTransform):
                 raise DataError(f"the report '{key}'{_of_image(d)} must be a str, got {type(d[key]).__name__}.")
             sentences = self.clean(d[key])
             if not sentences:
+                reason, scripts = self.clean.why_dropped(d[key]) or ("", "")
+                is_so = f"is not in Latin letters ({scripts})" if scripts else f"has fewer than {MIN_WORDS} words"
                 raise DataError(
-                    f"the report '{key}'{_of_image(d)} has fewer than {MIN_WORDS} words after cleaning: "
-                    "remove the entry from the datalist."
+                    f"the report '{key}'{_of_image(d)} {is_so} after cleaning: remove the entry from the datalist."
                 )
             d[key] = sentences
         return d

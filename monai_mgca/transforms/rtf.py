@@ -1,0 +1,110 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Rich Text Format to plain text: enough of it for what word processors and reporting systems write into tables."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+__all__ = ["rtf_to_text"]
+
+_TOKEN = re.compile(
+    r"\\'(?P<byte>[0-9a-fA-F]{2})"
+    r"|\\(?P<word>[A-Za-z]{1,32})(?P<number>-?[0-9]{1,10})?[ ]?"
+    r"|\\(?P<symbol>[^A-Za-z])"
+    r"|(?P<brace>[{}])"
+    r"|[\r\n\0]+"  # line ends of the file mean nothing
+    r"|(?P<text>[^\\{}\r\n\0]+)",
+    re.DOTALL,
+)
+_WRITTEN = {
+    **dict.fromkeys(("par", "line", "row", "sect", "page", "softline"), "\x0b"),
+    **dict.fromkeys(("tab", "cell", "nestcell"), "\t"),
+    **{"emdash": "\u2014", "endash": "\u2013", "bullet": "\u2022", "emspace": " ", "enspace": " "},
+    **{"lquote": "'", "rquote": "'", "ldblquote": '"', "rdblquote": '"'},
+    **{"~": " ", "_": "-", "\\": "\\", "{": "{", "}": "}", "\n": "\x0b", "\r": "\x0b"},
+}
+# groups that hold no text of the document
+_SKIPPED = frozenset(
+    "fonttbl colortbl stylesheet listtable listoverridetable rsidtbl info pict object themedata datastore generator"
+    " header headerl headerr headerf footer footerl footerr footerf footnote fldinst bkmkstart bkmkend xmlnstbl"
+    " latentstyles revtbl filetbl annotation atnid atnauthor pntext pnseclvl nonshppict".split()
+)
+_LONGEST = 2**24
+
+
+def rtf_to_text(text: str) -> str:
+    r"""The text of a document in Rich Text Format; a vertical tab (``\x0b``) stands where a line ends.
+
+    Args:
+        text: from ``{\rtf`` on; it may be cut off.
+
+    Example::
+
+        print(rtf_to_text(r"{\rtf1\ansi Clear lungs.\par No effusion.}"))
+    """
+    written: list[str] = []
+    pending = bytearray()  # bytes of the code page, which may hold a letter in two
+    stack: list[tuple[bool, int]] = []
+    skipped, fallback, ignored, encoding = False, 1, 0, "cp1252"
+
+    def flush() -> None:
+        if pending:
+            written.append(pending.decode(encoding, "replace"))
+            pending.clear()
+
+    for token in _TOKEN.finditer(text, 0, _LONGEST):
+        if token["byte"]:
+            if ignored:
+                ignored -= 1
+            elif not skipped:
+                pending.append(int(token["byte"], 16))
+            continue
+        flush()
+        word, number = token["word"] or token["symbol"], token["number"]
+        if token["brace"] == "{":
+            stack.append((skipped, fallback))
+        elif token["brace"]:
+            skipped, fallback = stack.pop() if stack else (skipped, fallback)
+            if not stack:
+                return "".join(written)
+        elif word == "*" or word in _SKIPPED:
+            skipped = True
+        elif word == "ansicpg" and number:
+            encoding = _code_page(number)
+        elif word == "uc" and number:
+            fallback = max(0, int(number))
+        elif skipped:
+            continue
+        elif word == "u" and number:
+            written.append(_character(int(number)))
+            ignored = fallback
+        elif word in _WRITTEN:
+            written.append(_WRITTEN[word])
+        elif token["text"]:
+            written.append(token["text"][ignored:])
+            ignored = max(0, ignored - len(token["text"]))
+    flush()
+    return "".join(written)
+
+
+def _code_page(number: str) -> str:
+    try:
+        return codecs.lookup(f"cp{number}").name
+    except LookupError:
+        return "cp1252"
+
+
+def _character(code: int) -> str:
+    code = code + 0x10000 if code < 0 else code
+    return chr(code) if 0x20 <= code < 0xD800 or 0xE000 <= code < 0x110000 else " "
