@@ -66,7 +66,7 @@ def report_reason(report: Any) -> str | None:
     """
     if not isinstance(report, str) or not report.strip():
         return "empty report"
-    return None if _CLEAN.has_words(report) else "report too short"
+    return _CLEAN.why_dropped(report)
 
 
 def shared_with_other_sections(splits: Mapping[str, Sequence[Mapping[str, Any]]], section: str) -> int:

@@ -22,6 +22,7 @@ from monai_mgca.data.datalist import SECTIONS, write_datalist
 from monai_mgca.data.left_out import count_classes, write_left_out
 from monai_mgca.data.many import list_problems, many_objects, map_in_threads
 from monai_mgca.data.paths import file_problem
+from monai_mgca.data.report_reader import Readings
 from monai_mgca.data.split import count_shared_patients, split_by_patient
 from monai_mgca.transforms import CleanReport
 from monai_mgca.utils import DataError
@@ -59,6 +60,7 @@ class Collection:
 
     def __post_init__(self) -> None:
         self._clean = CleanReport()
+        self.readings = Readings()
         if not Path(self.dataset_dir).is_dir():
             raise DataError(f"the dataset folder does not exist: {self.dataset_dir}. Give the one with the images.")
 
@@ -86,8 +88,8 @@ class Collection:
             self.entries.append((split, {"id": id, "image": image, **text, "patient": patient, **extra}))
         elif not report.strip():
             self.drop("empty report", image)
-        elif not self._clean.has_words(report):
-            self.drop("report too short", image)
+        elif dropped := self._clean.why_dropped(report):
+            self.drop(dropped, image)
         else:
             self.entries.append((split, {"id": id, "image": image, "report": report, "patient": patient, **extra}))
 
@@ -122,7 +124,10 @@ class Collection:
         self._keep_with_image(base)
         self._keep_one_per_id()
         if not self.entries:
-            raise DataError(f"nothing is left of {self.source}.\n" + "\n".join([*self.notes, *self._drop_lines()]))
+            raise DataError(
+                f"nothing is left of {self.source}.\n"
+                + "\n".join([*self.notes, *self._drop_lines(), *self.readings.lines()])
+            )
         splits = self._split(fractions, seed)
         name = name or Path(base).name
         document = write_datalist(output, splits, name, self.source, dict(self.dropped), **{**self.header, **extra})
@@ -138,6 +143,7 @@ class Collection:
                 *count_classes(self.header, [entry for entries in splits.values() for entry in entries]),
                 *self._drop_lines(),
                 *([f"their names: {names}"] if self.left_out else []),
+                *self.readings.lines(),
                 f"hash: {document['hash']}",
                 f"wrote {output}",
                 *hint,

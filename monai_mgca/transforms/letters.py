@@ -47,7 +47,7 @@ _FRACTION = re.compile(rf"(?:(?<![\w.,/])(\d+)[^\S\n]?)?([{_VULGAR}])")
 _SUPERSCRIPT = re.compile(r"(?<=\d)(?=[\u00b2\u00b3\u00b9\u2070-\u207b])")
 _MIDDLE_DOT = re.compile(r"(?<=\d)\u00b7(?=\d)")
 _MICRO = re.compile(r"[\u00b5\u03bc](?=[A-Za-z])")
-# a Greek letter by itself among Latin ones: "\u03b11-antitrypsin", "\u03b2-blocker"
+# a Greek letter by itself among Latin ones: "α1-antitrypsin", "β-blocker"
 _LONE_GREEK = re.compile(r"(?<![\u0370-\u03ff])[\u0391-\u03bb\u03bd-\u03c9](?![\u0370-\u03ff])")
 _BREAKS = str.maketrans(dict.fromkeys("\x85\u2028\u2029", "\n"))
 _SCRIPTS = {"Cjk": "Chinese", "Hangul": "Korean", "Hiragana": "Japanese", "Katakana": "Japanese"}
@@ -83,16 +83,16 @@ _FOLDING = _Folding()
 def to_latin(text: str) -> str:
     """Write a text in ASCII as far as its letters have such a form.
 
-    Accents go, letters without a decomposition are transliterated (\u00df to ss, \u0142 to l, \u00f8 to o, \u00e6 to ae),
-    fractions become decimals (1\u00bd to 1.5), superscripts do not join the digits before them, invisible characters
-    vanish. Letters of other scripts stay.
+    Accents go, letters without a decomposition are transliterated (ß to ss, ł to l, æ to ae), fractions
+    become decimals (1½ to 1.5), superscripts do not join the digits before them, invisible characters vanish. Letters
+    of other scripts stay.
 
     Args:
         text: any text.
 
     Example::
 
-        print(to_latin("Gr\u00f6\u00dfe 1\u00bd cm"))  # "Grosse 1.5 cm"
+        print(to_latin("Größe 1½ cm"))  # "Grosse 1.5 cm"
     """
     if text.isascii():
         return text
@@ -119,7 +119,7 @@ def foreign_scripts(text: str) -> tuple[Counter, int]:
 
     Example::
 
-        print(foreign_scripts("CT \u043b\u0435\u0433\u043a\u0438\u0445"))  # (Counter({'Cyrillic': 6}), 2)
+        print(foreign_scripts("CT легких"))  # (Counter({'Cyrillic': 6}), 2)
     """
     foreign: Counter = Counter()
     for c, number in Counter(text).items() if not text.isascii() else ():

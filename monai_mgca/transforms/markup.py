@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from monai_mgca.transforms.rtf import rtf_to_text
 
-__all__ = ["BREAK", "end_lines", "strip_markup"]
+__all__ = ["BREAK", "end_lines", "strip_markup", "with_stop"]
 
 # Where markup ends a line: a line that was ended on purpose, more than a line end of plain text tells.
 BREAK = "\x0b"
@@ -29,7 +29,8 @@ _RTF_HEAD = "{\\rtf"
 # controls of RTF without its head, as a cut document has
 _RTF_RESTS = re.compile(
     r"\\(?P<end>par|line)(?![A-Za-z])[ ]?"
-    r"|\\(?:pard|plain|b0?|i0?|ul0?|ulnone|tab|fs\d+|f\d+|cf\d+|lang\d+|q[lcrj]|[ls]i\d+|s[ab]\d+|fi-?\d+)(?![A-Za-z])[ ]?"
+    r"|\\(?:pard|plain|b0?|i0?|ul0?|ulnone|tab|fs\d+|f\d+|cf\d+|lang\d+|q[lcrj]|[ls]i\d+|s[ab]\d+|fi-?\d+)"
+    r"(?![A-Za-z])[ ]?"
 )
 _HL7 = re.compile(
     r"\\(?P<end>\.br|\.sp\+?\d{0,3}|\.sk\+?\d{0,3}|\.ce)\\"
@@ -65,8 +66,9 @@ _KINDS: tuple[tuple[str, Callable[[str], str]], ...]
 def strip_markup(text: str) -> tuple[str, tuple[str, ...]]:
     r"""Take markup away; comparison signs and the like stay.
 
-    HTML and XML (tags, entities, comments), Excel's ``_x000D_``, RTF, HL7's escapes (``\.br\``, ``\T\``), and escapes of
-    program strings (``\n`` as two characters). Where markup ends a line there is a vertical tab, see :func:`end_lines`.
+    HTML and XML (tags, entities, comments), Excel's ``_x000D_``, RTF, HL7's escapes (``\.br\``, ``\T\``), and escapes
+    of program strings (``\n`` as two characters). Where markup ends a line there is a vertical tab, see
+    :func:`end_lines`.
 
     Args:
         text: any text.
@@ -190,6 +192,12 @@ def end_lines(text: str) -> str:
         print(end_lines("1. Mild edema\\n2. No effusion"))
     """
     return _LINE_END.sub(_end_line, text) if "\n" in text or BREAK in text else text
+
+
+def with_stop(text: str) -> str:
+    """End a text with a full stop, where it ends with a word."""
+    text = text.rstrip()
+    return f"{text}." if text[-1:].isalnum() or text[-1:] in tuple(")]%\"'") else text
 
 
 def _end_line(match: re.Match) -> str:

@@ -49,9 +49,9 @@ class CleanReport(Transform):
     """Cut a radiology report into clean, lower-case sentences of ASCII words.
 
     Numbers of lists ("1."), de-identification marks ("___", "XXXX", "[** ... **]"), markup (HTML, RTF, HL7, Excel's
-    "_x000D_") and punctuation go, accents are folded ("opacité" gives "opacite"), Latin letters are written in ASCII
-    ("Größe" gives "grosse"), and decimals stay whole ("2.5 cm"; "1½" gives "1.5"). Letters of other scripts are dropped.
-    A report with fewer than 3 words in all, or mostly in another script, gives no sentence: it is to be dropped, and
+    "_x000D_") and punctuation go, Latin letters are written in ASCII ("opacité" gives "opacite", "Größe" gives
+    "grosse"), and decimals stay whole ("2.5 cm"; "1½" gives "1.5"). Letters of other scripts are dropped. A report with
+    fewer than 3 words in all, or mostly in another script, gives no sentence: it is to be dropped, and
     :meth:`why_dropped` says why.
 
     Args:
@@ -88,20 +88,20 @@ class CleanReport(Transform):
                 return True
         return bool(self(text))
 
-    def why_dropped(self, text: str) -> tuple[str, str] | None:
-        """Why a text gives no sentence, in words and details that hold nothing of the text; None where it gives some.
+    def why_dropped(self, text: str) -> str | None:
+        """Why a text gives no sentence, in words that hold nothing of the text; None where it gives some.
 
         Args:
             text: as that of a call.
 
         Example::
 
-            print(CleanReport().why_dropped("Легкие без изменений"))  # ('report not in Latin letters', 'Cyrillic')
+            print(CleanReport().why_dropped("Легкие без изменений"))  # report not in Latin letters: Cyrillic
         """
         if self.has_words(text):
             return None
         scripts = [] if self.official else _other_scripts(to_latin(strip_markup(text)[0]))
-        return ("report not in Latin letters", ", ".join(scripts)) if scripts else ("report too short", "")
+        return f"report not in Latin letters: {', '.join(scripts)}" if scripts else "report too short"
 
     def __call__(self, text: str) -> list[str]:
         """
@@ -161,8 +161,9 @@ class CleanReportd(MapTransform):
         allow_missing_keys: do not raise where a key is missing.
 
     Raises:
-        DataError: when a report is no text, has fewer than 3 words, or is not in Latin letters. The message names the key and the entry's
-            image file, never the text. (``Compose(log_stats=True)`` of MONAI would log the text itself: leave it off.)
+        DataError: when a report is no text, has fewer than 3 words, or is not in Latin letters. The message names the
+            key and the entry's image file, never the text. (``Compose(log_stats=True)`` of MONAI would log the text
+            itself: leave it off.)
     """
 
     def __init__(self, keys: KeysCollection, official: bool = False, allow_missing_keys: bool = False) -> None:
@@ -176,7 +177,7 @@ class CleanReportd(MapTransform):
                 raise DataError(f"the report '{key}'{_of_image(d)} must be a str, got {type(d[key]).__name__}.")
             sentences = self.clean(d[key])
             if not sentences:
-                reason, scripts = self.clean.why_dropped(d[key]) or ("", "")
+                scripts = (self.clean.why_dropped(d[key]) or "").partition(": ")[2]
                 is_so = f"is not in Latin letters ({scripts})" if scripts else f"has fewer than {MIN_WORDS} words"
                 raise DataError(
                     f"the report '{key}'{_of_image(d)} {is_so} after cleaning: remove the entry from the datalist."

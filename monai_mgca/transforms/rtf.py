@@ -53,49 +53,69 @@ def rtf_to_text(text: str) -> str:
 
         print(rtf_to_text(r"{\rtf1\ansi Clear lungs.\par No effusion.}"))
     """
-    written: list[str] = []
-    pending = bytearray()  # bytes of the code page, which may hold a letter in two
-    stack: list[tuple[bool, int]] = []
-    skipped, fallback, ignored, encoding = False, 1, 0, "cp1252"
-
-    def flush() -> None:
-        if pending:
-            written.append(pending.decode(encoding, "replace"))
-            pending.clear()
-
+    document = _Document()
     for token in _TOKEN.finditer(text, 0, _LONGEST):
         if token["byte"]:
-            if ignored:
-                ignored -= 1
-            elif not skipped:
-                pending.append(int(token["byte"], 16))
+            document.add_byte(int(token["byte"], 16))
             continue
-        flush()
-        word, number = token["word"] or token["symbol"], token["number"]
-        if token["brace"] == "{":
-            stack.append((skipped, fallback))
-        elif token["brace"]:
-            skipped, fallback = stack.pop() if stack else (skipped, fallback)
-            if not stack:
-                return "".join(written)
-        elif word == "*" or word in _SKIPPED:
-            skipped = True
-        elif word == "ansicpg" and number:
-            encoding = _code_page(number)
-        elif word == "uc" and number:
-            fallback = max(0, int(number))
-        elif skipped:
-            continue
-        elif word == "u" and number:
-            written.append(_character(int(number)))
-            ignored = fallback
-        elif word in _WRITTEN:
-            written.append(_WRITTEN[word])
+        document.flush()
+        if token["brace"]:
+            if not document.nest(token["brace"] == "{"):
+                break
         elif token["text"]:
-            written.append(token["text"][ignored:])
-            ignored = max(0, ignored - len(token["text"]))
-    flush()
-    return "".join(written)
+            document.add(token["text"])
+        else:
+            document.obey(token["word"] or token["symbol"], token["number"])
+    document.flush()
+    return "".join(document.written)
+
+
+class _Document:
+    """What was read so far, and the state of the group that is being read."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+        self.pending = bytearray()  # bytes of the code page, which may hold a letter in two
+        self.outer: list[tuple[bool, int]] = []
+        self.skipped, self.fallback, self.ignored, self.encoding = False, 1, 0, "cp1252"
+
+    def add(self, text: str) -> None:
+        if not self.skipped:
+            self.written.append(text[self.ignored :])
+            self.ignored = max(0, self.ignored - len(text))
+
+    def add_byte(self, byte: int) -> None:
+        if self.ignored:  # stands for the Unicode character before it
+            self.ignored -= 1
+        elif not self.skipped:
+            self.pending.append(byte)
+
+    def flush(self) -> None:
+        if self.pending:
+            self.written.append(self.pending.decode(self.encoding, "replace"))
+            self.pending.clear()
+
+    def nest(self, opened: bool) -> bool:
+        """Enter or leave a group; whether the document goes on."""
+        if opened:
+            self.outer.append((self.skipped, self.fallback))
+        elif self.outer:
+            self.skipped, self.fallback = self.outer.pop()
+        return bool(self.outer)
+
+    def obey(self, word: str, number: str | None) -> None:
+        """A control word or symbol."""
+        if word == "*" or word in _SKIPPED:
+            self.skipped = True
+        elif word == "ansicpg" and number:
+            self.encoding = _code_page(number)
+        elif word == "uc" and number:
+            self.fallback = max(0, int(number))
+        elif not self.skipped and word == "u" and number:
+            self.written.append(_character(int(number)))
+            self.ignored = self.fallback
+        elif not self.skipped:
+            self.written.append(_WRITTEN.get(word, ""))
 
 
 def _code_page(number: str) -> str:

@@ -1,0 +1,188 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Where a report's headings stand, however they are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from monai_mgca.data.headings import Headings
+
+__all__ = ["Mark", "find_marks"]
+
+_LINE = re.compile(r"[^\n\x0b]+")
+# What may end a heading, and the ends of sentences: headings begin behind those, or with the line.
+_STOP = re.compile(r"(?P<sentence>[.!?])(?=\s)|(?P<colon>[:\uff1a])|(?P<dash>[-\u2013\u2014=|>]+)(?=\s)|(?P<tab>\t)")
+# "3." or "## 3)" before a heading
+_NUMBER = re.compile(r"[\s*_#>(-]*(?:\d{1,2}|[ivxIVX]{1,4}|[A-Ha-h])[.)]\s*")
+_DECORATED = re.compile(r"\s*(?:#|\*\*|__|==|--|\[)")
+_STARS = re.compile(r"[ \t]*\*{1,3}")
+# a line that may be a heading by itself: words and what decorates them
+_ALONE = re.compile(
+    r"[\s*_#=~>|<\[({\u2022\u2013\u2014.0-9)-]*[^\W\d_][\w \t/&,+()'\u2019-]{2,60}[\s*_#=~>|<\]})\u2014.-]*"
+)
+# "FINDINGS The lungs ...": capitals before a word that is written small
+_BARE = re.compile(r"\s*(?P<label>[A-Z]{2,}(?:[ /&]+[A-Z]{2,}){0,3}) +(?=[A-Z][a-z])")
+# Older reports put the findings under the name of the view: "PA AND LATERAL CHEST RADIOGRAPH: ..."
+_VIEW = re.compile(r"\b(CHEST|THORAX|RADIOGRAPHS?|VIEWS?|X-?RAYS?|CXR)\b")
+_STRONG = ("finding", "findings", "impression", "impressions", "conclusion", "conclusions")
+_KEPT = ("findings", "impression")
+# more than the longest heading, with some spaces and signs
+_LONGEST = 80
+_MOST_WORDS = 6
+
+
+class Mark(NamedTuple):
+    """A heading in a report.
+
+    Args:
+        start: where it begins.
+        body: where the text under it begins; where it begins itself if its words are part of that text.
+        kind: of the table; "view", or "unknown".
+        name: in the table, or "".
+        upper: whether it is in upper case.
+        alone: whether it has no colon and a line for itself.
+    """
+
+    start: int
+    body: int
+    kind: str
+    name: str
+    upper: bool
+    alone: bool = False
+
+
+def find_marks(text: str, headings: Headings) -> Iterator[Mark]:
+    """Find the headings of a report in their order.
+
+    Those of the table are found at the start of a line or sentence in any case, before a colon or dash, or alone on a
+    line; before a colon in upper case anywhere. Others are found at the start of a line, before a colon.
+
+    Args:
+        text: the report.
+        headings: the table.
+    """
+    ended = True  # whether the line before may be the last of what it says
+    for line in _LINE.finditer(text):
+        marks = _Line(line[0], line.start(), headings).marks(ended)
+        yield from marks
+        blank = text[line.end() : line.end() + 2] == "\n\n" or not line[0].strip()
+        ended = blank or bool(marks and len(line[0]) < _LONGEST // 2) or line[0].rstrip()[-1:] in ".!?:"
+
+
+class _Line:
+    """One line of a report."""
+
+    def __init__(self, line: str, offset: int, headings: Headings) -> None:
+        self.line, self.offset, self.headings = line, offset, headings
+        self.begin, self.at_start = 0, True  # of what may be a heading; whether a sentence or line begins there
+
+    def marks(self, ended: bool) -> list[Mark]:
+        found = [mark for mark in self._behind_stops() if mark]
+        if not found and ":" not in self.line and len(self.line) <= 2 * _LONGEST:
+            alone = self._alone(ended)
+            return [alone] if alone else []
+        return found
+
+    def _behind_stops(self) -> Iterator[Mark | None]:
+        yield self._bare()
+        for stop in _STOP.finditer(self.line):
+            if stop.start() < self.begin:
+                continue
+            if stop["sentence"]:
+                self.begin, self.at_start = stop.end(), True
+                yield self._bare()
+            elif stop["colon"]:
+                yield self._before_colon(stop.start())
+            elif self.at_start:
+                yield self._before_dash(stop.start(), stop.end())
+
+    def _mark(self, start: int, end: int, known: tuple[str, str], keep: bool = False) -> Mark:
+        """A heading at line[start:end]; what follows begins behind it."""
+        upper = self.line[start:end].isupper()
+        start = 0 if _NUMBER.fullmatch(self.line, 0, start) else start
+        stars = _STARS.match(self.line, end)
+        end = self.begin = stars.end() if stars else end
+        self.at_start = True
+        keep = keep or known[0] in ("part", "unknown")
+        return Mark(self.offset + start, self.offset + (start if keep else end), known[0], known[1].upper(), upper)
+
+    def _bare(self) -> Mark | None:
+        match = _BARE.match(self.line, self.begin)
+        known = match and self.headings.kind(match["label"])
+        return self._mark(match.start("label"), match.end("label"), known) if known and known[0] in _KEPT else None
+
+    def _before_dash(self, start: int, end: int) -> Mark | None:
+        label = self.line[self.begin : start]
+        if len(label) > _LONGEST or not (self.begin == 0 or label.lstrip()[:1].isupper()):
+            return None
+        known = self.headings.kind(label)
+        return self._mark(self.begin, end, known) if known and (self.begin == 0 or known[0] in _KEPT) else None
+
+    def _before_colon(self, colon: int) -> Mark | None:
+        begin, label = self.begin, self.line[max(self.begin, colon - _LONGEST) : colon]
+        whole = self.at_start and len(label) == colon - begin
+        known = self.headings.kind(label) if whole else None
+        if known:
+            return self._mark(begin, colon + 1, known)
+        mark = self._capitals(label, colon, whole)
+        if mark is None and whole and begin == 0:
+            mark = self._unknown(label, colon)
+        if mark is None:
+            self.begin, self.at_start = colon + 1, False
+        return mark
+
+    def _capitals(self, label: str, colon: int, whole: bool) -> Mark | None:
+        """A heading of the table in upper case whose words are the last before the colon."""
+        words = label.split()
+        first = len(words)
+        while first and words[first - 1].isupper():
+            first -= 1
+        for i in range(first, len(words)):
+            known = self.headings.kind(" ".join(words[i:]))
+            if known and (first or not whole or known[1].split(" ")[-1] in _STRONG):
+                if whole and not first and self.begin == 0 and len(words) <= _MOST_WORDS:
+                    # "CARDIAC FINDINGS:": its words say what of
+                    return self._mark(0, colon + 1, ("part" if known[0] == "findings" else known[0], known[1]), True)
+                return self._mark(colon - _length_of(label, len(words) - i), colon + 1, known)
+        return None
+
+    def _unknown(self, label: str, colon: int) -> Mark | None:
+        words = label.strip(" \t*#_>-\u2022")
+        if not words[:1].isupper() or sum(map(str.isalpha, words)) < 3 or len(words) > 62:
+            return None
+        if words.isupper() and _VIEW.search(words):
+            return self._mark(0, colon + 1, ("view", ""))
+        return self._mark(0, colon + 1, ("unknown", "")) if len(words.split()) <= _MOST_WORDS else None
+
+    def _alone(self, ended: bool) -> Mark | None:
+        if not _ALONE.fullmatch(self.line):
+            return None
+        known = self.headings.kind(self.line)
+        upper = self.line.isupper()
+        if not known or known[0] == "header" or (self.line.rstrip().endswith(".") and not upper):
+            return None
+        capital = self.line.strip(" \t*#_=~>|<[({\u2022.0123456789)-")[:1].isupper()
+        if upper or ended or _DECORATED.match(self.line) or (capital and known[0] in _KEPT):
+            return self._mark(0, len(self.line), known)._replace(alone=True)
+        return None
+
+
+def _length_of(label: str, number: int) -> int:
+    """The length of the last words of a label, with the spaces behind them."""
+    start = len(label)
+    for _ in range(number):
+        start = len(label[:start].rstrip())
+        start = max(label.rfind(" ", 0, start), label.rfind("\t", 0, start)) + 1
+    return len(label) - start

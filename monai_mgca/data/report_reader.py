@@ -1,0 +1,89 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""From a report as a data source has it to the report as it is stored, with what was left out on the way."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from typing import NamedTuple
+
+from monai_mgca.data.headings import Headings
+from monai_mgca.data.sections import join_report, parse_report
+from monai_mgca.transforms.markup import BREAK, end_lines, strip_markup, with_stop
+
+__all__ = ["Reading", "ReportReader"]
+
+_TAG = re.compile(r"<\s*([A-Za-z][\w .-]{2,40}?)\s*>")
+
+
+class Reading(NamedTuple):
+    """A report that was read.
+
+    Args:
+        report: impression + " " + findings.
+        left_out: the numbers of words that are not in it, by heading.
+        markup: the kinds of markup that were taken away.
+    """
+
+    report: str
+    left_out: Counter
+    markup: tuple[str, ...] = ()
+
+
+class ReportReader:
+    """Read reports of one source.
+
+    Args:
+        headings: a JSON file of headings that the table lacks, see :class:`Headings`.
+
+    Raises:
+        DataError: when it is no such file.
+
+    Example::
+
+        print(ReportReader().whole("FINDINGS: Clear lungs. IMPRESSION: Normal.").report)  # "Normal. Clear lungs."
+    """
+
+    def __init__(self, headings: str | os.PathLike | None = None) -> None:
+        self.headings = Headings.read(headings)
+
+    def whole(self, text: str, named_only: bool = False) -> Reading:
+        """A report with headings; one without is taken as it is.
+
+        Args:
+            text: the report as it was written, markup and all.
+            named_only: take only what stands under a heading.
+        """
+        plain, markup = strip_markup(_TAG.sub(self._heading, text) if "<" in text else text)
+        parts = parse_report(plain, self.headings, named_only)
+        impression = with_stop(parts.impression) if parts.findings else parts.impression
+        return Reading(join_report(parts.findings, impression), parts.left_out, markup)
+
+    def parts(self, findings: str, impression: str) -> Reading:
+        """A report whose parts are known.
+
+        Args:
+            findings: what is to be seen; may be empty.
+            impression: what it means; may be empty.
+        """
+        (findings, one), (impression, two) = strip_markup(findings), strip_markup(impression)
+        findings, impression = (end_lines(t) if BREAK in t else t for t in (findings, impression))
+        if findings.strip():
+            impression = with_stop(impression)
+        return Reading(join_report(findings, impression), Counter(), tuple(sorted({*one, *two})))
+
+    def _heading(self, match: re.Match) -> str:
+        """XML that names its parts: <findings>."""
+        known = self.headings.kind(match[1])
+        return f"{BREAK}{match[1].upper()}:{BREAK}" if known and known[0] not in ("part", "header") else match[0]
