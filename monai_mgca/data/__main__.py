@@ -114,7 +114,13 @@ def _add_csv(commands) -> None:
         "--where", action="append", default=[], metavar="COL=VALUE", help="only these rows; may be repeated"
     )
     table.add_argument("--dataset-dir", metavar="DIR", help="folder of the images (default: the table's folder)")
+    _add_headings(table)
     _add_annotations(table.add_argument_group("annotations", "with or without reports"))
+
+
+def _add_headings(parser) -> None:
+    help = 'JSON of headings that the built-in table lacks: {"findings": ["..."], "left_out": ["..."]}'
+    parser.add_argument("--headings", metavar="FILE", help=help)
 
 
 def _add_annotations(group) -> None:
@@ -147,16 +153,19 @@ def _add_named_sources(commands) -> None:
     folder.add_argument("--one-per-folder", action="store_true", help=study)
     choices = ("none", "folder", "dicom")
     folder.add_argument("--patient", choices=choices, default="none", help="where the patient's id is")
+    _add_headings(folder)
 
     open_i = _source_parser(commands, "open_i", "Open-i: Indiana University chest radiographs")
     open_i.add_argument("--reports", required=True, metavar="DIR", help="the folder of XML reports")
     open_i.add_argument("--images", required=True, metavar="DIR", help="the folder of images")
     open_i.add_argument("--projections", metavar="CSV", help="table uid, filename, projection: keep all frontal views")
+    _add_headings(open_i)
 
     mimic = _source_parser(commands, "mimic_cxr", "MIMIC-CXR-JPG with MIMIC-CXR's reports", splits=False)
     mimic.add_argument("--dataset-dir", required=True, metavar="DIR", help="MIMIC-CXR-JPG's folder")
     mimic.add_argument("--reports", required=True, metavar="DIR", help="the folder of reports")
     mimic.add_argument("--labels", action="store_true", help="add the CheXpert labels")
+    _add_headings(mimic)
 
 
 def _add_labeled_sources(commands) -> None:

@@ -25,6 +25,7 @@ from monai_mgca.data.paths import file_problem, find_dataset_dir
 from monai_mgca.data.phi import image_signs, report_signs, tag_signs
 from monai_mgca.data.problem import CheckLimits, Problem
 from monai_mgca.transforms import CleanReport
+from monai_mgca.transforms.report import report_doubts
 from monai_mgca.utils import DataError
 
 __all__ = ["check_datalist"]
@@ -125,8 +126,11 @@ class _EntryCheck:
             if report is not None or not annotated:
                 yield "empty report", ""
         else:
-            if not self.clean.has_words(report):
-                yield "report too short", ""
+            if dropped := self.clean.why_dropped(report):
+                reason, _, detail = dropped.partition(": ")
+                yield reason, detail
+            else:
+                yield from report_doubts(report)
             if self.phi:
                 yield from ((sign, "") for sign in report_signs(report))
 

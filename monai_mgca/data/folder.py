@@ -19,9 +19,9 @@ from monai.utils import look_up_option, optional_import
 
 from monai_mgca.data.many import list_problems, progress_bar
 from monai_mgca.data.paths import find_files, refuse_links_out
+from monai_mgca.data.report_reader import ReportReader
 from monai_mgca.data.source import Collection
 from monai_mgca.data.study_reports import reports_of_folders
-from monai_mgca.data.table import report_or_text
 from monai_mgca.io import FoundFiles, find_image_files, stem_of
 from monai_mgca.transforms.limits import refuse_dicom_bomb
 from monai_mgca.utils import DataError
@@ -32,7 +32,11 @@ __all__ = ["collect_folder"]
 
 
 def collect_folder(
-    images: str | os.PathLike, reports: str | os.PathLike, patient: str = "none", one_per_folder: bool = False
+    images: str | os.PathLike,
+    reports: str | os.PathLike,
+    patient: str = "none",
+    one_per_folder: bool = False,
+    headings: str | os.PathLike | None = None,
 ) -> Collection:
     """Collect one's own radiographs and reports: an image and a .txt file with the same name belong together.
 
@@ -46,6 +50,7 @@ def collect_folder(
         patient: "folder" where the first sub-folder is the patient's; "dicom" where all images are DICOM, to read
             their PatientID; "none": every image counts as its own patient, or every report where folders have one.
         one_per_folder: one report for all images of a folder (:func:`reports_of_folders`).
+        headings: a JSON file of headings that the table lacks, see :class:`Headings`.
 
     Raises:
         DataError: when a folder is not there or has no such files, two images or two reports have one name, a folder
@@ -69,19 +74,16 @@ def collect_folder(
     collection.notes += filter(None, [others.describe_others(images)])
     path_of, texts = _by_stem(found.kinds, images), _by_stem(find_files(reports, "*.txt"), reports)
     text_of = reports_of_folders(path_of, texts.items()) if one_per_folder else texts
-    used = set()
+    reader, used = ReportReader(headings), dict[Path, str]()
     for stem, path in progress_bar(path_of.items(), "reading the reports"):
         if stem not in text_of:
             collection.drop("image without a report", path.relative_to(images).as_posix())
             continue
-        used.add(text_of[stem])
-        try:
-            text = report_or_text(text_of[stem].read_text(encoding="utf-8-sig"))
-        except UnicodeDecodeError:
-            raise DataError(f"{text_of[stem]} is not UTF-8; save it as UTF-8.") from None
+        if text_of[stem] not in used:
+            used[text_of[stem]] = collection.readings.take(reader.whole(_read_text(text_of[stem])))
         image = path.relative_to(images).as_posix()
         own = text_of[stem].relative_to(reports).as_posix() if one_per_folder else stem
-        collection.add(stem, image, text, _patient(path, stem, patient) or own)
+        collection.add(stem, image, used[text_of[stem]], _patient(path, stem, patient) or own)
     unused = (path.relative_to(reports).as_posix() for path in texts.values() if path not in used)
     collection.drop("report without an image", *unused)
     if one_per_folder:
@@ -90,6 +92,13 @@ def collect_folder(
         what = "report" if one_per_folder else "image"
         collection.notes.append(f"no --patient given: every {what} counts as its own patient")
     return collection
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8; save it as UTF-8.") from None
 
 
 def _by_stem(files: Iterable[Path], folder: str | os.PathLike) -> dict[str, Path]:

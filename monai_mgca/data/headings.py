@@ -18,20 +18,21 @@ import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NamedTuple
 
 from monai_mgca.data.heading_table import HEADINGS
 from monai_mgca.transforms.letters import to_latin
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import parse_json
 
-__all__ = ["Headings"]
+__all__ = ["Headings", "Known"]
 
 _KINDS = tuple(HEADINGS)
 # said of a section without changing what it is
 _QUALIFIERS = frozenset(
     "final overall preliminary prelim initial radiological radiology radiologic radiographic radiologist radiologists"
-    " imaging image ct cta hrct ldct mri mr xray x ray cxr chest thorax thoracic lung key main major pertinent other"
-    " additional incidental brief official attending diagnostic current principal primary detailed new important"
+    " imaging image ct cta hrct ldct mri mr us ultrasound pet xray x ray cxr chest thorax thoracic lung key main major"
+    " pertinent other additional incidental brief official attending diagnostic current principal primary detailed new important"
     " relevant positive s radiologica radiologico diagnostica diagnostico radiologische radiologischer radiologique"
     " final finale finali".split()
 )
@@ -46,6 +47,20 @@ def _normal(label: str) -> str:
     return " ".join(_WORD.findall(to_latin(label).lower()))
 
 
+class Known(NamedTuple):
+    """A heading of the table.
+
+    Args:
+        kind: of what stands under it.
+        name: in the table.
+        exact: whether it is written so, without words that qualify it.
+    """
+
+    kind: str
+    name: str
+    exact: bool = True
+
+
 class Headings:
     """What stands under a heading: the table, and what users add to it.
 
@@ -57,7 +72,7 @@ class Headings:
 
     Example::
 
-        print(Headings({"findings": ["Bildbeschreibung"]}).kind("BILDBESCHREIBUNG"))  # ('findings', 'bildbeschreibung')
+        print(Headings({"findings": ["Bildtext"]}).kind("BILDTEXT").kind)  # findings
     """
 
     def __init__(self, extra: Mapping[str, Sequence[str]] | None = None) -> None:
@@ -93,7 +108,7 @@ class Headings:
 
     _MEND = 'write {"findings": ["..."], "impression": ["..."], "left_out": ["..."]}.'
 
-    def kind(self, label: str) -> tuple[str, str] | None:
+    def kind(self, label: str) -> Known | None:
         """The kind of a heading and its name in the table; None where it is not in it.
 
         Args:
@@ -104,17 +119,17 @@ class Headings:
             return None
         for candidate in (name, _NUMBERING.sub("", name, count=1)):
             if candidate in self._kind_of:
-                return self._kind_of[candidate], candidate
+                return Known(self._kind_of[candidate], candidate)
         label = to_latin(_BRACKETED.sub(" ", label)).lower()
         found = [self._qualified(part) for part in _JOINED.split(label)]
         if not found or None in found:
             return None
-        return min(found, key=lambda known: _PRIORITY.index(known[0]))
+        return min(found, key=lambda known: _PRIORITY.index(known.kind))
 
-    def _qualified(self, label: str) -> tuple[str, str] | None:
+    def _qualified(self, label: str) -> Known | None:
         """A heading less the words that do not change what it is."""
         words = _NUMBERING.sub("", _normal(label), count=1).split()
-        name = " ".join(words)
+        name = whole = " ".join(words)
         while words and name not in self._kind_of:
             if words[0] in _QUALIFIERS:
                 words = words[1:]
@@ -123,7 +138,7 @@ class Headings:
             else:
                 return None
             name = " ".join(words)
-        return (self._kind_of[name], name) if words else None
+        return Known(self._kind_of[name], name, name == whole) if words else None
 
 
 # of what is joined in one heading ("technique and findings") the first of these counts

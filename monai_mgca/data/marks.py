@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from monai_mgca.data.headings import Headings
+from monai_mgca.data.headings import Headings, Known
 
 __all__ = ["Mark", "find_marks"]
 
@@ -35,9 +35,17 @@ _ALONE = re.compile(
 # "FINDINGS The lungs ...": capitals before a word that is written small
 _BARE = re.compile(r"\s*(?P<label>[A-Z]{2,}(?:[ /&]+[A-Z]{2,}){0,3}) +(?=[A-Z][a-z])")
 # Older reports put the findings under the name of the view: "PA AND LATERAL CHEST RADIOGRAPH: ..."
-_VIEW = re.compile(r"\b(CHEST|THORAX|RADIOGRAPHS?|VIEWS?|X-?RAYS?|CXR)\b")
+_VIEW = re.compile(r"\s*(?=[A-Z][A-Z0-9 ,/&()_'-]{2,60}$).*\b(?:CHEST|RADIOGRAPHS?|VIEWS?)\b")
 _STRONG = ("finding", "findings", "impression", "impressions", "conclusion", "conclusions")
 _KEPT = ("findings", "impression")
+# Within a line these alone are taken for headings of their own account in any case: others are words, too, and
+# take nothing away from the findings there.
+_COMMON = frozenset(
+    "findings,finding,chest findings,findings and impression,report,impression,impressions,conclusion,conclusions,"
+    "indication,indications,comparison,comparisons,technique,history,clinical history,exam,examination,procedure,"
+    "reason for exam,reason for examination,clinical information,recommendation,recommendations,notification,"
+    "wet read,addendum".split(",")
+)
 # more than the longest heading, with some spaces and signs
 _LONGEST = 80
 _MOST_WORDS = 6
@@ -52,6 +60,7 @@ class Mark(NamedTuple):
         kind: of the table; "view", or "unknown".
         name: in the table, or "".
         upper: whether it is in upper case.
+        strong: whether it is certainly a heading: it begins a line, is one of the common ones, or stands out by case.
         alone: whether it has no colon and a line for itself.
     """
 
@@ -60,6 +69,7 @@ class Mark(NamedTuple):
     kind: str
     name: str
     upper: bool
+    strong: bool = True
     alone: bool = False
 
 
@@ -108,27 +118,29 @@ class _Line:
             elif self.at_start:
                 yield self._before_dash(stop.start(), stop.end())
 
-    def _mark(self, start: int, end: int, known: tuple[str, str], keep: bool = False) -> Mark:
+    def _mark(self, start: int, end: int, known: Known, keep: bool = False) -> Mark:
         """A heading at line[start:end]; what follows begins behind it."""
         upper = self.line[start:end].isupper()
-        start = 0 if _NUMBER.fullmatch(self.line, 0, start) else start
+        start = 0 if _NUMBER.fullmatch(self.line, 0, start) or not self.line[:start].strip() else start
+        strong = start == 0 or known.name in _COMMON or (upper and not self.line.isupper())
+        strong = strong and (known.exact or known.kind != "findings")
         stars = _STARS.match(self.line, end)
         end = self.begin = stars.end() if stars else end
         self.at_start = True
-        keep = keep or known[0] in ("part", "unknown")
-        return Mark(self.offset + start, self.offset + (start if keep else end), known[0], known[1].upper(), upper)
+        body = self.offset + (start if keep or known.kind in ("part", "unknown") else end)
+        return Mark(self.offset + start, body, known.kind, known.name.upper(), upper, strong)
 
     def _bare(self) -> Mark | None:
         match = _BARE.match(self.line, self.begin)
         known = match and self.headings.kind(match["label"])
-        return self._mark(match.start("label"), match.end("label"), known) if known and known[0] in _KEPT else None
+        return self._mark(match.start("label"), match.end("label"), known) if known and known.kind in _KEPT else None
 
     def _before_dash(self, start: int, end: int) -> Mark | None:
         label = self.line[self.begin : start]
         if len(label) > _LONGEST or not (self.begin == 0 or label.lstrip()[:1].isupper()):
             return None
         known = self.headings.kind(label)
-        return self._mark(self.begin, end, known) if known and (self.begin == 0 or known[0] in _KEPT) else None
+        return self._mark(self.begin, end, known) if known and (self.begin == 0 or known.kind in _KEPT) else None
 
     def _before_colon(self, colon: int) -> Mark | None:
         begin, label = self.begin, self.line[max(self.begin, colon - _LONGEST) : colon]
@@ -151,10 +163,12 @@ class _Line:
             first -= 1
         for i in range(first, len(words)):
             known = self.headings.kind(" ".join(words[i:]))
-            if known and (first or not whole or known[1].split(" ")[-1] in _STRONG):
+            if known and (first or not whole or known.name.split(" ")[-1] in _STRONG):
                 if whole and not first and self.begin == 0 and len(words) <= _MOST_WORDS:
                     # "CARDIAC FINDINGS:": its words say what of
-                    return self._mark(0, colon + 1, ("part" if known[0] == "findings" else known[0], known[1]), True)
+                    return self._mark(
+                        0, colon + 1, known._replace(kind="part") if known.kind == "findings" else known, True
+                    )
                 return self._mark(colon - _length_of(label, len(words) - i), colon + 1, known)
         return None
 
@@ -162,19 +176,19 @@ class _Line:
         words = label.strip(" \t*#_>-\u2022")
         if not words[:1].isupper() or sum(map(str.isalpha, words)) < 3 or len(words) > 62:
             return None
-        if words.isupper() and _VIEW.search(words):
-            return self._mark(0, colon + 1, ("view", ""))
-        return self._mark(0, colon + 1, ("unknown", "")) if len(words.split()) <= _MOST_WORDS else None
+        if _VIEW.match(label.rstrip()):
+            return self._mark(0, colon + 1, Known("view", ""))
+        return self._mark(0, colon + 1, Known("unknown", "")) if len(words.split()) <= _MOST_WORDS else None
 
     def _alone(self, ended: bool) -> Mark | None:
         if not _ALONE.fullmatch(self.line):
             return None
         known = self.headings.kind(self.line)
         upper = self.line.isupper()
-        if not known or known[0] == "header" or (self.line.rstrip().endswith(".") and not upper):
+        if not known or known.kind == "header" or (self.line.rstrip().endswith(".") and not upper):
             return None
         capital = self.line.strip(" \t*#_=~>|<[({\u2022.0123456789)-")[:1].isupper()
-        if upper or ended or _DECORATED.match(self.line) or (capital and known[0] in _KEPT):
+        if upper or ended or _DECORATED.match(self.line) or (capital and known.kind in _KEPT):
             return self._mark(0, len(self.line), known)._replace(alone=True)
         return None
 

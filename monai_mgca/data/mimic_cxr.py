@@ -17,8 +17,8 @@ from typing import Any
 
 from monai_mgca.data.many import map_in_threads, progress_bar
 from monai_mgca.data.paths import resolve_path
+from monai_mgca.data.report_reader import Reading, ReportReader
 from monai_mgca.data.rows import read_rows
-from monai_mgca.data.sections import report_from_text
 from monai_mgca.data.source import Collection
 from monai_mgca.data.split import split_name
 from monai_mgca.utils import DataError
@@ -33,7 +33,12 @@ CHEXPERT_CLASSES = (
 )
 
 
-def collect_mimic_cxr(dataset_dir: str | os.PathLike, reports: str | os.PathLike, labels: bool = False) -> Collection:
+def collect_mimic_cxr(
+    dataset_dir: str | os.PathLike,
+    reports: str | os.PathLike,
+    labels: bool = False,
+    headings: str | os.PathLike | None = None,
+) -> Collection:
     """Collect the frontal radiographs of MIMIC-CXR-JPG 2.0.0 and the reports of MIMIC-CXR, in the official splits.
 
     Args:
@@ -42,6 +47,7 @@ def collect_mimic_cxr(dataset_dir: str | os.PathLike, reports: str | os.PathLike
         reports: MIMIC-CXR's folder of reports, files/p10/p10000032/s50414267.txt (with or without "files").
         labels: add mimic-cxr-2.0.0-chexpert.csv as "labels": 1 where a finding is positive, 0 where it is negative,
             uncertain or not mentioned.
+        headings: a JSON file of headings that the table lacks, see :class:`Headings`.
 
     Raises:
         DataError: when a table or folder is not there.
@@ -64,7 +70,8 @@ def collect_mimic_cxr(dataset_dir: str | os.PathLike, reports: str | os.PathLike
             collection.drop(reason, row["dicom_id"])
         else:
             rows.append(row)
-    report_of = _read_reports(texts, {_study(row) for row in rows})
+    readings = _read_reports(texts, {_study(row) for row in rows}, ReportReader(headings))
+    report_of = {study: reading and collection.readings.take(reading) for study, reading in readings.items()}
     for row in progress_bar(rows, "cleaning the reports", len(rows)):
         study, text = _study(row), report_of[_study(row)]
         if not text:
@@ -112,12 +119,13 @@ def _read_labels(table: Path) -> dict[str, list[int]]:
     return {row["study_id"]: [int(row[c] in ("1", "1.0")) for c in CHEXPERT_CLASSES] for row in rows}
 
 
-def _read_reports(folder: Path, studies: set[str]) -> dict[str, str | None]:
+def _read_reports(folder: Path, studies: set[str], reader: ReportReader) -> dict[str, Reading | None]:
     """The impression and findings of each study's report; None where there is no file."""
 
-    def read(study: str) -> str | None:
+    def read(study: str) -> Reading | None:
         path = Path(resolve_path(base, f"{study}.txt") or base)
-        return report_from_text(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else None
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+        return None if text is None else reader.whole(text, named_only=True)
 
     base, ordered = os.path.realpath(folder), sorted(studies)
     return dict(zip(ordered, map_in_threads(read, ordered, "reading the reports"), strict=True))

@@ -18,8 +18,8 @@ from pathlib import Path
 from monai_mgca.data.many import progress_bar
 from monai_mgca.data.paths import find_files
 from monai_mgca.data.plain_xml import read_plain_xml
+from monai_mgca.data.report_reader import Reading, ReportReader
 from monai_mgca.data.rows import read_rows
-from monai_mgca.data.sections import join_report
 from monai_mgca.data.source import Collection
 from monai_mgca.io import list_files, quick_kind
 from monai_mgca.utils import DataError
@@ -32,7 +32,10 @@ _IMAGE = re.compile(r"^(?:CXR)?(?P<report>\d+)_(?:\d+_)?(?P<image>IM-[\d-]+)")
 
 
 def collect_open_i(
-    reports: str | os.PathLike, images: str | os.PathLike, projections: str | os.PathLike | None = None
+    reports: str | os.PathLike,
+    images: str | os.PathLike,
+    projections: str | os.PathLike | None = None,
+    headings: str | os.PathLike | None = None,
 ) -> Collection:
     """Collect Open-i's Indiana University chest radiographs: XML reports and PNG (or JPEG, DICOM) images.
 
@@ -41,6 +44,7 @@ def collect_open_i(
         images: the folder of images, named as Open-i or Kaggle name them, sub-folders included.
         projections: the table uid, filename, projection (from Kaggle): all frontal images of a report are kept. The
             XML does not tell the view: without the table only the first image of each report is kept.
+        headings: a JSON file of headings that the table lacks, see :class:`Headings`.
 
     Raises:
         DataError: when a folder is not there or holds none of its files, or an XML file is broken or a link out
@@ -56,13 +60,15 @@ def collect_open_i(
     collection = Collection(f"open_i {Path(images).name}", images)
     path_of = _find_images(Path(images))
     frontal = None if projections is None else _read_frontal(projections)
+    reader = ReportReader(headings)
     for file in progress_bar(files, "reading the reports"):
-        uid, text, names = read_report_xml(file)
+        uid, reading, names = _read(file, reader)
         there = [key for key in filter(None, map(_image_key, names)) if key in path_of]
         chosen = there[:1] if frontal is None else [key for key in there if key in frontal]
         if not chosen:
             reason = "report without an image" if not names else "no image file"
             collection.drop("no frontal image" if there else reason, file.name)
+        text = collection.readings.take(reading) if chosen else ""
         for key in chosen:
             path = path_of[key]
             collection.add(Path(path).name.split(".")[0], path, text, uid)
@@ -82,13 +88,18 @@ def read_report_xml(path: str | os.PathLike) -> tuple[str, str, list[str]]:
     Raises:
         DataError: when it is no such XML, or has a DOCTYPE or entities, which could make the parser open other files.
     """
+    uid, reading, names = _read(path, ReportReader())
+    return uid, reading.report, names
+
+
+def _read(path: str | os.PathLike, reader: ReportReader) -> tuple[str, Reading, list[str]]:
     root = read_plain_xml(path)
     uid = root.find("uId")
     if uid is None or not uid.get("id"):
         raise DataError(f"{path} has no <uId id=...>: it is none of Open-i's reports.")
-    text = {node.get("Label", "").upper(): " ".join((node.text or "").split()) for node in root.iter("AbstractText")}
+    parts = [(node.get("Label", ""), " ".join((node.text or "").split())) for node in root.iter("AbstractText")]
     names = [node.get("id", "") for node in root.iter("parentImage")]
-    return uid.get("id", ""), join_report(text.get("FINDINGS", ""), text.get("IMPRESSION", "")), names
+    return uid.get("id", ""), reader.labeled(parts), names
 
 
 def _image_key(name: str) -> tuple[str, str] | None:

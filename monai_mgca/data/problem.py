@@ -42,6 +42,7 @@ ERRORS = (
     "lateral view",
     "empty report",
     "report too short",
+    "report not in Latin letters",
     "label out of range",
     "box out of range",
     "mask does not fit",
@@ -51,7 +52,13 @@ ERRORS = (
     "same image twice in a split",
 )
 # What is told and stays: a person is to look.
-WARNINGS = ("in color", "modality not told", "same report of several patients")
+WARNINGS = (
+    "in color",
+    "modality not told",
+    "same report of several patients",
+    "report has markup",
+    "report partly not in Latin letters",
+)
 # What `--phi` finds; it is told and stays, but the check fails.
 PERSONAL = (
     "report: a name",

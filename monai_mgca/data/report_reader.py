@@ -16,13 +16,14 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from monai_mgca.data.headings import Headings
 from monai_mgca.data.sections import join_report, parse_report
 from monai_mgca.transforms.markup import BREAK, end_lines, strip_markup, with_stop
 
-__all__ = ["Reading", "ReportReader"]
+__all__ = ["Reading", "Readings", "ReportReader"]
 
 _TAG = re.compile(r"<\s*([A-Za-z][\w .-]{2,40}?)\s*>")
 
@@ -39,6 +40,30 @@ class Reading(NamedTuple):
     report: str
     left_out: Counter
     markup: tuple[str, ...] = ()
+
+
+class Readings:
+    """What was left out of the reports of a source, and what markup they had: counts, never words."""
+
+    def __init__(self) -> None:
+        self._words: Counter = Counter()
+        self._reports: Counter = Counter()
+        self._markup: Counter = Counter()
+
+    def take(self, reading: Reading) -> str:
+        """Count a report, and return it."""
+        self._words.update(reading.left_out)
+        self._reports.update(reading.left_out.keys())
+        self._markup.update(reading.markup)
+        return reading.report
+
+    def lines(self) -> list[str]:
+        """The counts for people."""
+        lines = []
+        for heading, words in self._words.most_common():
+            where = f"under {heading}" if heading.isupper() else heading
+            lines.append(f"left out: {words} words {where} in {self._reports[heading]} reports")
+        return lines + [f"markup taken away: {kind} in {number} reports" for kind, number in self._markup.most_common()]
 
 
 class ReportReader:
@@ -83,7 +108,24 @@ class ReportReader:
             impression = with_stop(impression)
         return Reading(join_report(findings, impression), Counter(), tuple(sorted({*one, *two})))
 
+    def labeled(self, parts: Iterable[tuple[str, str]]) -> Reading:
+        """A report whose parts bear labels; one that the table does not know counts as findings.
+
+        Args:
+            parts: label and text of each.
+        """
+        texts: dict[str, list[str]] = {"impression": [], "findings": []}
+        left_out: Counter = Counter()
+        for label, text in parts:
+            known = self.headings.kind(label)
+            if known and known.kind in ("left_out", "header"):
+                left_out[known.name.upper()] += len(text.split())
+            elif text:
+                texts["impression" if known and known.kind == "impression" else "findings"].append(text)
+        joined = {kind: " ".join([*map(with_stop, some[:-1]), *some[-1:]]) for kind, some in texts.items()}
+        return self.parts(**joined)._replace(left_out=+left_out)
+
     def _heading(self, match: re.Match) -> str:
         """XML that names its parts: <findings>."""
         known = self.headings.kind(match[1])
-        return f"{BREAK}{match[1].upper()}:{BREAK}" if known and known[0] not in ("part", "header") else match[0]
+        return f"{BREAK}{match[1].upper()}:{BREAK}" if known and known.kind not in ("part", "header") else match[0]

@@ -38,6 +38,7 @@ class _Piece(NamedTuple):
     section: str
     name: str
     text: str
+    strong: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def report_from_text(text: str) -> str:
 def parse_report(text: str, headings: Headings = _HEADINGS, named_only: bool = False) -> ReportParts:
     """Take the findings and the impression out of a report, and count what is left out.
 
-    Without a heading of findings, what stands before the first heading, and paragraphs without a heading before the
-    impression, count as findings too; a text without findings and impression is taken whole.
+    Without a certain heading of findings, all counts as findings that is not under a heading that is left out; a text
+    without findings and impression is taken whole.
 
     Args:
         text: the report without markup.
@@ -117,10 +118,12 @@ def parse_report(text: str, headings: Headings = _HEADINGS, named_only: bool = F
     there = {piece.section for piece in pieces}
     if not there & _NAMED:
         return ReportParts() if named_only else ReportParts(findings=_whole(text))
-    if "findings" in there or "view" in there:
-        kept = {"part", "findings" if "findings" in there else "view"}
+    if named_only:
+        kept = {"part", "findings"} if "findings" in there else {"part", "view" if "view" in there else "unknown"}
+    elif any(piece.section == "findings" and piece.strong for piece in pieces):
+        kept = {"part", "findings"}
     else:
-        kept = {"part", "unknown"} | (set() if named_only else {"preamble", "paragraph"})
+        kept = {"part", "findings", "view", "unknown", "preamble", "paragraph"}
     left_out = Counter({"before FINAL REPORT": len(before.split())})
     for piece in pieces:
         if piece.section not in kept | {"impression"}:
@@ -172,7 +175,7 @@ def _section_of(mark: Mark, current: Mark) -> str | None:
     """The section that a heading begins, or None where it belongs to the one that it stands in."""
     kept = current.kind in ("findings", "impression", "part", "view", "unknown")
     if mark.kind in ("findings", "impression", "left_out"):
-        return mark.kind
+        return None if mark.kind == "left_out" and kept and not mark.strong else mark.kind
     if mark.kind == "report":
         return "findings" if not mark.alone or current.kind == "left_out" else None
     if mark.kind == "part":
@@ -193,7 +196,7 @@ def _cut(mark: Mark, text: str, impressed: bool) -> Iterator[_Piece]:
         first, rest = (text[: blank.start()], text[blank.end() :]) if blank else (text, "")
     for section, part in ((mark.kind, first), ("paragraph", rest)):
         if part and not part.isspace():
-            yield _Piece(section, mark.name, part)
+            yield _Piece(section, mark.name, part, mark.strong)
 
 
 def _end_of_line(text: str, start: int) -> int:

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 from monai_mgca.data.cells import clean_cell, id_problems, is_missing, refuse_list, text_in
 from monai_mgca.data.many import list_problems, many_objects, progress_bar
+from monai_mgca.data.report_reader import Reading, ReportReader
 from monai_mgca.data.rows import numbered_rows, read_rows
-from monai_mgca.data.sections import join_report, report_from_text
 from monai_mgca.data.source import Collection
 from monai_mgca.data.split import SPLIT_NAMES, split_name
 from monai_mgca.data.table_images import ImageColumns
@@ -49,6 +49,7 @@ def collect_table(
     image_template: str | None = None,
     images: Sequence[str | os.PathLike] = (),
     encoding: str | None = None,
+    headings: str | os.PathLike | None = None,
 ) -> Collection:
     """Collect the images of any table, rows of one image together, with their reports or annotations.
 
@@ -68,6 +69,7 @@ def collect_table(
         image_template: in place of ``image``, see :class:`monai_mgca.data.table_images.ImageColumns`.
         images: folders that are searched for the images by name.
         encoding: of the table. Defaults to UTF-8, or UTF-16 or 32 where the file begins with their mark.
+        headings: a JSON file of headings of reports that the built-in table lacks, see :class:`Headings`.
 
     Raises:
         DataError: when a column is not there or there twice, the report columns do not fit together, a split has
@@ -80,7 +82,7 @@ def collect_table(
     """
     base, annotations = os.path.realpath(dataset_dir or Path(table).parent), annotations or LabelColumns()
     places = ImageColumns(image, image_template, images, base)
-    columns = _Columns(places, report, findings, impression, patient, split, id, annotations)
+    columns = _Columns(places, report, findings, impression, patient, split, id, annotations, ReportReader(headings))
     wanted = _parse_where(where)
     collection = Collection(f"csv {Path(table).name}", base, needs_report=bool(columns.texts))
     rows = _choose(numbered_rows(table, [*columns.used, *wanted], encoding), wanted, collection)
@@ -107,6 +109,7 @@ class _Columns(NamedTuple):
     split: str | None
     id: str | None
     annotations: LabelColumns
+    reader: ReportReader
 
     @property
     def texts(self) -> list[str]:
@@ -117,17 +120,17 @@ class _Columns(NamedTuple):
         others = (self.patient, self.split, self.id)
         return [c for c in dict.fromkeys((*self.places.columns, *self.texts, *others, *self.annotations.columns)) if c]
 
-    def read(self, cells: dict[str, str]) -> tuple[str, dict[str, str], dict[str, Any]]:
-        """Path, what there is one of for an image, and annotations."""
+    def read(self, cells: dict[str, str]) -> tuple[str, dict[str, str], dict[str, Any], Reading | None]:
+        """Path, what there is one of for an image, annotations, and how the report was read."""
         path = self.places.path(cells)
         if not path:
-            return "", {}, {}
+            return "", {}, {}, None
         for column in filter(None, (self.patient, self.split, self.id)):
             refuse_list(cells[column], column)
-        report = _report(cells, self.report, self.findings, self.impression)
-        values = {"patient": cells[self.patient] if self.patient else path, "report": report}
+        reading = _report(cells, self.report, self.findings, self.impression, self.reader)
+        values = {"patient": cells[self.patient] if self.patient else path, "report": reading.report}
         values |= {"split": cells[self.split] if self.split else "", "id": cells[self.id] if self.id else ""}
-        return path, values, self.annotations.read(cells, path)
+        return path, values, self.annotations.read(cells, path), reading
 
 
 def _read(
@@ -140,7 +143,7 @@ def _read(
         number += 1
         try:
             cells = _clean(row, used, missing)
-            path, values, found = columns.read(cells | {column: text_in(cells[column]) for column in texts})
+            path, values, found, reading = columns.read(cells | {column: text_in(cells[column]) for column in texts})
         except (DataError, ValueError) as error:
             raise DataError(f"{table} line {line}: {error}") from None
         if not path:
@@ -148,6 +151,8 @@ def _read(
             continue
         if columns.patient and values["patient"]:
             patients.setdefault(values["patient"], line)
+        if path not in rows_of:
+            collection.readings.take(reading)
         if not rows_of.setdefault(path, ImageRows()).add(line, values, found):
             collection.drop("same id as another entry", f"{path} (line {line})")
     if problems := id_problems(patients):
@@ -205,15 +210,17 @@ def _name_splits(collection: Collection, split: str | None, table: str | os.Path
     collection.entries = [(split_name(value), entry) for value, entry in collection.entries]
 
 
-def _report(row: dict[str, str], report: str | None, findings: str | None, impression: str | None) -> str:
+def _report(
+    row: dict[str, str], report: str | None, findings: str | None, impression: str | None, reader: ReportReader
+) -> Reading:
     if report:
-        return report_or_text(row[report])
-    return join_report(*(row[column] if column else "" for column in (findings, impression)))  # "" without columns
+        return reader.whole(row[report])
+    return reader.parts(*(row[column] if column else "" for column in (findings, impression)))  # "" without columns
 
 
 def report_or_text(text: str) -> str:
-    """The impression and findings of a report with headings; any other text as it is."""
-    return report_from_text(text) or text.strip()
+    """The impression and findings of a report with headings; any other text as it is, less markup."""
+    return ReportReader().whole(text).report
 
 
 def _describe(unknown_splits: Counter) -> str:

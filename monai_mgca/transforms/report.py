@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -143,6 +143,24 @@ def _other_scripts(text: str) -> list[str]:
     """The scripts of a text that has more letters of them than Latin ones, the most frequent first."""
     scripts, latin = foreign_scripts(text)
     return [script for script, _ in scripts.most_common()] if scripts.total() > latin else []
+
+
+def report_doubts(text: str) -> Iterator[tuple[str, str]]:
+    """What :class:`CleanReport` takes away of a report and a person may want to know: reasons and details.
+
+    Args:
+        text: the report.
+
+    Example::
+
+        print(list(report_doubts("Clear lungs.<br>No effusion.")))  # [('report has markup', 'HTML')]
+    """
+    plain, markup = strip_markup(text)
+    if markup:
+        yield "report has markup", ", ".join(markup)
+    scripts, _ = foreign_scripts(to_latin(plain))
+    if scripts:
+        yield "report partly not in Latin letters", ", ".join(script for script, _ in scripts.most_common())
 
 
 def _official_sentences(text: str) -> list[list[str]]:
