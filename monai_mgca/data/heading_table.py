@@ -21,8 +21,8 @@ __all__ = ["HEADINGS"]
 HEADINGS = {
     # what is to be seen in the image
     "findings": """
-        findings, finding, chest findings, findings and impression, result, results, observation, observations, description,
-        body, body of report, narrative, details, discussion, comment, comments, remarks, interval changes,
+        findings, finding, chest findings, findings and impression, result, results, observation, observations,
+        description, body, body of report, narrative, details, discussion, comment, comments, remarks, interval changes,
         hallazgo, hallazgos, resultado, resultados, descripcion, observacion, observaciones, comentario, comentarios,
         befund, befunde, befundtext, befundbeschreibung, befundung, rontgenbefund, ct befund, mrt befund,
         lungenbefund,

@@ -32,9 +32,9 @@ _KINDS = tuple(HEADINGS)
 _QUALIFIERS = frozenset(
     "final overall preliminary prelim initial radiological radiology radiologic radiographic radiologist radiologists"
     " imaging image ct cta hrct ldct mri mr us ultrasound pet xray x ray cxr chest thorax thoracic lung key main major"
-    " pertinent other additional incidental brief official attending diagnostic current principal primary detailed new important"
-    " relevant positive s radiologica radiologico diagnostica diagnostico radiologische radiologischer radiologique"
-    " final finale finali".split()
+    " pertinent other additional incidental brief official attending diagnostic current principal primary detailed"
+    " new important relevant positive s radiologica radiologico diagnostica diagnostico radiologische radiologischer"
+    " radiologique final finale finali".split()
 )
 _JOINED = re.compile(r"[/&+,;]| (?:and|und|y|et|e|en|og|och|ve|or) ")
 _BRACKETED = re.compile(r"\([^()]{0,80}\)|\[[^\[\]]{0,80}\]")

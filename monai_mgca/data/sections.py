@@ -175,7 +175,8 @@ def _section_of(mark: Mark, current: Mark) -> str | None:
     """The section that a heading begins, or None where it belongs to the one that it stands in."""
     kept = current.kind in ("findings", "impression", "part", "view", "unknown")
     if mark.kind in ("findings", "impression", "left_out"):
-        return None if mark.kind == "left_out" and kept and not mark.strong else mark.kind
+        weak = mark.kind == "left_out" and not mark.strong and current.kind not in ("left_out", "header")
+        return None if weak else mark.kind
     if mark.kind == "report":
         return "findings" if not mark.alone or current.kind == "left_out" else None
     if mark.kind == "part":

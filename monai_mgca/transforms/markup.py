@@ -105,12 +105,13 @@ def _plain(code: int) -> str:
 
 
 def _strip_rtf(text: str) -> str:
-    head = text.find(_RTF_HEAD)
-    if head >= 0:
-        return f"{text[:head]}{BREAK}{rtf_to_text(text[head:])}{BREAK}{_behind_rtf(text[head:])}"
-    if "\\" not in text or not _RTF_RESTS.search(text):
-        return text
-    return _RTF_RESTS.sub(lambda match: BREAK if match["end"] else "", text)
+    parts = []
+    while (head := text.find(_RTF_HEAD)) >= 0:
+        parts += [text[:head], rtf_to_text(text[head:])]
+        text = _behind_rtf(text[head:])
+    if not parts and "\\" in text and _RTF_RESTS.search(text):
+        return _RTF_RESTS.sub(lambda match: BREAK if match["end"] else "", text)
+    return BREAK.join([*parts, text])
 
 
 def _behind_rtf(text: str) -> str:
@@ -158,6 +159,8 @@ def _strip_html(text: str) -> str:
             return "\t"
         if name == "sup":
             return " " if match.string[match.start() - 1 : match.start()].isdigit() else ""
+        if name == "li" and not match["close"]:
+            return f"{BREAK}- "
         return "" if name in _INLINE else BREAK
 
     return _TAG.sub(plain, _CDATA.sub("", text))
@@ -182,7 +185,7 @@ def end_lines(text: str) -> str:
     """Put a full stop where a statement ends with its line alone, so that it is not joined with the next one.
 
     That is so before a number of a list, a bullet or a ``Heading:``, before a paragraph that begins with a capital, and
-    where markup ends a short line before a capital. A line that runs on is left alone.
+    where markup ends a paragraph, or a short line before a capital. A line that runs on is left alone.
 
     Args:
         text: the text; a vertical tab is a line end by markup.
@@ -210,6 +213,7 @@ def _end_line(match: re.Match) -> str:
         line = text[max(0, match.start() - _FULL) : match.start()]
         short = match.start() < _FULL or "\n" in line or BREAK in line
         capital = rest[0].isupper()
-        if listed or _HEADED.match(rest) or (capital and (paragraph or (BREAK in gap and short))):
+        marked = gap.count(BREAK) > 1 or (capital and BREAK in gap and short)
+        if listed or marked or _HEADED.match(rest) or (capital and paragraph):
             return f"{last}.{gap.replace(BREAK, chr(10))}"
     return last + gap.replace(BREAK, "\n")
