@@ -121,7 +121,8 @@ class _Line:
     def _mark(self, start: int, end: int, known: Known, keep: bool = False) -> Mark:
         """A heading at line[start:end]; what follows begins behind it."""
         upper = self.line[start:end].isupper()
-        start = 0 if _NUMBER.fullmatch(self.line, 0, start) or not self.line[:start].strip() else start
+        if start < _LONGEST and (_NUMBER.fullmatch(self.line, 0, start) or not self.line[:start].strip()):
+            start = 0
         strong = start == 0 or known.name in _COMMON or (upper and not self.line.isupper())
         strong = strong and (known.exact or known.kind != "findings")
         stars = _STARS.match(self.line, end)
@@ -136,8 +137,8 @@ class _Line:
         return self._mark(match.start("label"), match.end("label"), known) if known and known.kind in _KEPT else None
 
     def _before_dash(self, start: int, end: int) -> Mark | None:
-        label = self.line[self.begin : start]
-        if len(label) > _LONGEST or not (self.begin == 0 or label.lstrip()[:1].isupper()):
+        label = self.line[self.begin : min(start, self.begin + _LONGEST)]
+        if start - self.begin > _LONGEST or not (self.begin == 0 or label.lstrip()[:1].isupper()):
             return None
         known = self.headings.kind(label)
         return self._mark(self.begin, end, known) if known and (self.begin == 0 or known.kind in _KEPT) else None

@@ -56,9 +56,8 @@ def collect_table(
     Args:
         table: the CSV or TSV table.
         image: the column of image paths.
-        report: the column of whole reports; section headings are understood. Either this, or `findings` and/or
-            `impression`; none of them where there are annotations.
-        findings: the column of findings.
+        report: the column of whole reports; section headings are understood.
+        findings: the column of findings, in place of `report`; that of impressions too, or alone.
         impression: the column of impressions.
         patient: the column of patients. Without it every image counts as its own patient.
         split: the column of splits (train, training, val, valid, validate, validation, test, testing).
@@ -83,8 +82,10 @@ def collect_table(
     base, annotations = os.path.realpath(dataset_dir or Path(table).parent), annotations or LabelColumns()
     places = ImageColumns(image, image_template, images, base)
     columns = _Columns(places, report, findings, impression, patient, split, id, annotations, ReportReader(headings))
-    wanted = _parse_where(where)
-    collection = Collection(f"csv {Path(table).name}", base, needs_report=bool(columns.texts))
+    wanted, collection = (
+        _parse_where(where),
+        Collection(f"csv {Path(table).name}", base, needs_report=bool(columns.texts)),
+    )
     rows = _choose(numbered_rows(table, [*columns.used, *wanted], encoding), wanted, collection)
     rows_of = _read(table, rows, columns, collection)
     for path, values, found in join_rows(table, rows_of, annotations.labels, base):
