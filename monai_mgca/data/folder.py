@@ -67,30 +67,29 @@ def collect_folder(
     for folder in (images, reports):
         if not Path(folder).is_dir():
             raise DataError(f"the folder does not exist: {folder}")
-    collection = Collection("folder", images)
-    found = find_image_files(images)
+    collection, found = Collection("folder", images), find_image_files(images)
     refuse_links_out(images, found.kinds)
-    others = FoundFiles({}, [path for path in found.others if path.suffix.lower() != ".txt"])
-    collection.notes += filter(None, [others.describe_others(images)])
+    others = FoundFiles({}, [path for path in found.others if path.suffix.lower() != ".txt"]).describe_others(images)
+    collection.notes += filter(None, [others])
     path_of, texts = _by_stem(found.kinds, images), _by_stem(find_files(reports, "*.txt"), reports)
     text_of = reports_of_folders(path_of, texts.items()) if one_per_folder else texts
     reader, used = ReportReader(headings), dict[Path, str]()
     for stem, path in progress_bar(path_of.items(), "reading the reports"):
-        if stem not in text_of:
-            collection.drop("image without a report", path.relative_to(images).as_posix())
-            continue
-        if text_of[stem] not in used:
-            used[text_of[stem]] = collection.readings.take(reader.whole(_read_text(text_of[stem])))
         image = path.relative_to(images).as_posix()
-        own = text_of[stem].relative_to(reports).as_posix() if one_per_folder else stem
-        collection.add(stem, image, used[text_of[stem]], _patient(path, stem, patient) or own)
+        if stem not in text_of:
+            collection.drop("image without a report", image)
+            continue
+        if (file := text_of[stem]) not in used:
+            used[file] = collection.readings.take(reader.whole(_read_text(file)))
+        own = file.relative_to(reports).as_posix() if one_per_folder else stem
+        collection.add(stem, image, used[file], _patient(path, stem, patient) or own)
     unused = (path.relative_to(reports).as_posix() for path in texts.values() if path not in used)
     collection.drop("report without an image", *unused)
     if one_per_folder:
         collection.notes.append(f"{len(used)} reports for {len(text_of)} images")
     if patient == "none":
-        what = "report" if one_per_folder else "image"
-        collection.notes.append(f"no --patient given: every {what} counts as its own patient")
+        own = "report" if one_per_folder else "image"
+        collection.notes.append(f"no --patient given: every {own} counts as its own patient")
     return collection
 
 

@@ -61,14 +61,14 @@ def collect_table(
         impression: the column of impressions.
         patient: the column of patients. Without it every image counts as its own patient.
         split: the column of splits (train, training, val, valid, validate, validation, test, testing).
-        id: the column of ids. Defaults to the image path without its suffix.
+        id: the column of ids. Defaults to the image path less its suffix.
         where: "column=value" filters. Those of one column widen the choice, those of several columns narrow it.
         dataset_dir: the folder that image paths are relative to. Defaults to the table's folder.
         annotations: the columns of masks, boxes and labels.
         image_template: in place of ``image``, see :class:`monai_mgca.data.table_images.ImageColumns`.
         images: folders that are searched for the images by name.
         encoding: of the table. Defaults to UTF-8, or UTF-16 or 32 where the file begins with their mark.
-        headings: a JSON file of headings of reports that the built-in table lacks, see :class:`Headings`.
+        headings: a JSON file of headings that the table of them lacks, see :class:`Headings`.
 
     Raises:
         DataError: when a column is not there or there twice, the report columns do not fit together, a split has
@@ -80,23 +80,30 @@ def collect_table(
         print(collection.write("dataset.json"))
     """
     base, annotations = os.path.realpath(dataset_dir or Path(table).parent), annotations or LabelColumns()
-    places = ImageColumns(image, image_template, images, base)
-    columns = _Columns(places, report, findings, impression, patient, split, id, annotations, ReportReader(headings))
+    places, reader = ImageColumns(image, image_template, images, base), ReportReader(headings)
+    columns = _Columns(places, report, findings, impression, patient, split, id, annotations, reader)
     wanted, collection = (
         _parse_where(where),
         Collection(f"csv {Path(table).name}", base, needs_report=bool(columns.texts)),
     )
     rows = _choose(numbered_rows(table, [*columns.used, *wanted], encoding), wanted, collection)
     rows_of = _read(table, rows, columns, collection)
-    for path, values, found in join_rows(table, rows_of, annotations.labels, base):
-        if not values["patient"]:
-            collection.drop("no patient", path)
-            continue
-        name, given = values["id"] or stem_of(path), values["split"] if split else None
-        collection.add(name, path, values["report"], values["patient"], given, **found)
+    _add(collection, join_rows(table, rows_of, annotations.labels, base), split)
     _name_splits(collection, split, table)
     name_classes(collection, annotations)
     return collection
+
+
+def _add(
+    collection: Collection, joined: Iterable[tuple[str, dict[str, str], dict[str, Any]]], split: str | None
+) -> None:
+    """Add the images, those whose patient is known."""
+    for path, values, found in joined:
+        if not values["patient"]:
+            collection.drop("no patient", path)
+            continue
+        given = values["split"] if split else None
+        collection.add(values["id"] or stem_of(path), path, values["report"], values["patient"], given, **found)
 
 
 class _Columns(NamedTuple):
