@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from .dist import leave_group
 from .enums import MGCAKeys
 from .errors import CheckpointError, DataError, OptionError, explain_errors
 from .files import read_settings, write_settings
@@ -28,6 +29,7 @@ __all__ = [
     "check_options",
     "explain_errors",
     "leave_after_signal",
+    "leave_group",
     "option_value",
     "read_settings",
     "switches",

@@ -28,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from monai_mgca.losses import InstanceAlignmentLoss, MGCALoss, PrototypeAlignmentLoss
 from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder, synchronize_batch_norm
+from monai_mgca.utils import leave_group
 
 # pairs of each process in each step: two even steps, then what is left of an epoch
 SIZES = {2: [(4, 4), (4, 4), (3, 2)], 4: [(2, 2, 2, 2), (2, 2, 2, 2), (3, 2, 2, 3)]}
@@ -137,7 +138,7 @@ def work(folder: Path) -> None:
         results[name] = train(plain, make_loss(gather), SIZES[world][:1], number)
         dist.barrier()
     torch.save(results, folder / f"{number}.pt")
-    dist.destroy_process_group()
+    leave_group(plain)
 
 
 def launch(world: int, folder: Path) -> list[dict]:

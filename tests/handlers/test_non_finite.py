@@ -30,7 +30,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from monai_mgca.handlers import SkipNonFiniteSteps
 from monai_mgca.handlers.non_finite import read_quarantine
-from monai_mgca.utils import DataError
+from monai_mgca.utils import DataError, leave_group
 from monai_mgca.utils.errors import StorageError
 
 ENTRIES = [{"image": f"images/{i}.png", "report": "never told", "patient": "nor this"} for i in range(12)]
@@ -319,7 +319,7 @@ def work(folder: Path) -> None:
             state = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
             results[f"{kind}_{value}"] = {"state": state, "skipped": trainer.state.metrics["skipped_steps"]}
     torch.save(results, folder / f"{dist.get_rank()}.pt")
-    dist.destroy_process_group()
+    leave_group(network, optimizer)
 
 
 class TestTwoProcesses:

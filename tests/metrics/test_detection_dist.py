@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 
 from monai_mgca.metrics import DetectionMetric
+from monai_mgca.utils import leave_group
 
 WORLD = 2
 
@@ -52,7 +53,7 @@ def figures(images):
 def work(number: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=(folder / "init").as_uri(), rank=number, world_size=WORLD)
     torch.save(figures(make_set()[number::WORLD]), folder / f"{number}.pt")
-    dist.destroy_process_group()
+    leave_group()
 
 
 def test_both_processes_have_the_figures_of_all(tmp_path):

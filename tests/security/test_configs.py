@@ -31,7 +31,7 @@ OS = {"os.cpu_count", "os.path.dirname", "os.path.isfile", "os.environ"}
 # of torch: nothing that reads or writes files, or compiles
 TORCH = re.compile(
     r"torch\.(device|Generator|uint8|float\d+|channels_last(_3d)?|contiguous_format|optim\.\w+|nn\.\w+|inf)"
-    r"|torch\.cuda\.(is_available|set_device)|dist\.(is_initialized|init_process_group|destroy_process_group|get_rank)"
+    r"|torch\.cuda\.(is_available|set_device)|dist\.(is_initialized|init_process_group|get_rank)"
 )
 # methods of what another line of the config made
 METHODS = {"run", "to", "get", "parameters", "image_embedder", "startswith", "manual_seed"}

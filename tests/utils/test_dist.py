@@ -24,7 +24,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 
 from monai_mgca.losses import InstanceAlignmentLoss, PrototypeAlignmentLoss, sinkhorn
-from monai_mgca.utils.dist import _host_group, all_gather_with_grad, batch_sizes, rank, world_size
+from monai_mgca.utils.dist import _host_group, all_gather_with_grad, batch_sizes, leave_group, rank, world_size
 
 WORLD, ROWS = 2, 3
 # MONAI imports what it finds of these, which takes most of a worker's time and is not used
@@ -96,9 +96,8 @@ def work(number: int, folder: Path) -> None:
         result[name] = [everyone.detach(), mine.grad]
     # with a backend of GPUs alone, sizes go by a group of their own, made once
     dist.get_backend = lambda group: "nccl"
-    _host_group.cache_clear()
     assert batch_sizes(number) == batch_sizes(number) == [0, 1]
-    assert _host_group(dist.group.WORLD) is not dist.group.WORLD
+    assert _host_group(dist.group.WORLD) is _host_group(dist.group.WORLD) is not dist.group.WORLD
     result["codes"] = sinkhorn(data["image"][rows] / 5, gather_distributed=True)
     for name, gather in (("joined", True), ("apart", False)):
         values = step(data, rows, gather)
@@ -108,7 +107,7 @@ def work(number: int, folder: Path) -> None:
             tensor /= WORLD  # as DDP does
         result[name] = values
     torch.save(result, folder / f"{number}.pt")
-    dist.destroy_process_group()
+    leave_group()
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +179,45 @@ def test_one_process_gathers_nothing():
     assert (rank(), world_size()) == (0, 1)
     assert all_gather_with_grad(tensor) is tensor
     assert batch_sizes(3) == [3]
+
+
+# all that keeps a group: DDP, an optimizer in parts, the group for numbers, what DDP imports after the group is made
+LEAVES = """
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from monai_mgca.utils.dist import _host_group, leave_group
+
+for _ in range(2):
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    backend, dist.get_backend = dist.get_backend, lambda group: "nccl"
+    _host_group(dist.group.WORLD)
+    dist.get_backend = backend
+    network = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    optimizer = ZeroRedundancyOptimizer(network.parameters(), torch.optim.AdamW)
+    network(torch.rand(1, 2)).sum().backward()
+    optimizer.step()
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    assert any("gloo" in name for name in names), names
+    leave_group(network, optimizer)
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    assert not any("gloo" in name for name in names), names
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list a process's threads")
+def test_no_thread_of_a_group_outlives_it():
+    """It could ask for Python's lock while the interpreter ends, which ends all by SIGABRT."""
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    # a process of its own: what is imported before a group is made does not keep it
+    command = [sys.executable, "-c", LEAVES]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 if __name__ == "__main__":
