@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -31,6 +30,8 @@ import torch
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "tests" / "processes"))
+from commands import ForkServer  # noqa: E402
 
 # the same examples in every run; `--hypothesis-profile=full` takes others, and many more
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=20)
@@ -49,6 +50,14 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the goldens and real data of ../shared are not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[ForkServer]:
+    """Runs commands of Python, one or several that know of each other, each in a process of its own within a second."""
+    server = ForkServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")
@@ -87,26 +96,14 @@ def global_state() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def heeding_permissions() -> dict[str, Any]:
-    """Arguments of ``subprocess.run`` for a process that may not write where permissions forbid it, not even as root.
-
-    What lets root do so is taken out of what a program can get; permissions of the owner are then those of root.
-    """
-    if os.getuid() != 0:
-        return {}
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def drop() -> None:
-        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-            if libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP
-                os._exit(77)
-
-    code = "import os, sys; sys.exit(0 if not os.access(sys.argv[1], os.W_OK) else 77)"
+def heeding_permissions(forks: ForkServer) -> dict[str, Any]:
+    """Arguments of ``forks.run`` and ``forks.start`` for a process that may not write where permissions forbid it."""
+    code = "import os, sys; sys.exit(77 if os.access(sys.argv[1], os.W_OK) else 0)"
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o555)
-        if subprocess.run([sys.executable, "-c", code, folder], preexec_fn=drop).returncode:
+        if forks.run("-c", code, folder, heed_permissions=True).returncode:
             pytest.skip("permissions do not hold root here")
-    return {"preexec_fn": drop}
+    return {"heed_permissions": True}
 
 
 @pytest.fixture

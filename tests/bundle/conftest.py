@@ -15,10 +15,8 @@ import gzip
 import io
 import json
 import logging
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -247,26 +245,20 @@ def holding() -> Callable[..., list[str]]:
 
 
 @pytest.fixture(scope="session")
-def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+def command(forks: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a module of Python in a process of its own, with the repository on its path and no network."""
 
     def run(*arguments: str, cwd: Path, timeout: int = 240) -> subprocess.CompletedProcess[str]:
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        env = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            [sys.executable, "-m", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout
-        )
+        return forks.run("-m", *arguments, cwd=cwd, timeout=timeout)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def torchrun() -> Callable[..., subprocess.CompletedProcess[str]]:
+def torchrun(forks: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a program in several processes, which know of each other."""
 
     def run(*arguments: str, processes: int, cwd: Path) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        return subprocess.run([*start, *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=280)
+        return forks.run_together(*arguments, processes=processes, cwd=cwd)
 
     return run

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import run_python
 from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -72,7 +73,9 @@ class TestCommandLine:
         cwd = repository.parent / start
         config = os.path.relpath(repository / "bundles" / "mgca" / "configs" / "train.json", cwd)
         options = tiny(None, sample_size=48, sample_image_size=64)
-        done = command("monai.bundle", "run", "--config_file", config, *options, cwd=cwd)
+        arguments = ("monai.bundle", "run", "--config_file", config, *options)
+        # as in the README, in a new process
+        done = run_python("-m", *arguments, cwd=cwd) if start == "repo" else command(*arguments, cwd=cwd)
         assert done.returncode == 0, done.stderr[-3000:]
         bundle = repository / "bundles" / "mgca"
         assert sorted(path.name for path in bundle.iterdir()) == ["configs", "data", "eval", "models"]
@@ -123,7 +126,7 @@ class TestTorchrun:
         recall = events.Scalars("val_image_to_report_recall_at_1")[0].value * 6
         assert recall == pytest.approx(round(recall), abs=1e-4)
 
-    def test_a_process_that_fails_ends_all(self, new_bundle, sample, torchrun, tmp_path):
+    def test_a_process_that_fails_ends_all(self, new_bundle, sample, tmp_path):
         bundle, data = new_bundle(), tmp_path / "data"
         shutil.copytree(sample, data)
         broken = data / json.loads((data / "datalist.json").read_text())["training"][5]["image"]
@@ -131,7 +134,10 @@ class TestTorchrun:
         broken.write_bytes(content[: len(content) // 2])  # of the part of one process; its header is whole
         configs = [str(bundle.path("configs", f"{name}.json")) for name in EXACT]
         options = tiny(str(data), bundle_root=str(bundle.root), dist_backend="gloo", cache="none", num_workers=0)
-        done = torchrun("-m", "monai.bundle", "run", "--config_file", str(configs), *options, processes=2, cwd=tmp_path)
+        # it is torchrun itself that ends the other one
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+        arguments = ["-m", "monai.bundle", "run", "--config_file", str(configs), *options]
+        done = run_python(*torchrun, *arguments, cwd=tmp_path)
         assert done.returncode == 1
         (told,) = re.findall(r"The cause: (.*)", done.stderr)
         assert told.startswith("DataError: cannot read the radiograph") and str(broken) in told

@@ -17,8 +17,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -49,22 +47,15 @@ def data(sample, tmp_path):
 class Running:
     """A training in a process of its own."""
 
-    def __init__(self, bundle, data, **options):
+    def __init__(self, forks, bundle, data, **options):
         settings = {"image_size": 32, "max_length": 40, "hidden_dim": 32, "num_prototypes": 16, "batch_size": 8}
         settings |= {**ENDLESS, "num_workers": 0, "dataset_dir": data, "use_sample": True, **options}
         self.bundle, kwargs = bundle, settings.pop("process", {})
         self.models = Path(settings.get("ckpt_dir", bundle.path("models")))
         arguments = [str(text) for name, value in settings.items() for text in (f"--{name}", value)]
-        command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", bundle.path("configs", "train.json")]
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        self.process = subprocess.Popen(
-            [*map(str, command), "--bundle_root", str(bundle.root), *arguments],
-            env={**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            **kwargs,
-        )
+        config = bundle.path("configs", "train.json")
+        command = ["-m", "monai.bundle", "run", "--config_file", str(config), "--bundle_root", str(bundle.root)]
+        self.process = forks.start(*command, *arguments, **kwargs)
 
     def wait_for_checkpoints(self, count=2):
         """Until so many epochs are done."""
@@ -105,12 +96,12 @@ def fill(folder):
 
 
 @pytest.fixture
-def start(new_bundle, data):
+def start(forks, new_bundle, data):
     """Starts such a training; what is left of them is ended."""
     started = []
 
     def run(**options):
-        started.append(Running(new_bundle(), data, **options))
+        started.append(Running(forks, new_bundle(), data, **options))
         return started[-1]
 
     yield run

@@ -16,8 +16,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -31,7 +29,7 @@ PRETRAINING = {"image_size": 32, "max_length": 40, "hidden_dim": 32, "num_protot
 
 
 @pytest.fixture
-def killed(tmp_path, sample):
+def killed(forks, tmp_path, sample):
     """Runs trainings with so many kills, and tells which of them there were."""
 
     def run(names, kills, workers, **options):
@@ -45,9 +43,7 @@ def killed(tmp_path, sample):
             "kills": kills,
             "options": {**EVERYWHERE, "dataset_dir": str(sample), **options},
         }
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(PROGRAM), json.dumps(settings)]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=400)
+        done = forks.run(str(PROGRAM), json.dumps(settings), timeout=400)
         assert done.returncode == 0, done.stderr[-6000:]
         result = json.loads(done.stdout.splitlines()[-1])
         assert result["differences"] == [] and result["runs"] >= 1
@@ -83,23 +79,19 @@ def test_two_processes(killed):
     assert sorted(result["killed"] + result["stopped"]) == sorted(kills)
 
 
-def test_signal_to_the_whole_group(new_bundle, sample, tmp_path):
+def test_signal_to_the_whole_group(forks, new_bundle, sample, tmp_path):
     """As from Slurm or torchrun: the loader's processes get it too, and the training still finishes its step."""
     bundle = new_bundle()
     options = {**EVERYWHERE, **PRETRAINING, "epochs": 10_000, "bundle_root": bundle.root, "dataset_dir": sample}
     options |= {"device": "$torch.device('cpu')", "num_workers": 2, "cache": "none"}
     config = ["--config_file", str(bundle.path("configs", "train.json"))]
-    command = [sys.executable, "-m", "monai.bundle", "run", *config, *(f"--{k}={v}" for k, v in options.items())]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    with (tmp_path / "log.txt").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        limit = time.monotonic() + 200
-        while not bundle.path("models", "checkpoint_iteration=4.pt").exists() and time.monotonic() < limit:
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGTERM)
-        code = process.wait(100)
+    command = ["-m", "monai.bundle", "run", *config, *(f"--{k}={v}" for k, v in options.items())]
+    process = forks.start(*command, cwd=tmp_path, output=tmp_path / "log.txt", start_new_session=True)
+    limit = time.monotonic() + 200
+    while not bundle.path("models", "checkpoint_iteration=4.pt").exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    code = process.wait(100)
     told = (tmp_path / "log.txt").read_text()
     assert code == 128 + signal.SIGTERM, told[-3000:]
     assert "Traceback" not in told and told.count("SIGTERM: stopped after iteration") == 1

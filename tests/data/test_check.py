@@ -372,11 +372,10 @@ def test_wrong_input(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "clean.json", "list.json", "out"]
 
 
-def test_command_line(tmp_path):
+def test_command_line(forks, tmp_path):
     entries = make_entries(tmp_path, ["a.png", "b.png"])
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-300])
-    command = [sys.executable, "-m", "monai_mgca.data", "check", str(write(tmp_path, entries))]
-    run = subprocess.run(command, capture_output=True, text=True)
+    run = forks.run("-m", "monai_mgca.data", "check", str(write(tmp_path, entries)))
     assert run.returncode == 1 and "truncated:\n  a.png" in run.stdout and run.stderr == ""
 
 

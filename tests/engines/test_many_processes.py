@@ -13,8 +13,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -44,11 +42,6 @@ CASES = {
 # the same in one process without micro-batches, and with an optimizer that has all of its state
 CASES["vit in micro-batches"] = CASES["optimizer in parts"] = CASES["vit"]
 BAR = 1e-9
-# MONAI and transformers import what they find of these, which takes a third of a worker's time and is not used
-UNUSED = ("pandas", "pydicom", "itk", "nibabel", "sklearn", "ignite", "mlflow", "skimage", "torchvision")
-START = (
-    f"import runpy, sys; sys.modules.update(dict.fromkeys({UNUSED!r})); runpy.run_path(sys.argv[1], None, '__main__')"
-)
 
 
 def make_network(case: str) -> MGCA:
@@ -141,22 +134,13 @@ def work(folder: Path) -> None:
     leave_group(plain)
 
 
-def launch(world: int, folder: Path) -> list[dict]:
-    """The results of each process."""
-    root = Path(__file__).resolve().parents[2]
-    path = os.pathsep.join([str(root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
-    program = ["--no-python", sys.executable, "-c", START, __file__, str(folder)]
-    done = subprocess.run([*start, *program], env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(world)]
-
-
 @pytest.fixture(scope="module", params=sorted(SIZES))
-def several(request, tmp_path_factory) -> tuple[int, list[dict]]:
+def several(request, forks, tmp_path_factory) -> tuple[int, list[dict]]:
     """The number of processes and the results of each."""
-    return request.param, launch(request.param, tmp_path_factory.mktemp("processes"))
+    world, folder = request.param, tmp_path_factory.mktemp("processes")
+    done = forks.run_together(__file__, str(folder), processes=world)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return world, [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(world)]
 
 
 def largest_difference(found: dict, expected: dict) -> float:
@@ -196,4 +180,4 @@ def test_one_process_is_not_changed_by_synchronized_statistics():
 
 
 if __name__ == "__main__":
-    work(Path(sys.argv[2]))
+    work(Path(sys.argv[1]))

@@ -12,17 +12,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 RUN = Path(__file__).with_name("run.py")
 COUNT = 420
-
-
-def fuzz(*arguments: str) -> subprocess.CompletedProcess:
-    """The command that docs/reliability.md gives, with other numbers."""
-    return subprocess.run([sys.executable, str(RUN), *arguments], capture_output=True, text=True, timeout=600)
 
 
 def numbers_of(output: str) -> dict[str, list[float]]:
@@ -30,8 +23,9 @@ def numbers_of(output: str) -> dict[str, list[float]]:
     return {name: list(map(float, cells)) for name, *cells in rows[2:]}
 
 
-def test_broken_files_are_read_or_refused():
-    done = fuzz("--count", str(COUNT), "--jobs", "1")
+def test_broken_files_are_read_or_refused(forks):
+    """The command that docs/reliability.md gives, with other numbers."""
+    done = forks.run(str(RUN), "--count", str(COUNT), "--jobs", "1", timeout=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     found = numbers_of(done.stdout)
     files, read, refused, *failed = found["all"]
@@ -47,7 +41,7 @@ HARMS = {
 }
 
 
-def test_every_kind_of_failure_is_seen(tmp_path):
+def test_every_kind_of_failure_is_seen(forks, tmp_path):
     """Each of the first of three files of a reader; the others are read by the next process."""
     program = (
         f"import sys; sys.path.insert(0, {str(RUN.parent)!r})\n"
@@ -65,8 +59,7 @@ def test_every_kind_of_failure_is_seen(tmp_path):
         "sys.exit(run.main())\n"
     )
     kinds = [kind for kind, some in HARMS.items() for _ in some]
-    command = [sys.executable, "-c", program, "--count", str(3 * len(kinds)), "--jobs", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = forks.run("-c", program, "--count", str(3 * len(kinds)), "--jobs", "1", timeout=300)
     assert done.returncode == 1, done.stdout + done.stderr
     found = numbers_of(done.stdout)
     names = ("read", "refused", "other error", "memory", "hang", "crash")
@@ -76,7 +69,7 @@ def test_every_kind_of_failure_is_seen(tmp_path):
         assert f'{kind}: --only "planted {place}:0" --seed 0' in done.stdout
 
 
-def test_the_same_seed_makes_the_same_files(tmp_path):
+def test_the_same_seed_makes_the_same_files(forks, tmp_path):
     program = (
         f"import sys; sys.path.insert(0, {str(RUN.parent)!r})\n"
         "import run\n"
@@ -85,6 +78,7 @@ def test_the_same_seed_makes_the_same_files(tmp_path):
         "    run.main()\n"
     )
     folders = [tmp_path / "a", tmp_path / "b"]
-    subprocess.run([sys.executable, "-c", program, *folders], capture_output=True, check=True, timeout=300)
+    done = forks.run("-c", program, *map(str, folders), timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
     first, second = ([(path.name, path.read_bytes()) for path in folder.iterdir()] for folder in folders)
     assert first == second and len(first) == 1

@@ -14,8 +14,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -326,12 +324,9 @@ class TestTwoProcesses:
     """Gradients are averaged, so that one process's fault is in all of them."""
 
     @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory):
+    def folder(self, forks, tmp_path_factory):
         folder = tmp_path_factory.mktemp("two")
-        path = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH"))))
-        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([*start, __file__, str(folder)], env=environment, capture_output=True, text=True)
+        done = forks.run_together(__file__, str(folder), processes=2)
         assert done.returncode == 0, done.stderr[-3000:]
         return folder
 

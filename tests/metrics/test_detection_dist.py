@@ -13,8 +13,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -50,18 +48,16 @@ def figures(images):
     return metric.aggregate()
 
 
-def work(number: int, folder: Path) -> None:
-    dist.init_process_group("gloo", init_method=(folder / "init").as_uri(), rank=number, world_size=WORLD)
+def work(folder: Path) -> None:
+    dist.init_process_group("gloo")
+    number = dist.get_rank()
     torch.save(figures(make_set()[number::WORLD]), folder / f"{number}.pt")
     leave_group()
 
 
-def test_both_processes_have_the_figures_of_all(tmp_path):
-    root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__]
-    workers = [subprocess.Popen([*command, str(i), str(tmp_path)], env=environment) for i in range(WORLD)]
-    assert [worker.wait(120) for worker in workers] == [0] * WORLD
+def test_both_processes_have_the_figures_of_all(forks, tmp_path):
+    done = forks.run_together(__file__, str(tmp_path), processes=WORLD)
+    assert done.returncode == 0, done.stderr[-3000:]
     expected = figures(make_set())
     assert 0 < expected["map_50_95"] < 1
     for number in range(WORLD):
@@ -69,4 +65,4 @@ def test_both_processes_have_the_figures_of_all(tmp_path):
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), Path(sys.argv[2]))
+    work(Path(sys.argv[1]))

@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -27,22 +26,6 @@ from monai_mgca.losses import InstanceAlignmentLoss, PrototypeAlignmentLoss, sin
 from monai_mgca.utils.dist import _host_group, all_gather_with_grad, batch_sizes, leave_group, rank, world_size
 
 WORLD, ROWS = 2, 3
-# MONAI imports what it finds of these, which takes most of a worker's time and is not used
-UNUSED = (
-    "transformers",
-    "pandas",
-    "pydicom",
-    "itk",
-    "nibabel",
-    "sklearn",
-    "ignite",
-    "mlflow",
-    "skimage",
-    "torchvision",
-)
-START = (
-    f"import runpy, sys; sys.modules.update(dict.fromkeys({UNUSED!r})); runpy.run_path(sys.argv[1], None, '__main__')"
-)
 
 
 def joined() -> dict[str, torch.Tensor]:
@@ -75,9 +58,10 @@ def step(data: dict[str, torch.Tensor], rows: slice, gather: bool) -> dict[str, 
     }
 
 
-def work(number: int, folder: Path) -> None:
+def work(folder: Path) -> None:
     """What one process does; its results go to a file."""
-    dist.init_process_group("gloo", init_method=(folder / "init").as_uri(), rank=number, world_size=WORLD)
+    number = int(os.environ["RANK"])
+    dist.init_process_group("gloo")
     assert (rank(), world_size()) == (number, WORLD)
     data = joined()
     rows = slice(number * ROWS, (number + 1) * ROWS)
@@ -111,27 +95,11 @@ def work(number: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory) -> list[dict]:
+def results(forks, tmp_path_factory) -> list[dict]:
     """The results of each rank."""
     folder = tmp_path_factory.mktemp("dist")
-    root = Path(__file__).resolve().parents[2]
-    path = os.pathsep.join([str(root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", START, __file__, str(number), str(folder)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(WORLD)
-    ]
-    try:
-        errors = [worker.communicate(timeout=180)[1] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert all(worker.returncode == 0 for worker in workers), "\n".join(errors)
+    done = forks.run_together(__file__, str(folder), processes=WORLD)
+    assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(WORLD)]
 
 
@@ -181,44 +149,42 @@ def test_one_process_gathers_nothing():
     assert batch_sizes(3) == [3]
 
 
-# all that keeps a group: DDP, an optimizer in parts, the group for numbers, what DDP imports after the group is made
+# all that keeps a group: DDP, an optimizer in parts, the group for numbers, what is imported after the group is made
 LEAVES = """
 import sys
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from monai_mgca.utils.dist import _host_group, leave_group
+from monai_mgca.utils.dist import _KEEPERS, _host_group, leave_group
 
 for _ in range(2):
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    for name in _KEEPERS:
+        sys.modules.pop(name, None)
+    import torch.distributed.nn.functional
+    from torch.distributed.optim.zero_redundancy_optimizer import ZeroRedundancyOptimizer
+
     backend, dist.get_backend = dist.get_backend, lambda group: "nccl"
     _host_group(dist.group.WORLD)
     dist.get_backend = backend
     network = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
-    from torch.distributed.optim import ZeroRedundancyOptimizer
-
     optimizer = ZeroRedundancyOptimizer(network.parameters(), torch.optim.AdamW)
     network(torch.rand(1, 2)).sum().backward()
     optimizer.step()
-    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
-    assert any("gloo" in name for name in names), names
-    leave_group(network, optimizer)
-    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
-    assert not any("gloo" in name for name in names), names
+    for gone in (False, True):
+        names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+        assert any("gloo" in name for name in names) != gone, names
+        leave_group(network, optimizer)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list a process's threads")
-def test_no_thread_of_a_group_outlives_it():
+def test_no_thread_of_a_group_outlives_it(forks):
     """It could ask for Python's lock while the interpreter ends, which ends all by SIGABRT."""
-    root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    # a process of its own: what is imported before a group is made does not keep it
-    command = [sys.executable, "-c", LEAVES]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    done = forks.run("-c", LEAVES)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[2]), Path(sys.argv[3]))
+    work(Path(sys.argv[1]))

@@ -11,9 +11,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -53,13 +50,11 @@ def test_checkpoints_that_are_there_are_replaced(tmp_path, monkeypatch):
         check_folders({"ckpt_dir": tmp_path}, needed=1051)
 
 
-def test_no_permission(tmp_path, heeding_permissions):
+def test_no_permission(forks, tmp_path, heeding_permissions):
     code = "import sys; from monai_mgca.utils.folders import check_folders; check_folders({'output_dir': sys.argv[1]})"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     tmp_path.chmod(0o555)
     try:
-        command = [sys.executable, "-c", code, str(tmp_path / "new")]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, **heeding_permissions)
+        done = forks.run("-c", code, str(tmp_path / "new"), **heeding_permissions)
     finally:
         tmp_path.chmod(0o755)
     assert done.returncode == 1

@@ -1,0 +1,176 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A process that imports torch, MONAI and this package once, and forks for every command that a test runs.
+
+A new process of Python needs ten seconds of imports before it does anything, a fork of this one some hundredths of a
+second. Arguments, folder, environment, streams, signals, what is done at exit and the exit code are as in a new
+process; only the interpreter is not taken to pieces at the end, which would copy all of the memory that they share. The
+server runs no operation of torch, whose threads a fork does not have.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from typing import Any, NoReturn
+
+# what commands import sooner or later; what is not installed is left out
+MODULES = (
+    "torch",
+    "torch._dynamo",
+    "torch.distributed.algorithms.join",
+    "torch.distributed.optim",
+    "torch.utils.tensorboard",
+    "torchvision",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.bert.tokenization_bert",
+    "monai.bundle",
+    "monai.engines",
+    "monai.handlers",
+    "fire",
+    "ignite.handlers",
+    "itk",
+    "nibabel",
+    "pydicom",
+    "pytest",
+    "monai_mgca.bundle",
+    "monai_mgca.data",
+    "monai_mgca.engines",
+    "monai_mgca.handlers",
+    "monai_mgca.inferers",
+    "monai_mgca.losses",
+    "monai_mgca.metrics",
+    "monai_mgca.networks",
+    "monai_mgca.transforms",
+)
+
+
+def import_all() -> None:
+    """Import what there is of ``MODULES``."""
+    for name in MODULES:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def become(request: dict[str, Any], streams: list[int]) -> None:
+    """Give a forked process what a new one gets from who starts it."""
+    if request["new_session"]:
+        os.setsid()
+    for place, stream in enumerate(streams):
+        os.dup2(stream, place)
+        os.close(stream)
+    if request["heed_permissions"]:
+        heed_permissions()
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    tempfile.tempdir = None
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+    sys.path[1:1] = [path for path in request["env"].get("PYTHONPATH", "").split(os.pathsep) if path not in sys.path]
+
+
+def heed_permissions() -> None:
+    """Take from root what lets it write where permissions forbid it: those of the owner are then root's too."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, of this process
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; then the same of further capabilities
+    if libc.capget(header, sets) == 0:
+        for place in range(3):
+            sets[place] &= ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        libc.capset(header, sets)
+
+
+def execute(arguments: list[str]) -> None:
+    """Do what ``python`` does with these arguments."""
+    kind, *rest = arguments
+    if kind == "-m":
+        sys.argv, sys.path[0] = rest, os.getcwd()
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif kind == "-c":
+        sys.argv, sys.path[0] = ["-c", *rest[1:]], ""
+        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.argv, sys.path[0] = arguments, os.path.dirname(os.path.abspath(kind))
+        runpy.run_path(kind, run_name="__main__")
+
+
+def leave(arguments: list[str]) -> NoReturn:
+    """Execute a command, and end as Python does."""
+    code: Any = 0
+    try:
+        execute(arguments)
+    except SystemExit as error:
+        code = error.code or 0
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
+def serve(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Wait for requests until one of them is this process's own, as it is in a fork."""
+    while True:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        data, descriptors, _, _ = socket.recv_fds(control, 1, 5)
+        if not data:
+            os._exit(0)
+        if os.fork() == 0:
+            break
+        for descriptor in descriptors:
+            os.close(descriptor)
+    control.close()
+    content, *streams, place = descriptors
+    status = socket.socket(fileno=place)
+    process = os.fork()
+    if process == 0:
+        status.close()
+        with open(content, encoding="utf-8") as file:
+            return json.load(file), streams
+    # this one stays to say how the command ends
+    for descriptor in (content, *streams):
+        os.close(descriptor)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    status.sendall(b"%d\n" % process)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    with contextlib.suppress(OSError):  # nobody waits for it any more
+        status.sendall(b"%d\n" % code)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    import_all()
+    gc.freeze()  # a collection in a fork would touch, and so copy, all that was imported
+    request, streams = serve(socket.socket(fileno=int(sys.argv[1])))
+    become(request, streams)
+    leave(request["arguments"])
