@@ -231,7 +231,7 @@ ELSEWHERE = {
     "tensorboard --logdir bundles/mgca/eval": "not run: a server",
     **dict.fromkeys(
         (c for c in read_commands(ROOT / "docs" / "data.md") if re.match(f"{DATA} csv (nih|vindr|padchest)/", c)),
-        "tests/data/test_table_rows.py",
+        "tests/data/test_table_images.py",
     ),
     f"{DATA} folder --images studies --reports one-per-folder --output studies/datalist.json": "tests/io/test_kind.py",
     f"{DATA} rsna_pneumonia --dataset-dir rsna-pneumonia-detection-challenge --output rsna.json": "tests/data/test_labeled_sources.py",

@@ -1,0 +1,52 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from monai_mgca.data.__main__ import main
+
+
+def draw(path: Path, size: tuple[int, int] = (60, 40), value: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, value).save(path, format="PNG")
+
+
+@pytest.fixture
+def collect(tmp_path, capsys):
+    """Writes a table, makes its datalist, and gives entries by image and the summary, or the error."""
+
+    def run(header, rows, *options, images=None, fails=False, encoding="utf-8"):
+        with (tmp_path / "t.csv").open("w", newline="", encoding=encoding) as file:
+            csv.writer(file).writerows([header.split(), *rows])
+        for name in images if images is not None else {row[0] for row in rows}:
+            draw(tmp_path / name)
+        out = tmp_path / "list.json"
+        out.unlink(missing_ok=True)
+        where = () if "--image-template" in options else ("--image", header.split()[0])
+        args = ["csv", tmp_path / "t.csv", *where, *options, "--output", out, "--fractions", 1, 0, 0]
+        code = main([str(arg) for arg in args])
+        told = capsys.readouterr()
+        assert code == (2 if fails else 0), told.err
+        if fails:
+            assert not out.exists()
+            return told.err
+        document = json.loads(out.read_text())
+        return {entry["image"]: entry for entry in document["training"]}, document, told.out
+
+    return run
