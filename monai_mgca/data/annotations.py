@@ -68,6 +68,7 @@ def annotation_problems(
     classes: Sequence[str] | None = None,
     box_classes: Sequence[str] | None = None,
     mask_keys: Sequence[str] = (),
+    mask_classes: Sequence[str] | None = None,
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with the annotations that an entry of a datalist has.
 
@@ -77,6 +78,7 @@ def annotation_problems(
         classes: names of the labels; None leaves their number open.
         box_classes: names of the boxes' classes; None leaves their number open.
         mask_keys: the keys of masks.
+        mask_classes: names of the masks' classes; None leaves open what a mask's values are.
 
     Returns:
         (file, reason) of each problem.
@@ -102,7 +104,7 @@ def annotation_problems(
             (name, reason) for reason in _box_problems(entry["boxes"], entry.get("box_labels"), size, box_classes)
         )
     for mask in masks:
-        yield from _mask_problems(mask, name, base, size)
+        yield from _mask_problems(mask, name, base, size, len(mask_classes or ()))
 
 
 def _shown(value: Any) -> str:
@@ -146,7 +148,10 @@ def _box_problems(boxes: Any, labels: Any, size: tuple[int, int], classes: Seque
             yield f"the box label {_shown(label)} is no index of the {len(classes)} classes"
 
 
-def _mask_problems(mask: Any, name: str, base: str, size: tuple[int, int]) -> Iterator[tuple[str, str]]:
+def _mask_problems(
+    mask: Any, name: str, base: str, size: tuple[int, int], num_classes: int
+) -> Iterator[tuple[str, str]]:
+    load = LoadMask(1 if isinstance(mask, list) else num_classes or 1)
     for one in mask if isinstance(mask, list) else [mask]:
         if not isinstance(one, str | Mapping):
             yield name, "a mask is neither a path nor run lengths"
@@ -158,7 +163,7 @@ def _mask_problems(mask: Any, name: str, base: str, size: tuple[int, int]) -> It
             yield file, f"mask: {reason}"
             continue
         try:
-            found = tuple(LoadMask()(os.path.join(base, one) if in_file else one).shape[1:])
+            found = tuple(load(os.path.join(base, one) if in_file else one).shape[1:])
         except DataError as error:
             yield file, f"mask: {error}"
             continue

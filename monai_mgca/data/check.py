@@ -94,6 +94,7 @@ class _EntryCheck:
 
     def __init__(self, document: Mapping[str, Any], base: str, limits: CheckLimits, volumes: bool, phi: bool) -> None:
         self.classes = (document.get("classes"), document.get("box_classes"))
+        self.mask_classes = document.get("mask_classes")
         self.base, self.limits, self.volumes, self.phi = base, limits, volumes, phi
         self.clean = CleanReport()
 
@@ -143,7 +144,7 @@ class _EntryCheck:
         }
         for reason, keys in parts.items():
             part = image | {key: entry[key] for key in keys if key in entry}
-            for file, detail in annotation_problems(part, self.base, *self.classes, masks):
+            for file, detail in annotation_problems(part, self.base, *self.classes, masks, self.mask_classes):
                 yield reason, detail.removeprefix("mask: "), file
 
 

@@ -134,7 +134,8 @@ def _check(
         if missing:
             return [(entry["image"], f"has no '{missing[0]}'")]
         wanted = {key: entry[key] for key in ("image", *_keys(task, label_key))}
-        return list(annotation_problems(wanted, base, classes.get("classes"), classes.get("box_classes"), masks))
+        of = (classes.get("classes"), classes.get("box_classes"), masks, classes.get("mask_classes"))
+        return list(annotation_problems(wanted, base, *of))
 
     found = [p for some in map_in_threads(problems, entries, "checking annotations") for p in some]
     if found:

@@ -24,6 +24,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 from PIL import Image
 
+from monai_mgca.transforms.foreground import find_foreground, read_gray, refuse_no_labels
 from monai_mgca.transforms.limits import refuse_bomb
 from monai_mgca.transforms.readers import RadiographNiftiReader
 from monai_mgca.transforms.rle import decode_rle
@@ -37,16 +38,17 @@ MaskSource = str | os.PathLike | Mapping[str, Any]
 class LoadMask(Transform):
     """Read the mask of a radiograph as (C, H, W), float32, 0 and 1, rows from top to bottom as displayed.
 
-    A mask is an image file (PNG, NIfTI (W, H) or (W, H, 1), ...) or COCO's run-length object. Of one class, all that
-    is not zero belongs to it; of several classes in one mask, the values 1, 2, ... are the classes; a list of masks has
-    one a class, which may overlap.
+    A mask is an image file (PNG, NIfTI (W, H) or (W, H, 1), ...) or COCO's run-length object. Of one class, what is not
+    zero belongs to it, or of gray levels what has at least half of the largest
+    (:func:`monai_mgca.transforms.foreground.find_foreground`); of several classes in one mask, the values 1, 2, ... are
+    the classes; a list of masks has one a class, which may overlap.
 
     Args:
         num_classes: C.
 
     Raises:
-        DataError: when a file cannot be read, a value is no class, or masks of one image differ in size; the message
-            names the file.
+        DataError: when a file cannot be read, a value is no class, it is not clear what gray levels mean, or masks of
+            one image differ in size; the message names the file.
 
     Example::
 
@@ -71,41 +73,53 @@ class LoadMask(Transform):
         if several and len(mask) != self.num_classes:
             raise DataError(f"{len(mask)} masks for {self.num_classes} classes: give one a class.")
         if several:
-            planes = [_read(item) != 0 for item in mask]
+            planes = [_read_plane(item) for item in mask]
             if len({plane.shape for plane in planes}) > 1:
                 raise DataError(f"masks of one image differ in size: {[_name(item) for item in mask]}.")
         elif self.num_classes == 1:
-            planes = [_read(mask) != 0]
+            planes = [_read_plane(mask)]
         else:
-            values = _read(mask)
-            if values.max(initial=0) > self.num_classes:
-                raise DataError(
-                    f"the mask {_name(mask)} holds the value {values.max():g}, but there are {self.num_classes} "
-                    "classes: values are 0 for none, then 1, 2, ... in the order of the classes."
-                )
-            planes = [values == index for index in range(1, self.num_classes + 1)]
+            planes = _read_classes(mask, self.num_classes)
         return MetaTensor(torch.from_numpy(np.stack(planes).astype(np.float32)))
+
+
+def _read_plane(mask: MaskSource) -> np.ndarray:
+    values, lossy = _read(mask)
+    try:
+        return find_foreground(values, lossy)
+    except DataError as error:
+        raise DataError(f"the mask {_name(mask)} cannot be used: {error}") from None
+
+
+def _read_classes(mask: MaskSource, num_classes: int) -> list[np.ndarray]:
+    values, _ = _read(mask)
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values, nan=0, posinf=np.inf, neginf=-np.inf)
+    try:
+        refuse_no_labels(values, num_classes)
+    except DataError as error:
+        raise DataError(f"the mask {_name(mask)} cannot be used: {error}") from None
+    return [values == index for index in range(1, num_classes + 1)]
 
 
 def _name(mask: MaskSource) -> str:
     return os.fspath(mask) if isinstance(mask, (str, os.PathLike)) else "(run lengths)"
 
 
-def _read(mask: MaskSource) -> np.ndarray:
-    """The values of a mask, (H, W)."""
+def _read(mask: MaskSource) -> tuple[np.ndarray, bool]:
+    """The values of a mask, (H, W), and whether JPEG may have added to them."""
     if isinstance(mask, Mapping):
-        return np.asarray(decode_rle(mask))
+        return np.asarray(decode_rle(mask)), False
     if not isinstance(mask, (str, os.PathLike)):
         raise DataError(f"a mask is a path or run lengths, got {type(mask).__name__}.")
     path = Path(mask)
     try:
         if path.name.lower().endswith((".nii", ".nii.gz")):
             reader = RadiographNiftiReader(scale=False)
-            return reader.get_data(reader.read(path))[0]
+            return reader.get_data(reader.read(path))[0], False
         with Image.open(path) as image:
             refuse_bomb(image.size)
-            # a palette's indices are the classes, colors are not
-            return np.asarray(image if len(image.getbands()) == 1 else image.convert("L"))
+            return read_gray(image), image.format in ("JPEG", "MPO")
     except Exception as error:
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         raise DataError(f"cannot read the mask {path}: {reason}") from error

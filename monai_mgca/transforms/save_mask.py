@@ -46,6 +46,9 @@ class SaveMaskd(MapTransform):
         classes: names of the C classes.
         allow_missing_keys: do not raise where a key is missing.
 
+    Raises:
+        ValueError: when a mask holds other values than 0 and 1.
+
     Example::
 
         from monai.transforms import AsDiscreted
@@ -78,7 +81,10 @@ class SaveMaskd(MapTransform):
             suffix = next((s for s in (".nii.gz", ".nii") if image.name.lower().endswith(s)), None)
             stem = image.name[: -len(suffix or image.suffix)]
             for plane, postfix in zip(d[key], self.postfixes, strict=True):
-                values = torch.as_tensor(plane).cpu().numpy().astype(np.uint8)
+                values = torch.as_tensor(plane).cpu().numpy()
+                if not ((values == 0) | (values == 1)).all():
+                    raise ValueError(f"the mask of {image} holds more than 0 and 1: put a threshold before SaveMaskd.")
+                values = values.astype(np.uint8)
                 with replacing(place / f"{stem}_{postfix}{suffix or '.png'}") as temporary:
                     _write_nifti(values, image, temporary, suffix) if suffix else _write_png(values, temporary)
         return d

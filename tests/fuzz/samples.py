@@ -209,7 +209,14 @@ def nifti(folder: Path) -> dict[str, bytes]:
 
 def volume(folder: Path) -> dict[str, bytes]:
     values = np.arange(6 * 7 * 8).reshape(6, 7, 8).astype(np.int16)
-    frames = {"NumberOfFrames": 2, "Modality": "CT"}
+    places = [Dataset(), Dataset()]
+    for k, place in enumerate(places):
+        place.PlanePositionSequence, place.PlaneOrientationSequence = [Dataset()], [Dataset()]
+        place.PixelMeasuresSequence = [Dataset()]
+        place.PlanePositionSequence[0].ImagePositionPatient = [0, 0, 3 * k]
+        place.PlaneOrientationSequence[0].ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        place.PixelMeasuresSequence[0].PixelSpacing = [0.5, 0.5]
+    frames = {"NumberOfFrames": 2, "Modality": "CT", "PerFrameFunctionalGroupsSequence": places}
     return {
         **_nifti(folder, values, "ct.nii", "ct.nii.gz"),
         "plain.dcm": write_dicom(GRAY, frames=[GRAY.tobytes()] * 2, **frames),
