@@ -39,17 +39,18 @@ MAX_UNUSABLE = 100
 def hash_item(item: Any) -> bytes:
     """Hash an entry together with the size and time of its files, so that a file made anew is read anew.
 
-    A folder, such as that of a DICOM series, stands for all files in it.
+    Files are found in lists and dictionaries too, as where there is a mask for each class. A folder, such as that of a
+    DICOM series, stands for all files in it but hidden ones.
     """
-    paths = [v for v in item.values() if isinstance(v, str) and os.path.isabs(v)] if isinstance(item, dict) else []
-    paths += [os.path.join(path, name) for path in filter(os.path.isdir, paths) for name in os.listdir(path)]
-    stats = [(s.st_size, s.st_mtime_ns) for s in map(os.stat, filter(os.path.isfile, sorted(paths)))]
-    return hash_contents([sorted(item.items()) if isinstance(item, dict) else item, stats]).encode()
+    return hash_contents(sorted(item.items()) if isinstance(item, dict) else item, files=True).encode()
 
 
 def hash_transform(item: Any) -> bytes:
-    """Hash transforms with all their arguments, the weights of a network among them."""
-    return hash_contents(item).encode()
+    """Hash transforms with all their arguments, the weights of a network, their sources and files among them.
+
+    The files of a tokenizer's folder are such, and the sources of this package: another version may read otherwise.
+    """
+    return hash_contents(item, files=True).encode()
 
 
 @contextmanager
@@ -173,7 +174,8 @@ def make_dataset(
         transform: the transforms; what comes before the first random one is cached.
         cache: "none"; "memory", filled here; "disk", filled by the first epoch and found again by later runs. The
             disk's items are found by a hash of the entry, its files' size and time and the transforms with all their
-            arguments: none of them can change unnoticed. They are loaded with `weights_only=True`.
+            arguments, files (a tokenizer's) and sources: none of them can change unnoticed. They are loaded with
+            `weights_only=True`.
         cache_dir: the folder of the disk cache.
         num_workers: threads that fill the memory.
         progress: whether filling the memory shows a progress bar.

@@ -63,7 +63,8 @@ class TokenizeReport(Transform):
         if max_length < 3:
             raise ValueError(f"max_length must be at least 3 ([CLS], a word piece, [SEP]), got {max_length}.")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        self.source = tokenizer
+        # a folder is a path, whatever its name: the disk cache looks at its files
+        self.source = Path(tokenizer) if isinstance(tokenizer, str) and os.path.isdir(tokenizer) else tokenizer
         self.max_length = max_length
         self.official = official
         self._tokenizer: Any = None

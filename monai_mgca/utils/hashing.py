@@ -16,10 +16,13 @@ import copyreg
 import hashlib
 import os
 import re
+import stat
+import sys
 import types
 from collections.abc import Iterator
 from enum import Enum
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +34,7 @@ _PLAIN = (type(None), bool, int, float, complex, str)
 _NAMED = (torch.dtype, torch.device, torch.memory_format, torch.layout)
 
 
-def hash_contents(value: Any) -> str:
+def hash_contents(value: Any, files: bool = False) -> str:
     """The sha256 of what a value holds, the same in every process and for every equal value.
 
     Objects are taken apart as :mod:`copy` does, so nothing is left out: a transform's every argument, a network's every
@@ -40,6 +43,9 @@ def hash_contents(value: Any) -> str:
 
     Args:
         value: plain values, containers, tensors, arrays, functions, objects of any class that can be copied.
+        files: take what is on the disk into account: of every path in it, wherever it stands, the file's size and time,
+            of a folder those of the files in it; and the source of every class. A text is a path when it has a
+            separator and something is there.
 
     Returns:
         64 hexadecimal digits.
@@ -51,19 +57,23 @@ def hash_contents(value: Any) -> str:
 
         print(hash_contents({"image": "1.png", "boxes": torch.zeros(1, 4)}))
     """
-    return _Hasher().digest(value).hex()
+    return _Hasher(files).digest(value).hex()
 
 
 class _Hasher:
     """Hashes values by the hashes of their parts; each object once, wherever it is met."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: bool = False) -> None:
+        self.files = files
         self.known: dict[int, tuple[Any, bytes]] = {}  # an object is kept here, for its id must not be given again
 
     def digest(self, value: Any) -> bytes:
         """The hash of a value."""
         if isinstance(value, _PLAIN) and type(value) in _PLAIN:
-            return _sha(type(value).__name__, repr(value).encode("utf-8", "surrogatepass"))
+            parts = [repr(value).encode("utf-8", "surrogatepass")]
+            if self.files and isinstance(value, str) and os.sep in value:
+                parts += _on_disk(value)
+            return _sha(type(value).__name__, *parts)
         if id(value) not in self.known:
             self.known[id(value)] = value, _sha("itself")  # as its own parts see it
             kind, parts = self._parts(value)
@@ -83,6 +93,10 @@ class _Hasher:
             return "tensor", iter([f"{value.dtype} {tuple(value.shape)}".encode(), content])
         if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
             return name, iter([f"{value.dtype.descr} {value.shape}".encode(), value.tobytes()])
+        if self.files and isinstance(value, os.PathLike):
+            return name, iter([*self._each(os.fspath(value)), *_on_disk(os.fspath(value))])
+        if self.files and isinstance(value, type):
+            return name, iter([*self._each(*_named_parts(value)), _source_of(value.__module__)])
         if kind in (set, frozenset):
             return name, iter(sorted(self._each(*value)))
         if kind in (list, tuple):
@@ -90,6 +104,31 @@ class _Hasher:
         if kind in (dict, types.MappingProxyType):
             return name, self._each(*(part for item in value.items() for part in item))
         return name, self._each(*_named_parts(value) or _code_parts(value) or _copied_parts(value))
+
+
+def _on_disk(path: str) -> list[bytes]:
+    """Size and time of a file, or of the files of a folder with their names; nothing where nothing is there."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            return [f"{status.st_size} {status.st_mtime_ns}".encode()]
+        with os.scandir(path) as entries:
+            found = sorted((entry.name, entry.stat()) for entry in entries if not entry.name.startswith("."))
+    except (OSError, ValueError):  # no path, but a text
+        return []
+    files = [(name, status) for name, status in found if stat.S_ISREG(status.st_mode)]
+    return [f"{name} {status.st_size} {status.st_mtime_ns}".encode("utf-8", "surrogatepass") for name, status in files]
+
+
+@cache
+def _source_of(module: str) -> bytes:
+    """The hash of a module's source; of this package that of all its sources, for its classes use each other."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    package = Path(__file__).parents[1]
+    if not file or not file.endswith(".py"):
+        return b""
+    files = sorted(package.rglob("*.py")) if Path(file).is_relative_to(package) else [Path(file)]
+    return _sha("source", *(path.read_bytes() for path in files if path.is_file()))
 
 
 def _named_parts(value: Any) -> tuple[Any, ...]:

@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import os
 import runpy
 import subprocess
@@ -26,7 +28,9 @@ from monai.transforms import Compose, LoadImaged, RandFlipd, ScaleIntensityRange
 from PIL import Image
 
 from monai_mgca.data import check_batch_size, make_dataset
-from monai_mgca.utils import DataError
+from monai_mgca.data.dataset import hash_item, hash_transform
+from monai_mgca.transforms import LoadMaskd, TokenizeReportd
+from monai_mgca.utils import DataError, hashing
 from monai_mgca.utils.errors import StorageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,6 +102,114 @@ def test_disk_cache_is_never_stale(tmp_path):
     Image.fromarray(np.full((8, 8), 51, dtype=np.uint8)).save(data[0]["image"])
     third = make_dataset(data, make_transform(), "disk", cache)[0]["image"]
     assert torch.allclose(torch.as_tensor(third), torch.tensor(0.2))  # another file, another item
+
+
+def touch(path, content):
+    """Write a file whose size or time differs from the last one's, however coarse the clock is."""
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    path.write_bytes(content)
+    os.utime(path, ns=(before + 1_000_000, before + 1_000_000))
+
+
+class TestWhatAnItemHangsOn:
+    @pytest.mark.parametrize(
+        "item",
+        [
+            lambda path: {"label": str(path)},
+            lambda path: {"label": ["none.png", str(path)]},
+            lambda path: {"label": {"lung": str(path)}},
+            lambda path: {"label": [{"lung": (str(path), 1)}]},
+            lambda path: {"label": path},
+            lambda path: {"label": str(path.parent)},
+            lambda path: {"label": [path.parent]},
+            lambda path: [str(path)],
+        ],
+    )
+    def test_a_file_that_changed(self, tmp_path, item):
+        path = tmp_path / "mask.png"
+        touch(path, b"1")
+        before = hash_item(item(path))
+        (tmp_path / ".DS_Store").write_bytes(b"0")
+        assert hash_item(item(path)) == before
+        touch(path, b"2")
+        changed = hash_item(item(path))
+        touch(path, b"22")
+        assert len({before, changed, hash_item(item(path))}) == 3
+        if "parent" in item.__code__.co_names:
+            path.rename(tmp_path / "other.png")
+            assert hash_item(item(path)) not in (before, changed)
+
+    def test_relative_paths(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "a").mkdir()
+        touch(tmp_path / "a" / "mask.png", b"1")
+        before = hash_item({"label": ["a/mask.png"]})
+        touch(tmp_path / "a" / "mask.png", b"2")
+        assert hash_item({"label": ["a/mask.png"]}) != before
+
+    @pytest.mark.parametrize("report", ["and/or " * 2000, "a/b\0c", "/" * 300, "1/2\n/3", "\udc80/"])
+    def test_texts_that_are_no_paths(self, report):
+        assert hash_item({"report": report}) == hash_item({"report": report}) != hash_item({"report": report + "."})
+
+    def test_labels_boxes_and_order(self):
+        item = {"image": "/none.png", "boxes": [[1, 2, 3, 4]], "label": [0, 1]}
+        others = [{**item, "boxes": [[1, 2, 3, 5]]}, {**item, "label": [1, 0]}, {**item, "image": "/none2.png"}]
+        assert len({hash_item(one) for one in [item, *others]}) == 4
+        assert hash_item(dict(reversed(item.items()))) == hash_item(item)
+
+
+class TestWhatTransformsHangOn:
+    @pytest.mark.parametrize("relative", [False, True])
+    def test_another_tokenizer_in_the_folder(self, tmp_path, monkeypatch, relative):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "encoder").mkdir()
+        touch(tmp_path / "encoder" / "vocab.txt", b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nno\neffusion\n")
+        folder = "encoder" if relative else str(tmp_path / "encoder")
+        data = [{"image": "none.png", "report": "no effusion"}]
+
+        def tokens():
+            transform = Compose([TokenizeReportd("report", folder, max_length=4)])
+            return make_dataset(data, transform, "disk", tmp_path / "cache")[0]["input_ids"].tolist()
+
+        assert tokens() == [2, 4, 5, 3]
+        assert tokens() == [2, 4, 5, 3] and len(list((tmp_path / "cache").iterdir())) == 1
+        touch(tmp_path / "encoder" / "vocab.txt", b"[PAD]\n[UNK]\n[CLS]\n[SEP]\neffusion\nno\n")
+        assert tokens() == [2, 5, 4, 3]
+
+    def test_a_mask_of_a_list(self, tmp_path):
+        masks = [str(tmp_path / f"{name}.png") for name in ("lung", "heart")]
+
+        def areas(*rows):
+            for path, count in zip(masks, rows, strict=True):
+                buffer = io.BytesIO()
+                Image.fromarray(np.repeat(np.uint8([255, 0]), [count, 8 - count])[:, None]).save(buffer, "PNG")
+                touch(Path(path), buffer.getvalue())
+            dataset = make_dataset([{"label": masks}], LoadMaskd("label", num_classes=2), "disk", tmp_path / "cache")
+            return dataset[0]["label"].sum((1, 2)).tolist()
+
+        assert areas(2, 4) == [2, 4] and areas(6, 1) == [6, 1]
+
+    def test_options_and_sources(self, tmp_path, monkeypatch):
+        assert hash_transform(LoadMaskd("label")) == hash_transform(LoadMaskd("label"))
+        assert hash_transform(LoadMaskd("label")) != hash_transform(LoadMaskd("label", num_classes=2))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        hashes = []
+        for factor in (2, 3):
+            (tmp_path / "own_transform.py").write_text(f"class Own:\n    def __call__(self, x): return {factor} * x\n")
+            sys.modules.pop("own_transform", None)
+            importlib.invalidate_caches()
+            hashing._source_of.cache_clear()
+            hashes.append(hash_transform(importlib.import_module("own_transform").Own()))
+        sys.modules.pop("own_transform", None)
+        assert hashes[0] != hashes[1]
+
+    def test_sources_of_this_package(self, monkeypatch):
+        before = hash_transform(LoadMaskd("label"))
+        hashing._source_of.cache_clear()
+        read = Path.read_bytes
+        monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.name == "foreground.py"))
+        assert hash_transform(LoadMaskd("label")) != before
+        hashing._source_of.cache_clear()
 
 
 HASHES = """
