@@ -140,8 +140,14 @@ def _box_problems(boxes: Any, labels: Any, size: tuple[int, int], classes: Seque
         x0, y0, x1, y1 = box
         if not np.isfinite(box).all():
             yield f"the box {told} is not finite"
+        elif box.max() <= 1 and box.min() >= 0:
+            yield f"the box {told} looks like parts of the image: coordinates are pixels, [x0, y0, x1, y1]"
         elif x1 <= x0 or y1 <= y0:
-            yield f"the box {told} has no area (boxes are [x0, y0, x1, y1])"
+            is_size = min(box) >= 0 and min(x1, y1) > 0 and x0 + x1 <= width and y0 + y1 <= height
+            hint = ", and these may be [x, y, width, height]" if is_size else ""
+            yield f"the box {told} has no area (boxes are [x0, y0, x1, y1]{hint})"
+        elif x1 - x0 < 1 or y1 - y0 < 1:
+            yield f"the box {told} is smaller than a pixel: coordinates are pixels, [x0, y0, x1, y1]"
         elif x0 < 0 or y0 < 0 or x1 > width or y1 > height:
             yield f"the box {told} leaves the image of {width} x {height} pixels"
         if classes is not None and (not isinstance(label, int) or not 0 <= label < len(classes)):

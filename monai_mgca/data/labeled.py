@@ -24,6 +24,7 @@ from monai_mgca.data.datalist import load_datalist, read_datalist
 from monai_mgca.data.fraction import take_fraction
 from monai_mgca.data.many import list_problems, map_in_threads
 from monai_mgca.data.paths import find_dataset_dir
+from monai_mgca.data.vanishing import refuse_vanishing_boxes
 from monai_mgca.transforms.mask import LoadMask
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import rank
@@ -73,6 +74,7 @@ def load_labeled(
     label_key: str = "mask",
     fraction: float = 1,
     seed: int = 0,
+    image_size: int | None = None,
 ) -> list[dict[str, Any]]:
     """Load one section of a datalist for a task, after checking every annotation against its image.
 
@@ -86,6 +88,8 @@ def load_labeled(
         label_key: key of the masks.
         fraction: the part of the patients to train on, chosen by :func:`take_fraction` so that classes keep their part.
         seed: of the choice.
+        image_size: to which the longer side of an image will be resized; boxes that are narrower than a pixel there,
+            which :class:`monai_mgca.transforms.MapBoxesd` drops, are counted in the log.
 
     Returns:
         Items with "image" (path) and "label" (a mask's path or run lengths; the labels as a list), or for detection
@@ -93,7 +97,8 @@ def load_labeled(
 
     Raises:
         DataError: listing all files with a bad annotation; when entries have none; when a class does not exist, has no
-            positive to train with, or cannot be chosen from a mask of several.
+            positive to train with, or cannot be chosen from a mask of several; when no box is left at `image_size`, or
+            a section has nothing to measure by.
 
     Example::
 
@@ -108,7 +113,11 @@ def load_labeled(
     entries, base = load_datalist(path, section, dataset_dir, report=False), find_dataset_dir(path, dataset_dir)
     _check(f"{path}: section '{section}'", entries, base, task, known, label_key)
     items = [_item(entry, base, task, known, chosen, label_key) for entry in entries]
-    if section == "training":
+    if task == "detection" and image_size:
+        refuse_vanishing_boxes(f"{path}: section '{section}'", items, image_size)
+    if section != "training":
+        _check_measurable(f"{path}: section '{section}'", items, task, len(chosen))
+    else:
         count = len(items)
         items = take_fraction(items, fraction, seed, strata=lambda item: _positives(item, task))
         if rank() == 0:
@@ -182,6 +191,24 @@ def _positives(item: Mapping[str, Any], task: str) -> tuple[int, ...]:
     if task == "classification":
         return tuple(index for index, value in enumerate(item["label"]) if value == 1)
     return ()
+
+
+def _check_measurable(place: str, items: list[dict], task: str, num_classes: int) -> None:
+    """Refuse a section by which every figure would be nan. Masks are opened until one is not empty."""
+    if task == "classification":
+        # -1, uncertain, may become either
+        known = [{item["label"][index] for item in items} - {None} for index in range(num_classes)]
+        if not any(len(values) > 1 for values in known):
+            raise DataError(
+                f"{place}: no class has both positives and negatives: no AUROC is defined. Add such images."
+            )
+    elif task == "detection":
+        if not any(item["boxes"] for item in items):
+            raise DataError(f"{place}: no image has a box, so that no precision is defined: add images with boxes.")
+    else:
+        load = LoadMask(num_classes)
+        if not any(bool(load(item["label"]).any()) for item in items):
+            raise DataError(f"{place}: all masks are empty, so that no Dice is defined: add images with masks.")
 
 
 def _check_positives(path: str | os.PathLike, items: list[dict], task: str, classes: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ from .overlays import OverlaySaver
 from .progress import TrainingProgress
 from .prototypes import FreezePrototypes
 from .retrieval import RetrievalHandler
+from .segmentation import SegmentationHandler
 from .summary import RunSummary
 from .table import TableSaver
 from .whole_batch import WholeBatchOutput
@@ -41,6 +42,7 @@ __all__ = [
     "OverlaySaver",
     "RetrievalHandler",
     "RunSummary",
+    "SegmentationHandler",
     "SkipNonFiniteSteps",
     "TableSaver",
     "TrainingCheckpoint",

@@ -69,7 +69,8 @@ class RunSummary:
             lines.append(f"Best {state.key_metric_name}: {state.best_metric:.4f} at epoch {state.best_metric_epoch}.")
         bounds = {f"{name}_{end}" for name in state.metrics for end in ("low", "high")}
         names = self.figures if self.figures is not None else sorted(set(state.metrics) - bounds)
-        lines += [self._tell(state.metrics, name) for name in names if name in state.metrics]
+        undefined = getattr(state, "undefined", {})
+        lines += [self._tell(state.metrics, name, undefined.get(name)) for name in names if name in state.metrics]
         lines.append("Written:")
         for meaning, pattern in self.files.items():
             folder, name = Path(pattern).parent, Path(pattern).name
@@ -79,8 +80,9 @@ class RunSummary:
         self.logger.info("\n".join([*lines, *self.next_steps]))
 
     @staticmethod
-    def _tell(metrics: Mapping[str, float], name: str) -> str:
-        """A figure, with its interval if it has one."""
+    def _tell(metrics: Mapping[str, float], name: str, undefined: tuple[int, int] | None = None) -> str:
+        """A figure, with its interval if it has one, and for how many of how many masks it is not defined."""
         low, high = (metrics.get(f"{name}_{end}") for end in ("low", "high"))
         interval = "" if low is None else f" ({low:.4f} to {high:.4f})"
-        return f"  {name:34s} {metrics[name]:.4f}{interval}"
+        left_out = "  (undefined for {} of {} masks)".format(*undefined) if undefined and undefined[0] else ""
+        return f"  {name:34s} {metrics[name]:.4f}{interval}{left_out}"

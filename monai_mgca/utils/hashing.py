@@ -122,12 +122,14 @@ def _on_disk(path: str) -> list[bytes]:
 
 @cache
 def _source_of(module: str) -> bytes:
-    """The hash of a module's source; of this package that of all its sources, for its classes use each other."""
+    """The hash of a module's source; of this package that of all that makes items, for its classes use each other."""
     file = getattr(sys.modules.get(module), "__file__", None)
     package = Path(__file__).parents[1]
     if not file or not file.endswith(".py"):
         return b""
-    files = sorted(package.rglob("*.py")) if Path(file).is_relative_to(package) else [Path(file)]
+    parts = [package / part for part in ("io", "networks", "transforms", "utils")]
+    own = Path(file).is_relative_to(package)
+    files = [path for part in parts for path in sorted(part.rglob("*.py"))] if own else [Path(file)]
     return _sha("source", *(path.read_bytes() for path in files if path.is_file()))
 
 

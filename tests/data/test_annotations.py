@@ -52,9 +52,11 @@ def problems(tmp_path):
     """The problems of an entry with an image of 30 x 20 pixels."""
     save_image(tmp_path / "a.png")
 
-    def find(classes=("edema", "mass"), box_classes=("mass", "node"), mask_keys=("mask",), **annotation):
+    def find(
+        classes=("edema", "mass"), box_classes=("mass", "node"), mask_keys=("mask",), mask_classes=None, **annotation
+    ):
         entry = {"image": "a.png", **annotation}
-        return list(annotation_problems(entry, str(tmp_path), classes, box_classes, mask_keys))
+        return list(annotation_problems(entry, str(tmp_path), classes, box_classes, mask_keys, mask_classes))
 
     return find
 
@@ -91,6 +93,12 @@ def test_right_annotations(problems, tmp_path):
         ([0, 0, 30, 20.5], "leaves the image of 30 x 20 pixels"),
         ([0, 0, 31, 20], r"the box [0, 0, 31, 20] leaves"),
         ([0, 0, math.nan, 5], "is not finite"),
+        ([0.2, 0.3, 0.6, 0.7], "looks like parts of the image: coordinates are pixels"),
+        ([0, 0, 1, 1], "looks like parts of the image"),
+        ([0.5, 0.5, 0.2, 0.2], "looks like parts of the image"),  # YOLO's center and size
+        ([5, 5, 5.4, 9], "is smaller than a pixel"),
+        ([5, 5, 9, 5.9], "is smaller than a pixel"),
+        ([20, 10, 6, 8], "has no area (boxes are [x0, y0, x1, y1], and these may be [x, y, width, height])"),
         ([0, 0, 5], "no list of [x0, y0, x1, y1]"),
         ("box", "no list of [x0, y0, x1, y1]"),
         ([0, 0, "a", 5], "no list of [x0, y0, x1, y1]"),
@@ -156,6 +164,19 @@ def test_masks_that_cannot_be_read(problems, tmp_path):
     assert "cannot read the mask" in told[2]
     assert told[3] == "mask: lies outside the dataset folder"
     assert "run lengths cover 7 pixels" in told[4]
+
+
+def test_values_of_a_mask_of_several_classes(problems, tmp_path):
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    values[4:12, 4:12] = 60
+    Image.fromarray(values).save(tmp_path / "m.png")
+    assert problems(mask="m.png") == []
+    ((file, told),) = problems(mask="m.png", mask_classes=["lung", "heart"])
+    assert file == "m.png" and "holds the value 60, but there are 2 classes" in told
+    values[14:18, 4:12] = 255
+    Image.fromarray(values).save(tmp_path / "m.png")
+    ((file, told),) = problems(mask=["m.png"])
+    assert file == "m.png" and "areas of several gray levels" in told
 
 
 def test_an_image_that_cannot_be_read_is_named_once(problems, tmp_path):

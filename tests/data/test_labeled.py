@@ -201,3 +201,56 @@ class TestFraction:
     def test_out_of_range(self, tmp_path):
         with pytest.raises(DataError, match="label_fraction"):
             self.load(tmp_path, fraction=0)
+
+
+class TestNothingToMeasureBy:
+    """A training whose every validation is nan would end without a model, and with exit code 0."""
+
+    @pytest.mark.parametrize(
+        ("task", "entry", "header", "reason"),
+        [
+            ("detection", {"boxes": [], "box_labels": []}, {"box_classes": ["a"]}, "no image has a box"),
+            ("segmentation", {"mask": filled(0)}, {}, "all masks are empty"),
+            (
+                "classification",
+                {"labels": [1, None]},
+                {"classes": ["a", "b"]},
+                "no class has both positives and",
+            ),
+        ],
+    )
+    def test_sections(self, tmp_path, task, entry, header, reason):
+        path = write(tmp_path, [entry, entry], **header)
+        assert reason in error_of(path, "validation", task)
+
+    def test_uncertain_labels_may_become_either(self, tmp_path):
+        path = write(tmp_path, [{"labels": [0]}, {"labels": [-1]}], classes=["a"])
+        assert len(load_labeled(path, "validation", "classification")) == 2
+
+
+class TestBoxesAtTheNetworksSize:
+    def boxes(self, tmp_path, *boxes):
+        entries = [{"boxes": [box], "box_labels": [0]} for box in boxes]
+        return write(tmp_path, entries, box_classes=["mass"])
+
+    def test_those_that_vanish_are_counted(self, tmp_path, caplog):
+        path = self.boxes(tmp_path, [0, 0, 20, 20], [4, 4, 6.5, 20])
+        with caplog.at_level("WARNING"):
+            load_labeled(path, "training", "detection", image_size=10)
+        assert "1 of 2 boxes are smaller than a pixel at the network's image_size of 10" in caplog.text
+        assert f"{tmp_path / '1.png'}" in caplog.text and f"{tmp_path / '0.png'}" not in caplog.text
+        caplog.clear()
+        with caplog.at_level("WARNING"):
+            load_labeled(path, "training", "detection", image_size=12)
+            load_labeled(path, "training", "detection")
+        assert caplog.text == ""
+
+    @pytest.mark.parametrize("section", ["training", "validation"])
+    def test_all_vanish(self, tmp_path, section):
+        path = self.boxes(tmp_path, [4, 4, 6, 20], [4, 4, 20, 5])
+        message = error_of(path, section, "detection", image_size=10)
+        assert "2 of 2 boxes" in message and "Take a larger --image_size" in message
+
+    def test_parts_of_the_image(self, tmp_path):
+        message = error_of(self.boxes(tmp_path, [0.2, 0.3, 0.6, 0.7]), "training", "detection")
+        assert "0.png: the box [0.2, 0.3, 0.6, 0.7] looks like parts of the image" in message

@@ -20,6 +20,8 @@ import torch
 from ignite.engine import Engine
 from monai.bundle import ConfigParser
 
+from monai_mgca.handlers import RunSummary
+
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs"
 NOTHING = torch.zeros(1, 20, 30)
 BOX = NOTHING.clone()
@@ -40,6 +42,7 @@ def figures(*pairs):
     return [float(engine.state.metrics[name]) for name in names]
 
 
+NAN = float("nan")
 WHOLE = [12 / 16, 6 / 10, 2.0]
 
 
@@ -51,7 +54,28 @@ WHOLE = [12 / 16, 6 / 10, 2.0]
         ([(MOVED, BOX), (BOX, NOTHING)], WHOLE),  # what is found where nothing is does not count
         ([(MOVED, BOX), (NOTHING, NOTHING)], WHOLE),
         ([(MOVED, BOX), (NOTHING, BOX)], [WHOLE[0] / 2, WHOLE[1] / 2, WHOLE[2]]),  # missed: 0, and no distance
+        # where nothing is defined, a distance of 0 would be the best, and a Dice of 0 the worst
+        ([(NOTHING, BOX)], [0, 0, NAN]),
+        ([(NOTHING, BOX), (NOTHING, NOTHING)], [0, 0, NAN]),
+        ([(BOX, NOTHING), (NOTHING, NOTHING)], [NAN, NAN, NAN]),
     ],
 )
 def test_empty_masks_and_predictions(pairs, expected):
-    assert figures(*pairs) == pytest.approx(expected)
+    assert figures(*pairs) == pytest.approx(expected, nan_ok=True)
+
+
+def test_what_is_undefined_is_counted_in_the_summary(caplog):
+    pairs = [(MOVED, BOX), (NOTHING, BOX), (NOTHING, NOTHING)]
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / f"{name}_segmentation.json") for name in ("train", "evaluate")])
+    engine = Engine(lambda engine, pair: [{"pred": pair[0], "label": pair[1]}])
+    for key in ("key_metric", "additional_metrics"):
+        for name, metric in parser.get_parsed_content(f"validate#{key}").items():
+            metric.attach(engine, name)
+    RunSummary({}).attach(engine)
+    with caplog.at_level("INFO"):
+        engine.run(pairs)
+    told = next(message for message in caplog.messages if message.startswith("Finished epoch"))
+    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in told.splitlines() if "val_" in line}
+    assert lines["val_mean_dice"] == "0.3750  (undefined for 1 of 3 masks)"
+    assert lines["val_hausdorff_95"] == "2.0000  (undefined for 2 of 3 masks)"

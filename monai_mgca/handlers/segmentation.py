@@ -1,0 +1,54 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.handlers import IgniteMetricHandler, from_engine
+from monai.metrics import CumulativeIterationMetric
+from monai.utils import CommonKeys
+
+__all__ = ["SegmentationHandler"]
+
+
+class SegmentationHandler(IgniteMetricHandler):
+    """A metric of MONAI on masks, nan where it is defined for none: the Dice of empty masks, distances to nothing.
+
+    MONAI's own handlers leave out what is undefined as well, and give 0 where nothing is left: of a distance the best
+    value there is. How many masks of how many were left out stands in ``engine.state.undefined`` under the metric's
+    name, for :class:`RunSummary`.
+
+    Args:
+        metric_fn: of ``monai.metrics``, such as ``DiceMetric``, whose values of images and classes are nan where they
+            are undefined.
+        keys: of the prediction and the truth in the engine's output.
+
+    Example::
+
+        key_metric = {"val_mean_dice": SegmentationHandler(DiceMetric())}
+        evaluator = SupervisedEvaluator(..., key_val_metric=key_metric)
+    """
+
+    def __init__(
+        self, metric_fn: CumulativeIterationMetric, keys: Sequence[str] = (CommonKeys.PRED, CommonKeys.LABEL)
+    ) -> None:
+        super().__init__(metric_fn=metric_fn, output_transform=from_engine(list(keys)), save_details=True)
+
+    def compute(self) -> Any:
+        value = super().compute()
+        undefined = torch.isnan(torch.as_tensor(self.metric_fn.get_buffer()))
+        if self._engine is not None:
+            counts = getattr(self._engine.state, "undefined", {})
+            self._engine.state.undefined = {**counts, self._name: (int(undefined.sum()), undefined.numel())}
+        return torch.nan if undefined.all() else value
