@@ -198,10 +198,9 @@ def _check_measurable(place: str, items: list[dict], task: str, num_classes: int
     if task == "classification":
         # -1, uncertain, may become either
         known = [{item["label"][index] for item in items} - {None} for index in range(num_classes)]
-        if not any(len(values) > 1 for values in known):
-            raise DataError(
-                f"{place}: no class has both positives and negatives: no AUROC is defined. Add such images."
-            )
+        if not any(len(values) > 1 for values in known) and rank() == 0:  # the accuracy of exclusive classes is defined
+            told = "no class has both positives and negatives: every AUROC is nan, and no network is the best by it"
+            logger.warning(f"{place}: {told}. Add such images.")
     elif task == "detection":
         if not any(item["boxes"] for item in items):
             raise DataError(f"{place}: no image has a box, so that no precision is defined: add images with boxes.")

@@ -211,21 +211,18 @@ class TestNothingToMeasureBy:
         [
             ("detection", {"boxes": [], "box_labels": []}, {"box_classes": ["a"]}, "no image has a box"),
             ("segmentation", {"mask": filled(0)}, {}, "all masks are empty"),
-            (
-                "classification",
-                {"labels": [1, None]},
-                {"classes": ["a", "b"]},
-                "no class has both positives and",
-            ),
         ],
     )
     def test_sections(self, tmp_path, task, entry, header, reason):
         path = write(tmp_path, [entry, entry], **header)
         assert reason in error_of(path, "validation", task)
 
-    def test_uncertain_labels_may_become_either(self, tmp_path):
-        path = write(tmp_path, [{"labels": [0]}, {"labels": [-1]}], classes=["a"])
+    @pytest.mark.parametrize(("second", "warned"), [(0, True), (None, True), (-1, False), (1, False)])
+    def test_one_kind_of_labels_is_warned_of(self, tmp_path, caplog, second, warned):
+        """Uncertain ones may become either."""
+        path = write(tmp_path, [{"labels": [0]}, {"labels": [second]}], classes=["a"])
         assert len(load_labeled(path, "validation", "classification")) == 2
+        assert ("no class has both positives and negatives" in caplog.text) == warned
 
 
 class TestBoxesAtTheNetworksSize:
