@@ -26,6 +26,12 @@ from monai_mgca.utils import CheckpointError, DataError
 
 __all__ = ["make_app"]
 
+NOT_INSTALLED = 'MONAI Label is not installed: pip install "monai-mgca[label]"' + (
+    " and then pip install --no-deps monailabel, since one of its requirements is not there for this Python."
+    if sys.version_info >= (3, 13)
+    else "."
+)
+
 MAIN = 'from monai_mgca.label.app import MGCAApp\n\n__all__ = ["MGCAApp"]  # MONAI Label\'s server looks for it here\n'
 
 
@@ -93,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings(args: argparse.Namespace) -> LabelSettings:
     if find_spec("monailabel") is None:
-        raise DataError('MONAI Label is not installed: pip install "monai-mgca[label]", with Python 3.11 or older.')
+        raise DataError(NOT_INSTALLED)
     is_url = args.studies.startswith(("http://", "https://"))
     if not is_url and not Path(args.studies).is_dir():
         raise DataError(f"studies: there is no folder {args.studies}.")

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("monailabel", reason="MONAI Label is not installed: it needs Python 3.11 or older")
+pytest.importorskip("monailabel", reason="MONAI Label is not installed: on Python 3.13 it needs a line of its own")
 
 from monai_mgca.data import load_labeled
 from monai_mgca.label.datastore import RadiographDatastore

@@ -1,0 +1,92 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""setup.py and constraints.txt agree with each other on every Python that the README names."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+
+@pytest.fixture
+def setup_arguments(monkeypatch):
+    given = {}
+    monkeypatch.setattr("setuptools.setup", given.update)
+    runpy.run_path(str(ROOT / "setup.py"))
+    return given
+
+
+def applies(requirement: Requirement, python: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"python_version": python})
+
+
+def constraints(python: str) -> dict[str, SpecifierSet]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    requirements = [Requirement(line) for line in lines if not line.startswith("#")]
+    chosen = [item for item in requirements if applies(item, python)]
+    names = [canonicalize_name(item.name) for item in chosen]
+    assert len(set(names)) == len(names), "a package is constrained twice"
+    return {name: item.specifier for name, item in zip(names, chosen, strict=True)}
+
+
+def requirements(setup_arguments, python: str, extra: str = "") -> dict[str, SpecifierSet]:
+    lines = setup_arguments["install_requires"] + (setup_arguments["extras_require"][extra] if extra else [])
+    found: dict[str, SpecifierSet] = {}
+    for item in filter(lambda item: applies(item, python), map(Requirement, lines)):
+        name = canonicalize_name(item.name)
+        found[name] = found.get(name, SpecifierSet()) & item.specifier
+    return found
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("extra", ["", "test", "label", "dev"])
+def test_pinned_versions_are_allowed(setup_arguments, python, extra):
+    pins = constraints(python)
+    for name, specifier in requirements(setup_arguments, python, extra).items():
+        pinned = [item.version for item in pins.get(name, ()) if item.operator == "=="]
+        assert all(specifier.contains(version) for version in pinned), name
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_numpy_2_and_pydicom_3_without_monai_label(setup_arguments, python):
+    core, label = (requirements(setup_arguments, python, extra) for extra in ("", "label"))
+    pins = constraints(python)
+    for name, new, old in (("numpy", "2.2.6", "1.26.4"), ("pydicom", "3.0.2", "2.4.5")):
+        assert (core[name] & pins[name]).contains(new), name
+        assert (label[name] & pins[name]).contains(old), name
+    assert label["pydicom"].contains("3.0.2") is False
+    # NumPy 1 has no wheels for 3.13
+    assert label["numpy"].contains("2.2.6") is (python == "3.13")
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_monai_label_by_pip_where_its_requirements_install(setup_arguments, python):
+    assert ("monailabel" in requirements(setup_arguments, python, "label")) is (python != "3.13")
+    assert ("monailabel" in requirements(setup_arguments, python, "test")) is (python != "3.13")
+
+
+def test_every_python_of_the_readme(setup_arguments):
+    first, last = re.search(r"^Python (3\.\d+) to (3\.\d+)", (ROOT / "README.md").read_text(), re.M).groups()
+    assert (first, last) == (PYTHONS[0], PYTHONS[-1])
+    named = [line.rpartition(" ")[2] for line in setup_arguments["classifiers"] if "Python :: 3." in line]
+    assert named == list(PYTHONS)
+    assert setup_arguments["python_requires"] == f">={first}"
+    assert all(f" {python}" in (ROOT / ".ci" / "run").read_text() for python in PYTHONS[1:])
