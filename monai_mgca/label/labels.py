@@ -128,7 +128,7 @@ def split_ids(ids: Sequence[str], val_split: float) -> dict[str, list[str]]:
 
         print(split_ids(["a", "b", "c"], 0.3))
     """
-    place = {name: int.from_bytes(sha256(name.encode()).digest()[:8]) / 2**64 for name in ids}
+    place = {name: int.from_bytes(sha256(name.encode()).digest()[:8], "big") / 2**64 for name in ids}
     order = sorted(ids, key=place.__getitem__)
     count = min(max(1, sum(place[name] < val_split for name in order)), len(order) - 1)
     return {"training": order[count:], "validation": order[:count]}
