@@ -13,12 +13,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from monai_mgca.utils.arguments import ArgumentParser
 
 __all__ = ["copy_bundle"]
 
@@ -61,9 +62,7 @@ def copy_bundle(folder: str | os.PathLike) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m monai_mgca.bundle", description="Copy the MGCA bundle to a folder."
-    )
+    parser = ArgumentParser(prog="python -m monai_mgca.bundle", description="Copy the MGCA bundle to a folder.")
     parser.add_argument("folder", nargs="?", default="mgca", help="a new folder (default: mgca)")
     try:
         folder = copy_bundle(parser.parse_args(arguments).folder)

@@ -32,6 +32,7 @@ from monai_mgca.inferers import PhraseGrounder, PretrainedModel, load_pretrained
 from monai_mgca.inferers.grounding_set import GroundingFigures, load_regions, measure_regions
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError, read_settings
+from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.files import replacing
 from monai_mgca.utils.page import data_uri, write_page
 
@@ -169,7 +170,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m monai_mgca.ground", description=__doc__)
+    parser = ArgumentParser(prog="python -m monai_mgca.ground", description=__doc__)
     add = parser.add_argument
     add("--image", nargs="+", default=[], metavar="FILE", help="images to ground --text or --words in")
     add("--text", nargs="+", default=[], metavar="PHRASE", help='findings, as "left pleural effusion"')

@@ -34,6 +34,7 @@ from monai_mgca.metrics import compute_classification
 from monai_mgca.networks import ImageFeatures, create_image_encoder, load_encoder
 from monai_mgca.transforms import LoadRadiographd, ResolveUncertainLabels
 from monai_mgca.utils import CheckpointError, DataError, read_settings
+from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.files import replacing
 
 __all__ = ["main"]
@@ -213,7 +214,7 @@ def _write(path: str | os.PathLike, rows: list[dict[str, Any]]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m monai_mgca.probe", description=__doc__)
+    parser = ArgumentParser(prog="python -m monai_mgca.probe", description=__doc__)
     add = parser.add_argument
     add("--dataset-dir", metavar="DIR", help="folder of the images (default: the built-in sample)")
     add("--datalist", metavar="FILE", help="the datalist JSON (default: datalist.json in DIR)")

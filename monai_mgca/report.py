@@ -46,6 +46,7 @@ from monai_mgca.inferers.training_curves import draw_training_curves, has_matplo
 from monai_mgca.metrics import chance_retrieval, compute_retrieval
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
+from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.page import data_uri
 
 __all__ = ["main"]
@@ -207,7 +208,7 @@ def _run(args: argparse.Namespace) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m monai_mgca.report", description=__doc__)
+    parser = ArgumentParser(prog="python -m monai_mgca.report", description=__doc__)
     add = parser.add_argument
     add("--checkpoint", metavar="FILE", help="model_pretrain.pt of a training (default: the bundle's)")
     add("--dataset-dir", metavar="DIR", help="folder of the images (default: the built-in sample)")

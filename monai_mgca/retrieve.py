@@ -34,6 +34,7 @@ from monai_mgca.inferers.pretrained import PretrainedModel, load_pretrained
 from monai_mgca.inferers.retrieval import BACKENDS, EmbeddingIndex
 from monai_mgca.metrics.retrieval import chance_retrieval, compute_retrieval
 from monai_mgca.utils import DataError
+from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.files import replacing
 
 __all__ = ["main"]
@@ -157,7 +158,7 @@ def _evaluate(model: PretrainedModel, data: _Set, arrays: dict[str, np.ndarray])
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m monai_mgca.retrieve", description=__doc__)
+    parser = ArgumentParser(prog="python -m monai_mgca.retrieve", description=__doc__)
     add = parser.add_argument
     add("--text", nargs="+", default=[], metavar="TEXT", help='what to look for, as "small left pleural effusion"')
     add("--image", nargs="+", default=[], metavar="FILE", help="images to look for the like of")

@@ -34,6 +34,7 @@ from monai_mgca.data.siim_acr import ENCODINGS, collect_siim_acr
 from monai_mgca.data.table import collect_table
 from monai_mgca.data.table_labels import LabelColumns
 from monai_mgca.utils import DataError
+from monai_mgca.utils.arguments import ArgumentParser
 
 
 def _source_parser(
@@ -53,7 +54,7 @@ def _source_parser(
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m monai_mgca.data", description="Make a datalist from a data source, or check one."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="SOURCE")

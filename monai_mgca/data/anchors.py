@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -27,6 +26,7 @@ from monai_mgca.data.datalist import load_datalist
 from monai_mgca.data.many import map_in_threads
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
+from monai_mgca.utils.arguments import ArgumentParser
 
 KMeans, _ = optional_import("sklearn.cluster", name="KMeans")
 
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 2 when the input is wrong.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parser = argparse.ArgumentParser(prog="python -m monai_mgca.data.anchors", description=__doc__)
+    parser = ArgumentParser(prog="python -m monai_mgca.data.anchors", description=__doc__)
     parser.add_argument("datalist", metavar="DATALIST")
     parser.add_argument("--image-size", type=int, required=True, metavar="N", help="pixels of the detector's images")
     parser.add_argument("--dataset-dir", metavar="DIR", help="the folder of the images (default: the datalist's own)")

@@ -23,6 +23,7 @@ from pathlib import Path
 from monai_mgca.command import bundle_root
 from monai_mgca.label.settings import MODELS, LabelSettings
 from monai_mgca.utils import CheckpointError, DataError
+from monai_mgca.utils.arguments import ArgumentParser
 
 __all__ = ["make_app"]
 
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m monai_mgca.label", description="Annotate with our models: start MONAI Label's server."
     )
     parser.add_argument("--studies", required=True, help="folder of radiographs, or address of a DICOMweb server")

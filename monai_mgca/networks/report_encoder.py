@@ -11,7 +11,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,20 @@ from monai.utils import optional_import
 from torch import nn
 
 from monai_mgca.networks.attention import cls_attention
+from monai_mgca.networks.naming import listed
 from monai_mgca.utils.errors import CheckpointError
 
 transformers, _ = optional_import("transformers")
 
 __all__ = ["ReportEncoder"]
+
+logger = getLogger(__name__)
+
+# what makes a BERT's sizes, and where its layers are
+BERT_SIZES = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}
+BERT_PARTS = ("embeddings.", "encoder.")
+OWN_CODE = "code_of_its_own"
+_LAYER = re.compile(r"\.\d+\.")
 
 
 class ReportEncoder(nn.Module):
@@ -116,9 +127,12 @@ class ReportEncoder(nn.Module):
         mask = visible.bool()[:, None, None, :].expand(-1, 1, input_ids.shape[1], -1)
         positions = torch.zeros_like(input_ids) if self.official_embeddings else None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
-            output = self.model(
-                input_ids=input_ids, attention_mask=mask, position_ids=positions, output_hidden_states=True
-            )
+            try:
+                output = self.model(
+                    input_ids=input_ids, attention_mask=mask, position_ids=positions, output_hidden_states=True
+                )
+            except IndexError as error:  # of a CPU; on a GPU one cannot go on after it
+                raise ValueError(_unknown_piece(input_ids, self.model.config.vocab_size)) from error
         with torch.no_grad():
             last, before = self.model.encoder.layer[-1].attention.self, output.hidden_states[-2]
             query, key = last.query(before[:, :1]), last.key(before)
@@ -135,12 +149,26 @@ def _read_config(source: str | Path | Mapping[str, Any]) -> Any:
             raise ValueError(f"BertConfig has no setting {unknown}.")
         return transformers.BertConfig(**source)
     try:
+        settings, _ = transformers.PretrainedConfig.get_config_dict(source)
+        if _is_bert_of_own_code(settings):
+            kind = settings["model_type"]
+            logger.info(f"'{source}' asks for code of its own ({kind}), which is not run: it is read as a BERT.")
+            return transformers.BertConfig.from_dict({**settings, "model_type": "bert", OWN_CODE: kind})
         config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ValueError(_unreadable(source)) from error
     if config.model_type != "bert":
         raise ValueError(f"The report encoder must be a BERT, but '{source}' is a {config.model_type}.")
     return config
+
+
+def _is_bert_of_own_code(settings: Mapping[str, Any]) -> bool:
+    """Whether a model that transformers does not know has the sizes of a BERT and calls itself one, as CXR-BERT does.
+
+    Whether its weights are those of a BERT shows when they are loaded.
+    """
+    kind = str(settings.get("model_type", ""))
+    return "bert" in kind.lower() and kind not in transformers.CONFIG_MAPPING and BERT_SIZES <= settings.keys()
 
 
 def _load_pretrained(source: str | Path, config: Any) -> nn.Module:
@@ -157,20 +185,39 @@ def _load_pretrained(source: str | Path, config: Any) -> nn.Module:
         if Path(source).is_dir():
             raise ValueError(
                 f"The report encoder's folder '{source}' holds no weights (model.safetensors or pytorch_model.bin): "
-                "put them there, or pass pretrained=False to start from random weights."
+                "put them there, or start from random weights: pretrained=False, --report_encoder_pretrained false."
             ) from error
         raise ValueError(_unreadable(source)) from error
     except Exception as error:  # a damaged file fails in any way
         raise CheckpointError(
             f"The weights of the report encoder '{source}' are damaged or do not fit its config.json: {error}"
         ) from error
+    known = {_LAYER.sub(".0.", key) for key in model.state_dict()} | {"embeddings.position_ids"}
+    inside = (key.removeprefix("bert.") for key in info["unexpected_keys"])
+    foreign = [key for key in inside if key.startswith(BERT_PARTS) and _LAYER.sub(".0.", key) not in known]
+    if foreign and hasattr(config, OWN_CODE):
+        raise CheckpointError(f"'{source}' is not quite a BERT, for it has {listed(foreign, 4)}.")
     if info["missing_keys"]:
         raise CheckpointError(f"'{source}' lacks weights of the report encoder: {sorted(info['missing_keys'])}.")
     network: nn.Module = model
     return network
 
 
+def _unknown_piece(input_ids: torch.Tensor, size: int) -> str:
+    return (
+        f"The tokenizer has at least {int(input_ids.max()) + 1} pieces, the encoder {size}: they are not of one model. "
+        "Give both the same folder, or build the encoder with the tokenizer's vocab_size."
+    )
+
+
 def _unreadable(source: str | Path) -> str:
+    if (Path(source) / "config.json").is_file():
+        return (
+            f"The config.json of the report encoder '{source}' is not of a model that transformers knows. Where its "
+            'weights are a BERT, set "model_type": "bert" in it; code that comes with a model is never run.'
+        )
+    if Path(source).is_dir():
+        return f"The report encoder's folder '{source}' has no config.json: give the folder that holds it."
     return (
         f"The report encoder '{source}' is neither a folder with a config.json nor a hub name that can be reached from "
         "here. Without network, download it where there is one and pass the local folder that holds config.json, the "

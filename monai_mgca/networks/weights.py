@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from monai_mgca.networks.official import OfficialConversion, convert_official_checkpoint
 from monai_mgca.networks.official_settings import encoder_name
 from monai_mgca.networks.transfer import load_encoder, load_timm_vit, load_torchvision_resnet
+from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.errors import CheckpointError
 
 __all__ = [
@@ -35,7 +36,7 @@ __all__ = [
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m monai_mgca.networks.weights", description=__doc__)
+    parser = ArgumentParser(prog="python -m monai_mgca.networks.weights", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     convert = commands.add_parser(
         "convert", help="turn a checkpoint of the official MGCA code into one of this package"

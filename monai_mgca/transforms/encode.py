@@ -44,7 +44,7 @@ class EncodeReportd(Transform):
 
     def __init__(self, encoder: torch.nn.Module) -> None:
         if any(parameter.requires_grad for parameter in encoder.parameters()):
-            raise ValueError("EncodeReportd needs a frozen report encoder: pass freeze=True to it.")
+            raise ValueError("EncodeReportd needs a frozen report encoder: freeze=True, --freeze_report_encoder true.")
         self.encoder = encoder
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -128,15 +128,40 @@ def _load(source: PathLike) -> Any:
     bare = (folder / "vocab.txt").is_file() and not any(
         (folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "config.json")
     )
-    kind = transformers.BertTokenizerFast if bare else transformers.AutoTokenizer
+    settings = _settings(source)
+    kind = (
+        transformers.BertTokenizerFast if bare or _is_bert_of_own_code(folder, settings) else transformers.AutoTokenizer
+    )
     try:
         # a folder's own code is never run, nor asked about at the terminal
-        return kind.from_pretrained(str(source), local_files_only=folder.is_dir(), trust_remote_code=False)
+        tokenizer = kind.from_pretrained(str(source), local_files_only=folder.is_dir(), trust_remote_code=False)
     except (OSError, ValueError) as e:
         raise ValueError(
             f"no tokenizer could be loaded from '{source}': pass a local folder that holds the tokenizer's files "
             "(tokenizer.json, or vocab.txt), or a hub name where there is a network."
         ) from e
+    size = settings.get("vocab_size")
+    if isinstance(size, int) and len(tokenizer) > size:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} pieces, the encoder {size} (vocab_size in the config.json of "
+            f"'{source}'): they are not of one model. Put the tokenizer's files there that the encoder was made with."
+        )
+    return tokenizer
+
+
+def _settings(source: PathLike) -> dict[str, Any]:
+    """The settings of the encoder that a tokenizer lies beside; none where there are none."""
+    try:
+        settings: dict[str, Any] = transformers.PretrainedConfig.get_config_dict(str(source))[0]
+        return settings
+    except (OSError, ValueError):
+        return {}
+
+
+def _is_bert_of_own_code(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a model that transformers does not know calls itself a BERT and has a BERT's vocabulary, as CXR-BERT."""
+    kind = str(settings.get("model_type", "bert"))
+    return "bert" in kind and kind not in transformers.CONFIG_MAPPING and (folder / "vocab.txt").is_file()
 
 
 def _checked(tokenizer: Any) -> Any:

@@ -17,8 +17,10 @@ import time
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from monai_mgca.networks import ReportEncoder
+from monai_mgca.transforms import TokenizeReport
 from monai_mgca.utils import CheckpointError
 
 SIZES = {
@@ -221,3 +223,69 @@ def test_reports_that_are_too_long_are_an_error(encoder):
     ids = torch.full((1, 17), 5)
     with pytest.raises(ValueError, match="17 tokens, but the encoder knows 16: lower max_length"):
         encoder(ids, torch.ones_like(ids))
+
+
+class TestOfOwnCode:
+    """As CXR-BERT is published: a BERT under a name that transformers does not know, with code beside it."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+        config = transformers.BertConfig(vocab_size=30, max_position_embeddings=16, **sizes)
+        transformers.BertForMaskedLM(config).save_pretrained(tmp_path)
+        content = json.loads((tmp_path / "config.json").read_text())
+        content |= {"model_type": "cxr-bert", "auto_map": {"AutoModel": "modeling_cxrbert.CXRBertModel"}}
+        (tmp_path / "config.json").write_text(json.dumps(content))
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "no", "effusion"]
+        (tmp_path / "vocab.txt").write_text("\n".join(words))
+        settings = {"tokenizer_class": "CXRBertTokenizer", "auto_map": {"AutoTokenizer": ["c.CXRBertTokenizer", None]}}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+        return tmp_path
+
+    def test_its_weights_are_those_of_a_bert(self, folder, caplog):
+        with caplog.at_level("INFO"):
+            encoder = ReportEncoder(str(folder)).eval()
+        assert "code of its own (cxr-bert), which is not run" in caplog.text
+        content = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**content, "model_type": "bert"}))
+        expected, ids = ReportEncoder(str(folder)).eval(), torch.tensor([[2, 5, 6, 3]])
+        for found, wanted in zip(encoder(ids, ids > 0), expected(ids, ids > 0), strict=True):
+            assert torch.equal(found, wanted)
+
+    def test_its_tokenizer_too(self, folder):
+        assert TokenizeReport(str(folder), max_length=5)("no effusion")["input_ids"].tolist() == [2, 5, 6, 3, 0]
+
+    def test_layers_that_a_bert_does_not_have(self, folder):
+        path = folder / "model.safetensors"
+        state = load_file(path) | {"bert.encoder.layer.0.crossattention.self.query.weight": torch.zeros(16, 16)}
+        save_file(state, path, metadata={"format": "pt"})
+        with pytest.raises(CheckpointError, match="not quite a BERT, .*crossattention"):
+            ReportEncoder(str(folder))
+
+    @pytest.mark.parametrize("kind", ["evil", "distilbert-own"])
+    def test_what_is_no_bert_says_what_to_set(self, folder, kind):
+        content = json.loads((folder / "config.json").read_text())
+        for name in ("hidden_size", "intermediate_size"):
+            content.pop(name)
+        (folder / "config.json").write_text(json.dumps({**content, "model_type": kind}))
+        with pytest.raises(ValueError, match='Where its weights are a BERT, set "model_type": "bert" in it'):
+            ReportEncoder(str(folder))
+
+    def test_no_settings(self, tmp_path):
+        with pytest.raises(ValueError, match="has no config.json: give the folder that holds it"):
+            ReportEncoder(str(tmp_path))
+
+
+class TestTokenizerOfAnotherModel:
+    def test_beside_the_settings(self, tmp_path):
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(320))]
+        (tmp_path / "vocab.txt").write_text("\n".join(words))
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": 100}))
+        with pytest.raises(ValueError, match="the tokenizer has 325 pieces, the encoder 100"):
+            TokenizeReport(str(tmp_path))("w1")
+
+    def test_in_the_encoder(self):
+        encoder = ReportEncoder({**SIZES, "vocab_size": 50})
+        with pytest.raises(ValueError, match="tokenizer has at least 61 pieces, the encoder 50"):
+            encoder(torch.tensor([[2, 60, 3]]), torch.ones(1, 3))

@@ -66,5 +66,5 @@ def test_is_cached(encoder):
 
 
 def test_refuses_a_trained_encoder():
-    with pytest.raises(ValueError, match="frozen report encoder: pass freeze=True"):
+    with pytest.raises(ValueError, match="frozen report encoder: freeze=True, --freeze_report_encoder true"):
         EncodeReportd(ReportEncoder(SIZES))

@@ -244,6 +244,8 @@ class TestTexts:
         config = {"pretrained_path": "default.pt"}
         assert typed(["--pretrained_path", text], "pretrained_path", **config) is None
         assert typed(["--pretrained_path", "$None"], "pretrained_path", **config) is None
+        # as the message about weights that cannot be reached advises
+        assert typed(["--use_sample", "false", "--image_encoder_weights", text], "image_encoder_weights") is None
 
     def test_classes(self, typed):
         names = ("train_classification",)

@@ -1,0 +1,56 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+__all__ = ["ArgumentParser"]
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """A parser of a command line that takes options by their whole names alone, and names the nearest to a wrong one.
+
+    A part of a name would mean another option, or none, once there are more options.
+
+    Args:
+        args, kwargs: as of ``argparse.ArgumentParser``.
+
+    Example::
+
+        parser = ArgumentParser(prog="command")
+        parser.add_argument("--epochs", type=int)
+        print(parser.parse_args(["--epochs", "3"]).epochs)
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """As argparse's."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(map(self._with_near_miss, unknown))}")
+        return found
+
+    def _with_near_miss(self, argument: str) -> str:
+        name = argument.partition("=")[0]
+        near = get_close_matches(name, self._option_names(), 1) if name.startswith("-") else []
+        return f"{argument} (did you mean {near[0]}?)" if near else argument
+
+    def _option_names(self) -> set[str]:
+        """Those of its commands too."""
+        commands = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        below = (name for choices in commands for parser in choices.values() for name in parser._option_names())
+        return {*self._option_string_actions, *below}

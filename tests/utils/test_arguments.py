@@ -1,0 +1,45 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from monai_mgca.utils.arguments import ArgumentParser
+
+DOORS = {
+    "retrieve": (["--txt", "effusion"], "--text"),
+    "ground": (["--image", "a.png", "--texts", "effusion"], "--text"),
+    "report": (["--sample-siz", "3"], "--sample-size"),
+    "probe": (["--seed", "3"], "--seeds"),
+    "data.__main__": (["sample", "--output", "x", "--sizes", "3"], "--size"),
+    "networks.weights": (["convert", "a", "b", "--in-channel", "1"], "--in-channels"),
+}
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_wrong_options_of_the_commands_are_named_with_the_nearest(name, capsys):
+    arguments, meant = DOORS[name]
+    with pytest.raises(SystemExit) as caught:
+        importlib.import_module(f"monai_mgca.{name}").main(arguments)
+    assert caught.value.code == 2
+    assert f"(did you mean {meant}?)" in capsys.readouterr().err
+
+
+def test_values_and_whole_names():
+    parser = ArgumentParser()
+    parser.add_argument("--epochs", type=int)
+    assert parser.parse_args(["--epochs=3"]).epochs == 3
+    for wrong in (["--epoch", "3"], ["--epo=3"], ["3"], ["--nothing-like-it"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(wrong)
