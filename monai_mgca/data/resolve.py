@@ -53,9 +53,16 @@ def resolve_dataset(
         folder = resolve_dataset(None, "bundles/mgca/data/sample")
     """
     if dataset_dir is not None:
-        if not os.path.isdir(dataset_dir):
-            raise DataError(f"dataset_dir does not exist: {dataset_dir}. Give the folder that the datalist belongs to.")
-        return str(dataset_dir)
+        # a number would be taken for an open file
+        folder = dataset_dir if isinstance(dataset_dir, (str, os.PathLike)) else str(dataset_dir)
+        if not os.path.isdir(folder):
+            made = (
+                f" It came as the value {dataset_dir!r}, not as a text: write ./NAME." if folder != dataset_dir else ""
+            )
+            raise DataError(
+                f"dataset_dir does not exist: {folder}.{made} Give the folder that the datalist belongs to."
+            )
+        return str(folder)
     if rank() == 0:
         logger.info(
             f"No dataset_dir is given: the built-in sample in {sample_dir} and compact encoders are used. For your own "
