@@ -56,12 +56,11 @@ def resolve_dataset(
         # a number would be taken for an open file
         folder = dataset_dir if isinstance(dataset_dir, (str, os.PathLike)) else str(dataset_dir)
         if not os.path.isdir(folder):
-            made = (
-                f" It came as the value {dataset_dir!r}, not as a text: write ./NAME." if folder != dataset_dir else ""
+            value = (
+                "" if folder is dataset_dir else f" It came as the value {dataset_dir!r}, not as a text: write ./NAME."
             )
-            raise DataError(
-                f"dataset_dir does not exist: {folder}.{made} Give the folder that the datalist belongs to."
-            )
+            advice = "Give the folder that the datalist belongs to."
+            raise DataError(f"dataset_dir does not exist: {folder}.{value} {advice}")
         return str(folder)
     if rank() == 0:
         logger.info(

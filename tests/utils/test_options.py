@@ -24,7 +24,8 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from monai_mgca.utils import OptionError, option_value
+from monai_mgca.data import resolve_dataset
+from monai_mgca.utils import DataError, OptionError, option_value
 from monai_mgca.utils.errors import first_cause
 from monai_mgca.utils.options import OPTIONS
 
@@ -214,6 +215,13 @@ class TestTexts:
         data = typed(["--dataset_dir", text], "data_dir")
         assert data == text and (tmp_path / data).is_dir()
         assert typed([f"--ckpt-dir={text}"], "ckpt_dir") == text
+
+    def test_by_other_ways_than_the_configs(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "2024").mkdir()
+        assert resolve_dataset(2024, "sample") == "2024"
+        with pytest.raises(DataError, match=r"20240115. It came as the value 20240115, not as a text: write ./NAME"):
+            resolve_dataset(20240115, "sample")
 
     def test_quotes_of_python_are_quotes(self, typed, tmp_path):
         (tmp_path / "2024").mkdir()
