@@ -382,7 +382,9 @@ from monai_mgca.networks import *
 @pytest.mark.parametrize(("module", "name", "text"), find_examples())
 def test_docstring_example_runs(module, name, text, own_data):
     if module.startswith("monai_mgca.label."):
-        pytest.importorskip("monailabel", reason="MONAI Label is not installed: on Python 3.13 it needs a line of its own")
+        pytest.importorskip(
+            "monailabel", reason="MONAI Label is not installed: on Python 3.13 it needs a line of its own"
+        )
     code = compile(text.replace("/data/cxr", str(own_data)), f"{module}.{name}", "exec")
     for part, reason in NEEDS.items():
         if f"{module}.{name}".startswith(f"monai_mgca.{part}"):
