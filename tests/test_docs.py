@@ -233,6 +233,7 @@ ELSEWHERE = {
         (c for c in read_commands(ROOT / "docs" / "data.md") if re.match(f"{DATA} csv (nih|vindr|padchest)/", c)),
         "tests/data/test_table_images.py",
     ),
+    f"{DATA} folder --images dicom --reports text --headings headings.json --output dicom/datalist.json": "tests/data/test_report_reader.py",
     f"{DATA} folder --images studies --reports one-per-folder --output studies/datalist.json": "tests/io/test_kind.py",
     f"{DATA} rsna_pneumonia --dataset-dir rsna-pneumonia-detection-challenge --output rsna.json": "tests/data/test_labeled_sources.py",
     f"{DATA} siim_acr --dataset-dir siim-acr-pneumothorax --output siim.json": "tests/data/test_labeled_sources.py",
