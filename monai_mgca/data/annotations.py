@@ -143,7 +143,7 @@ def _box_problems(boxes: Any, labels: Any, size: tuple[int, int], classes: Seque
         elif box.max() <= 1 and box.min() >= 0:
             yield f"the box {told} looks like parts of the image: coordinates are pixels, [x0, y0, x1, y1]"
         elif x1 <= x0 or y1 <= y0:
-            is_size = min(box) >= 0 and min(x1, y1) > 0 and x0 + x1 <= width and y0 + y1 <= height
+            is_size = (x1 < x0 or y1 < y0) and min(box) >= 0 and x0 + x1 <= width and y0 + y1 <= height
             hint = ", and these may be [x, y, width, height]" if is_size else ""
             yield f"the box {told} has no area (boxes are [x0, y0, x1, y1]{hint})"
         elif x1 - x0 < 1 or y1 - y0 < 1:
