@@ -56,13 +56,16 @@ def read_box_sizes(
         (N, 2), width and height.
 
     Raises:
-        DataError: when the datalist or a file cannot be read.
+        DataError: when the datalist or a file cannot be read, or a box is smaller than a pixel.
     """
     entries = [e for e in load_datalist(path, section, dataset_dir, report=False) if e.get("boxes")]
     load = LoadRadiograph()
 
     def sizes(entry: dict[str, Any]) -> np.ndarray:
         boxes = np.asarray(entry["boxes"], dtype=float).reshape(-1, 4)
+        if (boxes[:, 2:] - boxes[:, :2]).min() < 1 or boxes.max() <= 1:
+            told = "boxes are smaller than a pixel: coordinates are pixels, [x0, y0, x1, y1]"
+            raise DataError(f"{entry['image']}: {told}; `python -m monai_mgca.data check` lists all.")
         return (boxes[:, 2:] - boxes[:, :2]) * image_size / max(load(entry["image"]).shape[1:])
 
     return np.concatenate([np.zeros((0, 2)), *map_in_threads(sizes, entries, "measuring boxes", os.cpu_count())])

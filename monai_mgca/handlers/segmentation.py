@@ -47,7 +47,7 @@ class SegmentationHandler(IgniteMetricHandler):
 
     def compute(self) -> Any:
         value = super().compute()
-        undefined = torch.isnan(torch.as_tensor(self.metric_fn.get_buffer()))
+        undefined = ~torch.isfinite(torch.as_tensor(self.metric_fn.get_buffer()))
         if self._engine is not None:
             counts = getattr(self._engine.state, "undefined", {})
             self._engine.state.undefined = {**counts, self._name: (int(undefined.sum()), undefined.numel())}

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 
 import numpy as np
@@ -71,3 +72,11 @@ def test_bad_input(datalist, tmp_path, capsys):
         fit_anchors(np.zeros((9, 2)))
     assert main([str(tmp_path / "none.json"), "--image-size", "64"]) == 2
     assert "none.json" in capsys.readouterr().err
+
+
+def test_parts_of_the_image_are_no_pixels(tmp_path):
+    Image.new("L", (60, 40)).save(tmp_path / "1.png")
+    entry = {"image": "1.png", "boxes": [[0.2, 0.3, 0.6, 0.7]], "box_labels": [0], "id": "1", "patient": "1"}
+    (tmp_path / "d.json").write_text(json.dumps({"box_classes": ["a"], "training": [entry]}))
+    with pytest.raises(DataError, match=r"1.png: boxes are smaller than a pixel: coordinates are pixels"):
+        read_box_sizes(tmp_path / "d.json", 64)
