@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,92 +18,58 @@ import numpy as np
 from monai.config import PathLike
 from monai.data import NibabelReader, PydicomReader
 from monai.utils import MetaKeys, ensure_tuple, optional_import
-from PIL import Image
 
-from monai_mgca.transforms.limits import refuse_bomb, refuse_dicom_bomb, refuse_nifti_bomb
+from monai_mgca.transforms.dicom_display import displayed_pixels, ends_of, scale_to_255
+from monai_mgca.transforms.dicom_file import numbers, read_dicom
+from monai_mgca.transforms.limits import refuse_nifti_bomb
+from monai_mgca.transforms.orientation import Turn, turn_of_nifti
+from monai_mgca.transforms.pictures import OTHER_COLORS, to_gray
 from monai_mgca.utils import DataError
 
 pydicom, _ = optional_import("pydicom")
-# pydicom 3 moved these functions to pydicom.pixels, where pydicom 2 has none.
-_, _has_pixels = optional_import("pydicom.pixels")
-_pixels, _ = optional_import("pydicom.pixels" if _has_pixels else "pydicom.pixel_data_handlers.util")
 
-__all__ = ["RadiographDicomReader", "RadiographNiftiReader", "to_gray"]
+__all__ = ["OTHER_COLORS", "RadiographDicomReader", "RadiographNiftiReader", "to_gray"]
 
-# Modes of Pillow that are no gray and no RGB, from which a gray value does not follow.
-OTHER_COLORS = ("CMYK", "LAB", "HSV")
-# ImagePositionPatient, ImageOrientationPatient, PixelSpacing: all that the affine needs, nothing of the patient.
-AFFINE_TAGS = (0x00200032, 0x00200037, 0x00280030)
-
-
-# Pillow tells at DEBUG what the tags of TIFF and JPEG files hold, and that may be the patient's name
-logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.INFO)
-
-
-def scale_to_255(values: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
-    """Map [low, high] (default: the minimum and maximum) to [0, 255], float32; a constant image becomes 0."""
-    values = np.asarray(values, dtype=np.float32)
-    low = float(values.min()) if low is None else low
-    high = float(values.max()) if high is None else high
-    return (values - low) * (255.0 / (high - low) if high > low else 0.0)
-
-
-def to_gray(image: Image.Image) -> Image.Image:
-    """Convert any Pillow image to luminance in 0..255: 8 bits as they are, 16 and 32 bits from minimum to maximum.
-
-    Args:
-        image: opened, of any mode but CMYK, LAB and HSV; its pixels may not have been read yet.
-
-    Raises:
-        DataError: when it declares too many pixels, several frames or other colors.
-    """
-    refuse_bomb(image.size)
-    # a photograph's file of several pictures (MPO) begins with the one that is meant
-    if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise DataError("the file holds several frames or pages; a radiograph has one.")
-    if image.mode in OTHER_COLORS:
-        raise DataError(f"its channels are {image.mode}; a radiograph is gray, or gray stored as RGB.")
-    if image.mode.startswith(("I", "F")):  # a 16-bit file seldom uses all 16 bits
-        return Image.fromarray(scale_to_255(np.asarray(image)))
-    return image.convert("L")
+# How pixels begin in the usual order of bytes.
+PIXEL_TAG = b"\xe0\x7f\x10\0"
 
 
 class RadiographDicomReader(PydicomReader):
     """Read a DICOM radiograph (CR, DX, ...) as it is to be displayed: (H, W), float32, 0..255, air dark.
 
     The modality LUT (or rescale slope and intercept) comes first, then the VOI LUT or the first window, whose output
-    range becomes 0..255; without either, the image's minimum and maximum do. MONOCHROME1 is inverted.
+    range becomes 0..255. Without either, or where the windows make no sense, the image's minimum and maximum do.
+    MONOCHROME1 is inverted; padding becomes 0. Compressed pixels are decoded by ITK.
+
+    Tags that do not concern the pixels stop nothing: a geometry that makes no sense is none.
 
     Args:
         kwargs: see :class:`monai.data.PydicomReader`.
 
     Raises:
-        DataError: when the file holds several frames or colors, too many pixels or none.
+        DataError: when the file holds several frames or colors, too many pixels or none, or a tag that the pixels
+            depend on makes no sense; the message names the tag.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(swap_ij=False, **kwargs)
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
-        for path in ensure_tuple(data):
-            refuse_dicom_bomb(path)
-        return super().read(data, **kwargs)
+        self.filenames, self.has_series = list(ensure_tuple(data)), False
+        found = [read_dicom(path, **{**self.kwargs, **kwargs}) for path in self.filenames]
+        return found[0] if len(found) == 1 else found
 
     def _get_array_data(self, img: Any, filename: Any) -> np.ndarray:
         if "PixelData" not in img:
-            raise DataError("the DICOM file holds no pixel data.")
-        if int(img.get("NumberOfFrames") or 1) > 1:
-            raise DataError(f"the DICOM file holds {img.NumberOfFrames} frames; a radiograph has one.")
-        photometric = img.get("PhotometricInterpretation")
-        if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-            raise DataError(f"the DICOM file is {photometric}; a radiograph is MONOCHROME1 or MONOCHROME2.")
-        refuse_bomb((img.Rows, img.Columns))
-        values = _displayed(img)
-        return 255.0 - values if photometric == "MONOCHROME1" else values
+            with open(filename, "rb") as file:
+                cut = PIXEL_TAG in file.read()  # pydicom leaves out what it could not read to its end
+            told = "is truncated: its pixels end too early" if cut else "holds no pixel data"
+            raise DataError(f"the DICOM file {told}.", reason="truncated" if cut else "unreadable")
+        return displayed_pixels(img)
 
     def _get_meta_dict(self, img: Any) -> dict:
         kept = pydicom.Dataset()
-        kept.update({tag: img[tag] for tag in AFFINE_TAGS if tag in img})
+        kept.update({img[tag].tag: img[tag] for tag in _sound_geometry(img)})
         return super()._get_meta_dict(kept)
 
     def _get_affine(self, metadata: dict, lps_to_ras: bool = True) -> np.ndarray:
@@ -115,21 +80,14 @@ class RadiographDicomReader(PydicomReader):
         return np.diag([float(rows), float(columns), 1.0, 1.0])
 
 
-def _displayed(img: Any) -> np.ndarray:
-    """The pixels after modality LUT and VOI LUT or window, scaled to 0..255."""
-    values = _pixels.apply_modality_lut(img.pixel_array, img)
-    if img.get("VOILUTSequence"):
-        # Not pydicom's apply_voi: version 2 wraps around where a table of 8-bit entries is longer than 256.
-        item = img.VOILUTSequence[0]
-        table = np.frombuffer(item.LUTData, "<u2") if isinstance(item.LUTData, bytes) else np.asarray(item.LUTData)
-        entry = np.clip(np.rint(values).astype(np.int64) - item.LUTDescriptor[1], 0, len(table) - 1)
-        return scale_to_255(table[entry], float(table.min()), float(table.max()))
-    if img.get("WindowCenter") is not None and img.get("WindowWidth") is not None:
-        # What lies far outside the window gets the ends of its output range.
-        with np.errstate(over="ignore"):  # of a sigmoid window
-            low, high = _pixels.apply_windowing(np.array([-1e9, 1e9]), img)
-        return scale_to_255(_pixels.apply_windowing(values, img), float(low), float(high))
-    return scale_to_255(values)
+def _sound_geometry(img: Any) -> list[str]:
+    """The tags of the affine that make sense, nothing of the patient; the place and the directions only together."""
+    spacing = numbers(img, "PixelSpacing") or ()
+    sound = ["PixelSpacing"] if len(spacing) == 2 and min(spacing) > 0 else []
+    place, directions = numbers(img, "ImagePositionPatient") or (), numbers(img, "ImageOrientationPatient") or ()
+    if sound and (len(place), len(directions)) == (3, 6) and np.any(np.cross(directions[:3], directions[3:])):
+        sound += ["ImagePositionPatient", "ImageOrientationPatient"]
+    return sound
 
 
 class RadiographNiftiReader(NibabelReader):
@@ -137,20 +95,22 @@ class RadiographNiftiReader(NibabelReader):
 
     Whole numbers of 8 bits stay as they are, as in a PNG; of other types the range is scaled to 0..255.
 
-    The first axis is taken for the columns from left to right and the second for the rows from top to bottom, as the
-    usual converters store them; the header's orientation flips nothing.
+    The header says which way is up (:func:`monai_mgca.transforms.orientation.turn_of_nifti`): the patient's head, or
+    front, comes to the top and the right side to the left, whatever converter stored it. Where it says nothing, the
+    first axis is taken for the columns from left to right and the second for the rows from top to bottom.
 
     Args:
         scale: scale the range; a mask's values stay as they are.
+        upright: turn it as the header says, else (H, W) is as it is stored.
         kwargs: see :class:`monai.data.NibabelReader`.
 
     Raises:
         DataError: when the file holds a volume, or too many pixels.
     """
 
-    def __init__(self, scale: bool = True, **kwargs: Any) -> None:
+    def __init__(self, scale: bool = True, upright: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.scale = scale
+        self.scale, self.upright = scale, upright
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
         for path in ensure_tuple(data):
@@ -165,9 +125,11 @@ class RadiographNiftiReader(NibabelReader):
                 "Volumes are read by monai.transforms.LoadImage."
             )
         values, meta = super().get_data(img)
-        values = values.reshape(values.shape[:2]).T
-        meta[MetaKeys.AFFINE] = np.asarray(meta[MetaKeys.AFFINE])[:, [1, 0, 2, 3]]
+        turn = turn_of_nifti(img) if self.upright else Turn()
+        values = turn.apply(values.reshape(values.shape[:2]).T)
+        affine = np.asarray(meta[MetaKeys.AFFINE])[:, [1, 0, 2, 3]]
+        meta[MetaKeys.AFFINE] = affine @ turn.matrix(values.shape)
         meta[MetaKeys.SPATIAL_SHAPE] = np.asarray(values.shape)
         meta[MetaKeys.ORIGINAL_CHANNEL_DIM] = float("nan")
         as_stored = img.get_data_dtype() == np.uint8 and (img.dataobj.slope, img.dataobj.inter) == (1, 0)
-        return scale_to_255(values) if self.scale and not as_stored else values, meta
+        return scale_to_255(values, *ends_of(values)) if self.scale and not as_stored else values, meta

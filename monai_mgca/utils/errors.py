@@ -32,7 +32,16 @@ __all__ = [
 
 
 class DataError(ValueError):
-    """What is wrong with the data, naming the files or keys concerned and how to mend them."""
+    """What is wrong with the data, naming the files or keys concerned and how to mend them.
+
+    Args:
+        args: the message.
+        reason: of an image that cannot be read, one of the check's reasons, such as "truncated".
+    """
+
+    def __init__(self, *args: object, reason: str | None = None) -> None:
+        super().__init__(*args)
+        self.reason = reason
 
 
 class CheckpointError(ValueError):

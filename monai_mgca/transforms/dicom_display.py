@@ -1,0 +1,147 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""From what a DICOM radiograph stores to what is displayed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from monai_mgca.transforms.dicom_file import number, numbers, syntax_of, tag_name
+from monai_mgca.transforms.dicom_pixels import stored_pixels
+from monai_mgca.utils import DataError
+
+__all__ = ["displayed_pixels", "ends_of", "photometric_of", "scale_to_255"]
+
+
+def scale_to_255(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map [low, high] to [0, 255], float32; a constant image becomes 0."""
+    values = np.asarray(values, dtype=np.float32)
+    return (values - low) * (255.0 / (high - low) if high > low else 0.0)
+
+
+def ends_of(seen: np.ndarray) -> tuple[float, float]:
+    """The minimum and maximum of what is seen of an image, which may be nothing."""
+    return (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
+
+
+def photometric_of(dataset: Any) -> str:
+    """PhotometricInterpretation; gray where the file does not say it.
+
+    Args:
+        dataset: of :func:`monai_mgca.transforms.dicom_file.read_dicom`.
+    """
+    return str(dataset.get("PhotometricInterpretation") or "MONOCHROME2").strip().upper()
+
+
+def displayed_pixels(dataset: Any) -> np.ndarray:
+    """The pixels as they are to be displayed: (H, W), float32, 0..255, air dark, padding 0.
+
+    Args:
+        dataset: of :func:`monai_mgca.transforms.dicom_file.read_dicom`, with pixels.
+
+    Raises:
+        DataError: when they are no gray values of one frame, cannot be read, or a tag that they depend on is no number.
+    """
+    photometric = photometric_of(dataset)
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        told = f"the DICOM file is {photometric}; a radiograph is MONOCHROME1 or MONOCHROME2."
+        raise DataError(told, reason="wrong number of channels")
+    stored, padding = stored_pixels(dataset)
+    values = _modality_values(stored, dataset)
+    shown = _windowed(values, dataset)
+    if shown is None:  # without a window all that is seen in the image is its range
+        seen = values if padding is None else values[~padding]
+        shown = scale_to_255(values, *ends_of(seen))
+    if photometric == "MONOCHROME1":
+        shown = 255.0 - shown
+    if padding is not None:
+        shown[padding] = 0.0
+    return shown
+
+
+def _modality_values(stored: np.ndarray, dataset: Any) -> np.ndarray:
+    """In the units of the modality, in which windows are."""
+    for first, table in _tables(dataset, "ModalityLUTSequence", stored):
+        return table[_entries(stored, first, table)]
+    slope, intercept = number(dataset, "RescaleSlope", 1.0) or 1.0, number(dataset, "RescaleIntercept", 0.0)
+    return stored if (slope, intercept) == (1.0, 0.0) else stored.astype(np.float64) * slope + intercept
+
+
+def _windowed(values: np.ndarray, dataset: Any) -> np.ndarray | None:
+    """After the first VOI LUT that makes sense, else the first window, if all windows do; None where there is none."""
+    for first, table in _tables(dataset, "VOILUTSequence", values):
+        return scale_to_255(table[_entries(values, first, table)], float(table.min()), float(table.max()))
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
+    linear = function not in ("LINEAR_EXACT", "SIGMOID")
+    centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
+    # one that is not right, and nobody knows which of them were meant
+    if not centers or not widths or min(widths) <= 0 or (linear and min(widths) < 1):
+        return None
+    center, width = centers[0], widths[0]
+    if function == "SIGMOID":
+        with np.errstate(over="ignore"):
+            return (255.0 / (1.0 + np.exp(-4.0 * (values - center) / width))).astype(np.float32)
+    if linear:  # of whole numbers: from the lower edge of the first to the upper edge of the last
+        center, width = center - 0.5, width - 1.0
+    low = center - width / 2
+    if width == 0:
+        return (values > low).astype(np.float32) * 255.0
+    shown = np.subtract(values, low, dtype=np.float32, casting="unsafe")
+    shown *= 255.0 / width
+    return np.clip(shown, 0.0, 255.0, out=shown)
+
+
+def _entries(values: np.ndarray, first: int, table: np.ndarray) -> np.ndarray:
+    """Of each value its place in a table, whose ends serve what lies outside."""
+    return np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)
+
+
+def _tables(dataset: Any, keyword: str, values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The tables of a sequence that make sense: the value that the first entry is for, and the entries."""
+    try:
+        items = list(dataset.get(keyword) or ())
+    except Exception:  # damaged
+        items = []
+    if keyword == "ModalityLUTSequence" and items and not any(_table(item, dataset) for item in items):
+        raise DataError(f"its {tag_name(keyword)} holds no table that could be read: correct the tag, or remove it.")
+    for item in items:
+        found = _table(item, dataset)
+        if found is not None:
+            first, table = found
+            # pydicom does not always know whether it has a sign
+            negative = first >= 2**15 and values.min() < 0
+            yield first - 2**16 if negative else first, table
+
+
+def _table(item: Any, dataset: Any) -> tuple[int, np.ndarray] | None:
+    """Entries of 16 bits, or of 8 bits in a word each, or two in a word."""
+    descriptor = numbers(item, "LUTDescriptor")
+    try:
+        data = item.get("LUTData")
+    except Exception:  # damaged
+        return None
+    if not descriptor or len(descriptor) != 3 or data is None:
+        return None
+    count, first, bits = int(descriptor[0]) % 2**16 or 2**16, int(descriptor[1]), int(descriptor[2])
+    order = ">" if syntax_of(dataset) == "1.2.840.10008.1.2.2" else "<"
+    if isinstance(data, bytes):
+        words = np.frombuffer(data[: len(data) // 2 * 2], f"{order}u2")
+    else:
+        words = np.atleast_1d(np.asarray(data)).astype(np.int64) % 2**16
+    if bits <= 8 and len(words) < count <= 2 * len(words):  # the first of two stands in the lower half
+        words = words.astype("<u2").view(np.uint8)
+    table = words[:count].astype(np.int64)
+    return (first, table) if len(table) else None

@@ -1,0 +1,142 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""What a DICOM file stores of each pixel: the same values with every version of pydicom."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from monai_mgca.transforms.dicom_codec import decode_frame, is_compressed
+from monai_mgca.transforms.dicom_file import number, numbers, syntax_of, tag_name, whole_number
+from monai_mgca.transforms.limits import refuse_bomb
+from monai_mgca.utils import DataError
+
+__all__ = ["PixelLayout", "pixel_layout", "stored_pixels"]
+
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+
+
+class PixelLayout(NamedTuple):
+    """How pixels are stored.
+
+    Args:
+        rows: H.
+        columns: W.
+        bits: of a pixel's word: 8, 16 or 32.
+        stored: how many of them are the value; what is above or below is an overlay, or nothing.
+        lowest: the place of the value's lowest bit.
+        signed: whether the value's highest bit is its sign.
+    """
+
+    rows: int
+    columns: int
+    bits: int
+    stored: int
+    lowest: int
+    signed: bool
+
+
+def pixel_layout(dataset: Any) -> PixelLayout:
+    """How a radiograph's pixels are stored, by its tags.
+
+    What one frame of gray values needs not say may be missing: SamplesPerPixel, NumberOfFrames, BitsStored, HighBit,
+    PixelRepresentation.
+
+    Args:
+        dataset: of :func:`monai_mgca.transforms.dicom_file.read_dicom`.
+
+    Raises:
+        DataError: when it holds several frames or colors, too many pixels, or a tag makes no sense.
+    """
+    if (frames := whole_number(dataset, "NumberOfFrames", 1)) > 1:
+        raise DataError(f"the DICOM file holds {frames} frames; a radiograph has one.", reason="multi-frame")
+    if (samples := whole_number(dataset, "SamplesPerPixel", 1)) > 1:
+        raise DataError(
+            f"the DICOM file holds {samples} values a pixel ({tag_name('SamplesPerPixel')}); a radiograph has one.",
+            reason="wrong number of channels",
+        )
+    rows, columns = whole_number(dataset, "Rows"), whole_number(dataset, "Columns")
+    if min(rows, columns) < 1:
+        raise DataError(f"the DICOM file declares {rows} x {columns} pixels (Rows x Columns).")
+    refuse_bomb((rows, columns))
+    bits = whole_number(dataset, "BitsAllocated")
+    if bits not in (8, 16, 32):
+        raise DataError(f"its {tag_name('BitsAllocated')} is {bits}; radiographs have 8, 16 or 32.")
+    stored = int((numbers(dataset, "BitsStored") or [bits])[0])
+    stored = stored if 1 <= stored <= bits else bits
+    lowest = int((numbers(dataset, "HighBit") or [stored - 1])[0]) + 1 - stored
+    signed = number(dataset, "PixelRepresentation", 0) == 1
+    return PixelLayout(rows, columns, bits, stored, lowest if 0 <= lowest <= bits - stored else 0, signed)
+
+
+def stored_pixels(dataset: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """The stored values, and which of them are none.
+
+    Args:
+        dataset: of :func:`monai_mgca.transforms.dicom_file.read_dicom`.
+
+    Returns:
+        (H, W) whole numbers, and (H, W) bool of the pixels that are padding, or None where no pixel is.
+
+    Raises:
+        DataError: as of :func:`pixel_layout`, and when the pixels end too early, or cannot be decoded.
+    """
+    layout = pixel_layout(dataset)
+    words = decode_frame(dataset, *layout[:4]) if is_compressed(dataset) else _native(dataset, layout)
+    if layout.lowest and not (words >> layout.stored).any():  # HighBit is wrong: the values stand at the lower end
+        layout = layout._replace(lowest=0)
+    values = _values(words, layout)
+    return values, _padding(dataset, words, values, layout)
+
+
+def _native(dataset: Any, layout: PixelLayout) -> np.ndarray:
+    """(H, W) words without a sign, of pixels that are not compressed."""
+    data, size = dataset.PixelData, layout.bits // 8
+    count = layout.rows * layout.columns
+    if len(data) < count * size:
+        raise DataError(
+            f"the DICOM file is truncated: it holds {len(data)} of {count * size} bytes of pixels.", reason="truncated"
+        )
+    if syntax_of(dataset) != _BIG_ENDIAN:
+        words = np.frombuffer(data, f"<u{size}", count)
+    elif size == 1 and dataset["PixelData"].VR == "OW":  # two pixels are one word
+        words = np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype("<u2").view(np.uint8)[:count]
+    else:
+        words = np.frombuffer(data, f">u{size}", count).astype(f"=u{size}")
+    return words.reshape(layout.rows, layout.columns)
+
+
+def _values(words: np.ndarray, layout: PixelLayout) -> np.ndarray:
+    """What the words mean: only the stored bits count, and the highest of them may be a sign."""
+    unused = layout.bits - layout.stored
+    if layout.signed:
+        signed = (words << (unused - layout.lowest)).view(f"i{layout.bits // 8}") if unused else words
+        return signed.view(f"i{layout.bits // 8}") >> unused
+    return (words >> layout.lowest) & words.dtype.type(2**layout.stored - 1) if unused else words
+
+
+def _padding(dataset: Any, words: np.ndarray, values: np.ndarray, layout: PixelLayout) -> np.ndarray | None:
+    """Where pixels have PixelPaddingValue, or one from there to PixelPaddingRangeLimit."""
+    ends = [(numbers(dataset, f"PixelPadding{name}") or (None,))[0] for name in ("Value", "RangeLimit")]
+    if ends[0] is None:
+        return None
+    span = 2**layout.bits
+    found = [int(end) % span for end in ends if end is not None]
+    found = [end - span if layout.signed and end >= span // 2 else end for end in found]
+    least = -(2 ** (layout.stored - 1)) if layout.signed else 0
+    if not all(least <= end < least + 2**layout.stored for end in found):  # as some devices pad beyond the stored bits
+        values = words.view(f"i{layout.bits // 8}") if layout.signed else words
+    padding = values == found[0] if len(found) == 1 else (values >= min(found)) & (values <= max(found))
+    return padding if padding.any() else None
