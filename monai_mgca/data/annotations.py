@@ -16,17 +16,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from monai.utils import optional_import
 from PIL import Image
 
 from monai_mgca.data.paths import file_problem
 from monai_mgca.io import kind_of
-from monai_mgca.transforms.limits import refuse_dicom_bomb
+from monai_mgca.transforms.dicom_file import read_dicom
 from monai_mgca.transforms.mask import LoadMask
+from monai_mgca.transforms.pictures import displayed_size
 from monai_mgca.transforms.radiograph import LoadRadiograph
 from monai_mgca.utils import DataError
-
-pydicom, _ = optional_import("pydicom")
 
 __all__ = ["annotation_problems", "image_size"]
 
@@ -51,10 +49,9 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
         kind = kind_of(path)
         if kind == "picture":
             with Image.open(path) as image:
-                return image.height, image.width
+                return displayed_size(image)
         if kind == "dicom":
-            refuse_dicom_bomb(path)
-            header = pydicom.dcmread(path, stop_before_pixels=True)
+            header = read_dicom(path, stop_before_pixels=True)
             return int(header.Rows), int(header.Columns)
     except Exception:  # the reader below tells what is wrong
         pass

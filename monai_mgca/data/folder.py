@@ -23,7 +23,7 @@ from monai_mgca.data.report_reader import ReportReader
 from monai_mgca.data.source import Collection
 from monai_mgca.data.study_reports import reports_of_folders
 from monai_mgca.io import FoundFiles, find_image_files, stem_of
-from monai_mgca.transforms.limits import refuse_dicom_bomb
+from monai_mgca.transforms.dicom_file import read_dicom
 from monai_mgca.utils import DataError
 
 pydicom, _ = optional_import("pydicom")
@@ -125,8 +125,7 @@ def _patient(path: Path, stem: str, patient: str) -> str:
         return stem.split("/")[0]
     if patient == "dicom":
         try:
-            refuse_dicom_bomb(path)
-            who = str(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"]).get("PatientID", ""))
+            who = str(read_dicom(path, stop_before_pixels=True, specific_tags=["PatientID"]).get("PatientID", ""))
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
         except pydicom.errors.InvalidDicomError:

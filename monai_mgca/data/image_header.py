@@ -21,7 +21,11 @@ from monai.utils import optional_import
 from PIL import Image, UnidentifiedImageError
 
 from monai_mgca.io import kind_of
-from monai_mgca.transforms.limits import refuse_bomb, refuse_dicom_bomb, refuse_nifti_bomb
+from monai_mgca.transforms.dicom_codec import missing_decoder
+from monai_mgca.transforms.dicom_file import read_dicom, syntax_of
+from monai_mgca.transforms.dicom_pixels import pixel_layout
+from monai_mgca.transforms.limits import refuse_bomb, refuse_nifti_bomb
+from monai_mgca.transforms.orientation import Turn, turn_of_nifti, turn_of_picture
 from monai_mgca.transforms.readers import OTHER_COLORS
 from monai_mgca.transforms.series import series_files
 from monai_mgca.utils import DataError
@@ -46,6 +50,7 @@ class ImageHeader(NamedTuple):
         kind: "dicom", "nifti" or "picture".
         mode: of a picture, as Pillow names it.
         dataset: a DICOM file's tags, but for the pixels.
+        turn: what brings a picture or a NIfTI file upright.
     """
 
     problem: str | None = None
@@ -53,6 +58,7 @@ class ImageHeader(NamedTuple):
     kind: str = "picture"
     mode: str = ""
     dataset: Any = None
+    turn: Turn = Turn()
 
 
 def is_lateral(view: Any) -> bool:
@@ -101,7 +107,7 @@ def _picture(path: Path, head: bytes) -> ImageHeader:
                 return ImageHeader("multi-frame")
             if image.mode in OTHER_COLORS:
                 return ImageHeader("wrong number of channels", image.mode)
-            return ImageHeader(mode=image.mode)
+            return ImageHeader(mode=image.mode, turn=turn_of_picture(image))
     except (DataError, Image.DecompressionBombError) as error:
         return ImageHeader("decompression bomb", str(error))
     except UnidentifiedImageError:
@@ -112,26 +118,19 @@ def _picture(path: Path, head: bytes) -> ImageHeader:
 
 def _dicom(path: Path) -> ImageHeader:
     try:
-        refuse_dicom_bomb(path)
-        data = pydicom.dcmread(path, stop_before_pixels=True)
-        frames, samples = int(data.get("NumberOfFrames") or 1), int(data.get("SamplesPerPixel") or 1)
-        size = (int(data.get("Rows") or 0), int(data.get("Columns") or 0))
-        gray = str(data.get("PhotometricInterpretation")) in ("MONOCHROME1", "MONOCHROME2")
-    except DataError as error:
-        return ImageHeader("decompression bomb", str(error), "dicom")
+        data = read_dicom(path, stop_before_pixels=True)
     except pydicom.errors.InvalidDicomError:
         return ImageHeader("not an image", kind="dicom")
+    except DataError as error:
+        return ImageHeader(error.reason or "unreadable", str(error), "dicom")
     except Exception as error:  # whatever damaged tags lead to
         return ImageHeader("unreadable", type(error).__name__, "dicom")
-    if frames > 1:
-        return ImageHeader("multi-frame", f"{frames} frames", "dicom", dataset=data)
-    if samples > 1 or (not gray and min(size) > 0):
-        return ImageHeader("wrong number of channels", str(data.get("PhotometricInterpretation")), "dicom", "", data)
     try:
-        refuse_bomb(size)
+        pixel_layout(data)
+        told = missing_decoder(syntax_of(data))
     except DataError as error:
-        return ImageHeader("decompression bomb", str(error), "dicom", dataset=data)
-    return ImageHeader(kind="dicom", dataset=data)
+        return ImageHeader(error.reason or "unreadable", str(error).removesuffix("."), "dicom", dataset=data)
+    return ImageHeader("no decoder" if told else None, told or "", "dicom", dataset=data)
 
 
 def _nifti(path: Path) -> ImageHeader:
@@ -146,7 +145,7 @@ def _nifti(path: Path) -> ImageHeader:
         return ImageHeader("multi-frame", f"a volume of shape {tuple(map(int, image.shape))}", "nifti")
     if image.get_data_dtype().names:
         return ImageHeader("wrong number of channels", str(image.get_data_dtype().names), "nifti")
-    return ImageHeader(kind="nifti")
+    return ImageHeader(kind="nifti", turn=turn_of_nifti(image))
 
 
 def tag_text(tags: Any, name: str, damaged: str = "") -> str:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,8 +30,11 @@ __all__ = ["ImageCheck", "check_radiograph", "check_volume"]
 
 # Modalities that say nothing of the kind of image: other, secondary capture.
 DOUBTFUL = ("", "OT", "SC")
-# What the readers of Pillow, pydicom, nibabel and gzip say of a file that ends too early.
-ENDS_EARLY = ("truncated", "end of", "end-of", "ended", "expected length", "bytes from object", "too short")
+# What the readers of Pillow and nibabel raise of a file that ends too early, and the words that they have for it, which
+# may also be in the name of a file that they quote.
+_CUT = (OSError, SyntaxError, ValueError, zlib.error)
+_ENDS_EARLY = re.compile(r"\btruncated\b|\bend of (?:file|stream)\b|expected \d+ bytes, got", re.IGNORECASE)
+_QUOTED = re.compile(r"'[^']*'")
 # Colors are there when channels differ by so many of 255 in more than this part of the pixels: JPEG makes less of gray.
 COLOR_DIFFERENCE, COLORED_PART = 40, 0.001
 
@@ -74,7 +79,7 @@ def check_radiograph(path: str, limits: CheckLimits) -> ImageCheck:
     try:
         pixels = LoadRadiograph()(path)[0].numpy()
     except DataError as error:
-        return ImageCheck([_reason(error, path), *found], tags=header.dataset)
+        return ImageCheck([_reason(error), *found], tags=header.dataset)
     height, width = pixels.shape
     size = f"{width} x {height} pixels"
     if min(height, width) < limits.min_side:
@@ -85,6 +90,8 @@ def check_radiograph(path: str, limits: CheckLimits) -> ImageCheck:
         return ImageCheck([*found, ("constant", "")], tags=header.dataset)
     if header.mode in ("RGB", "RGBA", "P", "YCbCr") and _is_colored(path):
         found.append(("in color", ""))
+    if any(header.turn):
+        found.append(("turned by its header", "boxes and masks must be of the image as it is displayed"))
     return ImageCheck(found, _digest(np.rint(pixels).astype(np.uint8)), pixels, header.dataset)
 
 
@@ -100,10 +107,7 @@ def check_volume(path: str, limits: CheckLimits) -> ImageCheck:
     try:
         values = LoadVolume()(path)[0].numpy()
     except DataError as error:
-        reason, detail = _reason(error, path)
-        if reason == "unreadable" and isinstance(error.__cause__, DataError):  # the reader's own words
-            detail = str(error.__cause__).removesuffix(".")
-        return ImageCheck([(reason, detail), *found], tags=tags)
+        return ImageCheck([_reason(error), *found], tags=tags)
     if values.min() == values.max():
         return ImageCheck([*found, ("constant", "")], tags=tags)
     return ImageCheck(found, _digest(values), values, tags)
@@ -123,19 +127,15 @@ def _modality_problem(tags: Any, modalities: Any) -> Iterator[tuple[str, str]]:
         yield ("modality not told" if modality in DOUBTFUL else "wrong modality"), modality
 
 
-def _reason(error: DataError, path: str) -> tuple[str, str]:
+def _reason(error: DataError) -> tuple[str, str]:
     """The reason behind a reader's refusal; its header seemed well."""
-    told = str(error).replace(path, "").lower()  # the words may be in the file's name
-    if "not finite" in told:
-        return "values that are not finite (NaN)", ""
-    if "bomb" in told:
-        return "decompression bomb", ""
-    if "one channel and one time" in told:
-        return "wrong number of channels", ""
     cause = error.__cause__
-    if isinstance(cause, EOFError) or any(words in told for words in ENDS_EARLY):
+    told = "" if cause is None else str(cause).removesuffix(".")
+    if error.reason:
+        return error.reason, told if error.reason in ("no decoder", "unreadable") else ""
+    if isinstance(cause, EOFError) or (isinstance(cause, _CUT) and _ENDS_EARLY.search(_QUOTED.sub("", told))):
         return "truncated", ""
-    return "unreadable", type(cause).__name__ if cause is not None and not isinstance(cause, DataError) else ""
+    return "unreadable", told if isinstance(cause, DataError) else type(cause).__name__ if cause else ""
 
 
 def _is_colored(path: str) -> bool:

@@ -25,7 +25,7 @@ __all__ = ["MAX_HEADERS", "chosen_for_a_look", "header_reason", "report_reason",
 
 # Headers are looked at of so many images of a section, evenly spaced over it.
 MAX_HEADERS = 2000
-_REFUSED = ("not an image", "unreadable", "decompression bomb", "wrong number of channels")
+_REFUSED = ("not an image", "unreadable", "no decoder", "decompression bomb", "wrong number of channels")
 _CLEAN = CleanReport()
 
 

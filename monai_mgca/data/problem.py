@@ -31,6 +31,7 @@ ERRORS = (
     "not an image",
     "unreadable",
     "truncated",
+    "no decoder",
     "decompression bomb",
     "multi-frame",
     "wrong number of channels",
@@ -54,6 +55,7 @@ ERRORS = (
 # What is told and stays: a person is to look.
 WARNINGS = (
     "in color",
+    "turned by its header",
     "modality not told",
     "same report of several patients",
     "report has markup",

@@ -105,6 +105,8 @@ def decode_frame(dataset: Any, rows: int, columns: int, bits: int, stored: int) 
     frame = _frame_of(dataset.PixelData)
     if frame.startswith(_START_XL):
         return _decode_jpeg_xl(frame).reshape(rows, columns).astype(f"u{bits // 8}")
+    # some devices write the boxes of a .jp2 before it
+    frame = frame[max(frame.find(_START_2000, 0, 4096), 0) :]
     stream = _look(frame)
     if stream is None and syntax == _RLE:
         stream = _Stream(_RLE, rows, columns, stored, False, 1)
@@ -138,10 +140,9 @@ def _frame_of(data: bytes) -> bytes:
 
 def _look(frame: bytes) -> _Stream | None:
     """Size and kind of a stream of JPEG, JPEG-LS or JPEG 2000; None for others."""
-    start = frame.find(_START_2000, 0, 4096)  # behind the boxes of a .jp2, which some devices write
-    if start >= 0 and len(frame) >= start + 43:
-        columns, rows, left, top = struct.unpack_from(">IIII", frame, start + 8)
-        components, kind = struct.unpack_from(">HB", frame, start + 40)
+    if frame.startswith(_START_2000) and len(frame) >= 43:
+        columns, rows, left, top = struct.unpack_from(">IIII", frame, 8)
+        components, kind = struct.unpack_from(">HB", frame, 40)
         return _Stream(_JPEG + "90", rows - top, columns - left, (kind & 0x7F) + 1, kind > 0x7F, components)
     place = 2 if frame.startswith(b"\xff\xd8") else len(frame)
     while place + 10 <= len(frame) and frame[place] == 0xFF:

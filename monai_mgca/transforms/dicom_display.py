@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from monai_mgca.transforms.dicom_file import number, numbers, syntax_of, tag_name
-from monai_mgca.transforms.dicom_pixels import stored_pixels
+from monai_mgca.transforms.dicom_pixels import photometric_of, stored_pixels
 from monai_mgca.utils import DataError
 
-__all__ = ["displayed_pixels", "ends_of", "photometric_of", "scale_to_255"]
+__all__ = ["displayed_pixels", "ends_of", "scale_to_255"]
 
 
 def scale_to_255(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -37,15 +37,6 @@ def ends_of(seen: np.ndarray) -> tuple[float, float]:
     return (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
 
 
-def photometric_of(dataset: Any) -> str:
-    """PhotometricInterpretation; gray where the file does not say it.
-
-    Args:
-        dataset: of :func:`monai_mgca.transforms.dicom_file.read_dicom`.
-    """
-    return str(dataset.get("PhotometricInterpretation") or "MONOCHROME2").strip().upper()
-
-
 def displayed_pixels(dataset: Any) -> np.ndarray:
     """The pixels as they are to be displayed: (H, W), float32, 0..255, air dark, padding 0.
 
@@ -55,17 +46,13 @@ def displayed_pixels(dataset: Any) -> np.ndarray:
     Raises:
         DataError: when they are no gray values of one frame, cannot be read, or a tag that they depend on is no number.
     """
-    photometric = photometric_of(dataset)
-    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        told = f"the DICOM file is {photometric}; a radiograph is MONOCHROME1 or MONOCHROME2."
-        raise DataError(told, reason="wrong number of channels")
     stored, padding = stored_pixels(dataset)
     values = _modality_values(stored, dataset)
     shown = _windowed(values, dataset)
     if shown is None:  # without a window all that is seen in the image is its range
         seen = values if padding is None else values[~padding]
         shown = scale_to_255(values, *ends_of(seen))
-    if photometric == "MONOCHROME1":
+    if photometric_of(dataset) == "MONOCHROME1":
         shown = 255.0 - shown
     if padding is not None:
         shown[padding] = 0.0

@@ -23,7 +23,7 @@ from monai_mgca.transforms.dicom_file import number, numbers, syntax_of, tag_nam
 from monai_mgca.transforms.limits import refuse_bomb
 from monai_mgca.utils import DataError
 
-__all__ = ["PixelLayout", "pixel_layout", "stored_pixels"]
+__all__ = ["PixelLayout", "photometric_of", "pixel_layout", "stored_pixels"]
 
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
@@ -48,6 +48,15 @@ class PixelLayout(NamedTuple):
     signed: bool
 
 
+def photometric_of(dataset: Any) -> str:
+    """PhotometricInterpretation; gray where the file does not say it.
+
+    Args:
+        dataset: of :func:`monai_mgca.transforms.dicom_file.read_dicom`.
+    """
+    return str(dataset.get("PhotometricInterpretation") or "MONOCHROME2").strip().upper()
+
+
 def pixel_layout(dataset: Any) -> PixelLayout:
     """How a radiograph's pixels are stored, by its tags.
 
@@ -62,6 +71,9 @@ def pixel_layout(dataset: Any) -> PixelLayout:
     """
     if (frames := whole_number(dataset, "NumberOfFrames", 1)) > 1:
         raise DataError(f"the DICOM file holds {frames} frames; a radiograph has one.", reason="multi-frame")
+    if (photometric := photometric_of(dataset)) not in ("MONOCHROME1", "MONOCHROME2"):
+        told = f"the DICOM file is {photometric}; a radiograph is MONOCHROME1 or MONOCHROME2."
+        raise DataError(told, reason="wrong number of channels")
     if (samples := whole_number(dataset, "SamplesPerPixel", 1)) > 1:
         raise DataError(
             f"the DICOM file holds {samples} values a pixel ({tag_name('SamplesPerPixel')}); a radiograph has one.",

@@ -54,7 +54,10 @@ def refuse_bomb(shape: Iterable[int], limit: int = MAX_PIXELS) -> None:
     sizes = [int(size) for size in shape]
     if math.prod(sizes) > limit:
         told = " x ".join(map(str, sizes))
-        raise DataError(f"it declares {told} values, and at most {limit:,} are read: a decompression bomb?")
+        raise DataError(
+            f"it declares {told} values, and at most {limit:,} are read: a decompression bomb?",
+            reason="decompression bomb",
+        )
 
 
 def refuse_nifti_bomb(path: str | os.PathLike, limit: int = MAX_PIXELS) -> None:
@@ -127,6 +130,9 @@ def refuse_dicom_bomb(path: str | os.PathLike, limit: int = 2 * MAX_PIXELS) -> N
         while chunk := unpack.unconsumed_tail or file.read(2**16):
             total += len(unpack.decompress(chunk, 2**20))
             if total > limit:
-                raise DataError(f"the DICOM file unpacks to more than {limit:,} bytes: a decompression bomb?")
+                raise DataError(
+                    f"the DICOM file unpacks to more than {limit:,} bytes: a decompression bomb?",
+                    reason="decompression bomb",
+                )
             if unpack.eof:
                 return

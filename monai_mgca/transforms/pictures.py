@@ -18,7 +18,7 @@ import logging
 
 import numpy as np
 from monai.utils import optional_import
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageOps
 
 from monai_mgca.transforms.dicom_display import ends_of, scale_to_255
 from monai_mgca.transforms.limits import refuse_bomb
@@ -27,7 +27,7 @@ from monai_mgca.utils import DataError
 
 itk, _ = optional_import("itk", allow_namespace_pkg=True)
 
-__all__ = ["OTHER_COLORS", "to_gray"]
+__all__ = ["OTHER_COLORS", "displayed_size", "to_gray", "upright"]
 
 # Modes of Pillow that are no gray and no RGB, from which a gray value does not follow.
 OTHER_COLORS = ("CMYK", "LAB", "HSV")
@@ -59,11 +59,44 @@ def to_gray(image: Image.Image) -> Image.Image:
         told = f"its channels are {image.mode}; a radiograph is gray, or gray stored as RGB."
         raise DataError(told, reason="wrong number of channels")
     turn = turn_of_picture(image)
+    _load_tiff(image, turn)
     if image.mode[0] in "IF" or _has_deep_colors(image):
         return _deep(image, turn)
     gray = _flat(image)
     # Pillow itself turns TIFF files while it reads them
     return gray if image.format == "TIFF" else _turned(gray, turn)
+
+
+def displayed_size(image: Image.Image) -> tuple[int, int]:
+    """(H, W) of a picture as it is displayed, by its header.
+
+    Args:
+        image: opened by Pillow, its pixels not read yet.
+    """
+    # of a TIFF file that is turned, some versions of Pillow give the one size and some the other
+    width, height = (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
+    return (width, height) if turn_of_picture(image).transpose else (height, width)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A picture as it is displayed, of its own mode.
+
+    Args:
+        image: opened by Pillow, its pixels not read yet.
+    """
+    turn = turn_of_picture(image)
+    if image.format != "TIFF":
+        return ImageOps.exif_transpose(image) if any(turn) else image
+    _load_tiff(image, turn)
+    return image
+
+
+def _load_tiff(image: Image.Image, turn: Turn) -> None:
+    """Read the pixels of a TIFF file whose rows are to become columns: mapped into memory, Pillow mixes them up."""
+    if image.format == "TIFF" and turn.transpose:
+        path, image.filename = image.filename, ""  # without it nothing is mapped
+        image.load()
+        image.filename = path
 
 
 def _turned(gray: Image.Image, turn: Turn) -> Image.Image:

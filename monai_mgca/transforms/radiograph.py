@@ -71,10 +71,11 @@ class LoadRadiograph(Transform):
             if not values.size:
                 raise DataError(f"its shape is {values.shape}: it holds no pixels.")
             if not np.isfinite(values).all():
-                raise DataError("it holds values that are not finite.")
+                raise DataError("it holds values that are not finite.", reason="values that are not finite (NaN)")
         except Exception as e:
             reason = str(e) if isinstance(e, DataError) else f"{type(e).__name__}: {e}"
-            raise DataError(f"cannot read the radiograph {filename!s}: {reason}") from e
+            told = f"cannot read the radiograph {filename!s}: {reason}"
+            raise DataError(told, reason=getattr(e, "reason", None)) from e
         meta[MetaKeys.SPATIAL_SHAPE] = np.asarray(values.shape)  # Pillow's is (W, H)
         meta[ImageMetaKey.FILENAME_OR_OBJ] = str(path)
         image = MetaTensor.ensure_torch_and_prune_meta(np.array(values[None], dtype=np.float32), meta)

@@ -24,11 +24,18 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey, optional_import
 from PIL import Image
 
+from monai_mgca.transforms.orientation import turn_of_nifti
 from monai_mgca.utils.files import replacing
 
 nib, _ = optional_import("nibabel")
 
 __all__ = ["SaveMaskD", "SaveMaskDict", "SaveMaskd"]
+
+# Of a NIfTI header, without what may be of a patient.
+_GEOMETRY = (
+    *("pixdim", "xyzt_units", "qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y"),
+    *("qoffset_z", "sform_code", "srow_x", "srow_y", "srow_z"),
+)
 
 
 class SaveMaskd(MapTransform):
@@ -95,10 +102,11 @@ def _write_png(values: np.ndarray, path: Path) -> None:
 
 
 def _write_nifti(values: np.ndarray, image: Path, path: Path, suffix: str) -> None:
-    """(H, W) values as the image is stored, (W, H) or (W, H, 1)."""
+    """(H, W) values as the image is stored, (W, H) or (W, H, 1), and its geometry, of whatever space it says it is."""
     original = nib.load(image)
-    mask = nib.Nifti1Image(values.T.reshape(original.shape), original.affine)
-    mask.header.set_xyzt_units(*original.header.get_xyzt_units())
+    mask = nib.Nifti1Image(turn_of_nifti(original).undo(values).T.reshape(original.shape), None)
+    for field in _GEOMETRY:
+        mask.header[field] = original.header[field]
     # nibabel compresses by the name, and the temporary one ends otherwise
     content = mask.to_bytes()
     path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)

@@ -74,13 +74,16 @@ class LoadVolume(Transform):
             values, affine = _read_nifti(path) if kind_of_name(path.name) == "nifti" else _read_dicom(path)
             values = values.reshape(values.shape[:3] + tuple(size for size in values.shape[3:] if size > 1))
             if values.ndim != 3 or min(values.shape) < 2:
-                raise DataError(f"its shape is {values.shape}; a volume is (X, Y, Z), of one channel and one time.")
+                raise DataError(
+                    f"its shape is {values.shape}; a volume is (X, Y, Z), of one channel and one time.",
+                    reason="wrong number of channels",
+                )
             if not np.isfinite(values).all():
-                raise DataError("it holds values that are not finite.")
+                raise DataError("it holds values that are not finite.", reason="values that are not finite (NaN)")
             _check_affine(affine)
         except Exception as e:
             reason = str(e) if isinstance(e, DataError) else f"{type(e).__name__}: {e}"
-            raise DataError(f"cannot read the volume {filename!s}: {reason}") from e
+            raise DataError(f"cannot read the volume {filename!s}: {reason}", reason=getattr(e, "reason", None)) from e
         meta = {MetaKeys.AFFINE: affine, MetaKeys.SPATIAL_SHAPE: np.asarray(values.shape)}
         meta |= {MetaKeys.SPACE: SpaceKeys.RAS, ImageMetaKey.FILENAME_OR_OBJ: str(path)}
         image = MetaTensor.ensure_torch_and_prune_meta(np.array(values[None], dtype=np.float32), meta)

@@ -113,7 +113,7 @@ def test_dicom_meta(tmp_path):
     [
         ({"NumberOfFrames": 2, "pixels": np.stack([PIXELS, PIXELS])}, "2 frames"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR"),
-        ({"WindowCenter": 6, "WindowWidth": 0}, "Window Width"),
+        ({"RescaleSlope": 1, "RescaleIntercept": 0, "SamplesPerPixel": 3}, "SamplesPerPixel"),
         ({"Rows": 30}, "cannot read"),
     ],
 )
