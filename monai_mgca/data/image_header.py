@@ -25,7 +25,7 @@ from monai_mgca.transforms.dicom_codec import missing_decoder
 from monai_mgca.transforms.dicom_file import read_dicom, syntax_of
 from monai_mgca.transforms.dicom_pixels import pixel_layout
 from monai_mgca.transforms.limits import refuse_bomb, refuse_nifti_bomb
-from monai_mgca.transforms.orientation import Turn, turn_of_nifti, turn_of_picture
+from monai_mgca.transforms.orientation import AS_STORED, Turn, turn_of_nifti, turn_of_picture
 from monai_mgca.transforms.readers import OTHER_COLORS
 from monai_mgca.transforms.series import series_files
 from monai_mgca.utils import DataError
@@ -58,7 +58,7 @@ class ImageHeader(NamedTuple):
     kind: str = "picture"
     mode: str = ""
     dataset: Any = None
-    turn: Turn = Turn()
+    turn: Turn = AS_STORED
 
 
 def is_lateral(view: Any) -> bool:

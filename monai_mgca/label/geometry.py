@@ -23,6 +23,7 @@ from PIL import Image
 from monai_mgca.label.nrrd_file import read_nrrd
 from monai_mgca.transforms.damaged_dicom import refuse_damaged_dicom
 from monai_mgca.transforms.limits import refuse_bomb
+from monai_mgca.transforms.orientation import AS_STORED, Turn, turn_of_file
 from monai_mgca.transforms.readers import RadiographNiftiReader
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
@@ -41,13 +42,21 @@ class Geometry:
     """Where an image lies, as ITK and so 3D Slicer place its file.
 
     Args:
-        size: (width, height) in pixels.
-        affine: (4, 4), from indices (x, y, 0), whole numbers at the pixels' centers, to LPS in mm. An image of two
-            dimensions is one slice of 1 mm.
+        size: (width, height) in pixels, as displayed.
+        affine: (4, 4), from indices (x, y, 0), whole numbers at the pixels' centers as displayed, to LPS in mm. An
+            image of two dimensions is one slice of 1 mm.
+        turn: what leads from the pixels as the file stores them, and as viewers save labels, to the displayed ones.
     """
 
     size: tuple[int, int]
     affine: np.ndarray
+    turn: Turn = AS_STORED
+
+    @property
+    def stored_affine(self) -> np.ndarray:
+        """From indices of the pixels as the file stores them."""
+        to_stored = self.turn.matrix(self.size[::-1])
+        return self.affine @ np.linalg.inv(_columns_first(to_stored))
 
 
 def read_geometry(path: str | os.PathLike) -> Geometry:
@@ -84,17 +93,25 @@ def read_geometry(path: str | os.PathLike) -> Geometry:
         direction = np.asarray(reader.GetDirection(axis))[:3]
         affine[: len(direction), axis] = direction * reader.GetSpacing(axis)
         affine[axis, 3] = reader.GetOrigin(axis)
-    return Geometry((sizes[0], sizes[1]), affine)
+    turn = turn_of_file(path)
+    size = (sizes[1], sizes[0]) if turn.transpose else (sizes[0], sizes[1])
+    return Geometry(size, affine @ _columns_first(turn.matrix(size[::-1])), turn)
 
 
-def read_label_map(path: str | os.PathLike) -> np.ndarray:
-    """Read a saved label map.
+def _columns_first(matrix: np.ndarray) -> np.ndarray:
+    """A matrix of (row, column) as one of (x, y)."""
+    return matrix[[1, 0, 2, 3]][:, [1, 0, 2, 3]]
+
+
+def read_label_map(path: str | os.PathLike, turn: Turn = AS_STORED) -> np.ndarray:
+    """Read a saved label map, which viewers store as its image is stored.
 
     Args:
         path: .nii.gz, .nii, .nrrd or .png.
+        turn: of the image's geometry.
 
     Returns:
-        (H, W) whole numbers, rows as they are stored.
+        (H, W) whole numbers, as the image is displayed.
 
     Raises:
         DataError: when the file cannot be read, points to another one, or is a volume; the message names the file.
@@ -110,9 +127,9 @@ def read_label_map(path: str | os.PathLike) -> np.ndarray:
         if Path(path).suffix.lower() == ".png":
             with Image.open(path) as image:
                 refuse_bomb(image.size)
-                return np.asarray(image if len(image.getbands()) == 1 else image.convert("L"))
+                return turn.apply(np.asarray(image if len(image.getbands()) == 1 else image.convert("L")))
         if os.fspath(path).lower().endswith(NIFTI):
-            reader = RadiographNiftiReader(scale=False)
+            reader = RadiographNiftiReader(scale=False, upright=False)
             values = reader.get_data(reader.read(path))[0].T
         else:
             values = read_nrrd(path)
@@ -124,14 +141,14 @@ def read_label_map(path: str | os.PathLike) -> np.ndarray:
         )
     if not np.isfinite(values).all():
         raise DataError(f"the label {path} holds values that are not finite.")
-    return np.rint(values.reshape(values.shape[:2])).astype(np.int64).T
+    return turn.apply(np.rint(values.reshape(values.shape[:2])).astype(np.int64).T)
 
 
 def write_label_map(values: np.ndarray, geometry: Geometry, path: str | os.PathLike) -> None:
     """Write a mask or a heat map where the image lies, whole or not at all.
 
     Args:
-        values: (H, W) of the image's own size; their type is the file's.
+        values: (H, W) of the image's own size, as displayed; their type is the file's.
         geometry: of the image.
         path: .nii.gz, .nii and .nrrd hold (W, H, 1) in the image's geometry; .png holds the values alone.
 
@@ -140,22 +157,22 @@ def write_label_map(values: np.ndarray, geometry: Geometry, path: str | os.PathL
     """
     if values.shape != geometry.size[::-1]:
         raise DataError(f"values of {values.shape} do not fit an image of {geometry.size[::-1]} (H, W).")
-    path = Path(path)
+    path, values, affine = Path(path), geometry.turn.undo(values), geometry.stored_affine
     if path.suffix.lower() == ".png":
         if values.dtype != np.uint8:
             raise DataError(f"a PNG holds whole numbers of 0 to 255, not {values.dtype}: ask for .nrrd or .nii.gz.")
         with replacing(path) as temporary:
-            Image.fromarray(values).save(temporary, format="PNG")
+            Image.fromarray(np.ascontiguousarray(values)).save(temporary, format="PNG")
         return
     # ITK chooses the format by the end of the name
     ending = next((suffix for suffix in (*NIFTI, ".nrrd") if path.name.lower().endswith(suffix)), None)
     if ending is None:
         raise DataError(f"{path.name}: the result can be .nii.gz, .nii, .nrrd or .png.")
     image = itk.image_from_array(np.ascontiguousarray(values[None]))
-    spacing = np.linalg.norm(geometry.affine[:3, :3], axis=0)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())
-    image.SetOrigin(geometry.affine[:3, 3].tolist())
-    image.SetDirection(itk.matrix_from_array(geometry.affine[:3, :3] / spacing))
+    image.SetOrigin(affine[:3, 3].tolist())
+    image.SetDirection(itk.matrix_from_array(affine[:3, :3] / spacing))
     temporary = path.with_name(f".{path.name}.{os.getpid()}{ending}")
     try:
         itk.imwrite(image, os.fspath(temporary), compression=True)

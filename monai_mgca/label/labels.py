@@ -165,7 +165,7 @@ def _read_all(
 
 def _read_mask(image: str, label: str, info: Any) -> tuple[np.ndarray, dict[int, str]]:
     """(H, W) values, and the names of those in it where Slicer saved names."""
-    mask, size = read_label_map(label), image_size(image)
+    mask, size = read_label_map(label, read_geometry(image).turn), image_size(image)
     if mask.shape != size:
         raise DataError(f"its mask is {mask.shape[1]} x {mask.shape[0]}, the image {size[1]} x {size[0]} pixels")
     mask = mask.astype(np.int64)

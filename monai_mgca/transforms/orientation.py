@@ -23,7 +23,7 @@ from PIL import ExifTags, Image
 
 nibabel, _ = optional_import("nibabel")
 
-__all__ = ["Turn", "turn_of_file", "turn_of_nifti", "turn_of_picture"]
+__all__ = ["AS_STORED", "Turn", "turn_of_file", "turn_of_nifti", "turn_of_picture"]
 
 _A = TypeVar("_A", bound=Any)
 
@@ -85,6 +85,7 @@ class Turn(NamedTuple):
         return np.flip(values, axes) if isinstance(values, np.ndarray) else values.flip(axes)
 
 
+AS_STORED = Turn()
 # EXIF's orientations: what the first row and the first column of the stored pixels are.
 _EXIF = {
     1: Turn(),
@@ -106,8 +107,8 @@ def turn_of_picture(image: Image.Image) -> Turn:
     """
     if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
         if not _has_exif_chunk(image.filename):  # behind the pixels, all of which Pillow would decode to look there
-            return Turn()
-    return _EXIF.get(image.getexif().get(ExifTags.Base.Orientation, 1), Turn())
+            return AS_STORED
+    return _EXIF.get(image.getexif().get(ExifTags.Base.Orientation, 1), AS_STORED)
 
 
 def _has_exif_chunk(path: str | os.PathLike) -> bool:
@@ -133,10 +134,10 @@ def turn_of_nifti(image: Any) -> Turn:
     """
     affine = _written_affine(image.header)
     if affine is None or not np.isfinite(affine).all():
-        return Turn()
+        return AS_STORED
     axes = nibabel.io_orientation(affine)[:2]
     if not np.isfinite(axes).all():
-        return Turn()
+        return AS_STORED
     worlds, signs = axes[:, 0].astype(int), axes[:, 1]
     unknown = [affine[world, 3] == 0 and sign > 0 for world, sign in zip(worlds, signs, strict=True)]
     # left to right is the first of these that an axis goes along, top to bottom the other one
@@ -172,4 +173,4 @@ def turn_of_file(path: str | os.PathLike) -> Turn:
         with Image.open(path) as image:
             return turn_of_picture(image)
     except OSError:  # no picture
-        return Turn()
+        return AS_STORED

@@ -22,7 +22,7 @@ from PIL import Image, ImageChops, ImageOps
 
 from monai_mgca.transforms.dicom_display import ends_of, scale_to_255
 from monai_mgca.transforms.limits import refuse_bomb
-from monai_mgca.transforms.orientation import Turn, turn_of_picture
+from monai_mgca.transforms.orientation import AS_STORED, Turn, turn_of_picture
 from monai_mgca.utils import DataError
 
 itk, _ = optional_import("itk", allow_namespace_pkg=True)
@@ -122,7 +122,7 @@ def _deep(image: Image.Image, turn: Turn) -> Image.Image:
         values, alpha = np.asarray(image), None
         if isinstance(image.info.get("transparency"), int):
             alpha = np.float32(values != image.info["transparency"])
-        turn = Turn() if image.format == "TIFF" else turn
+        turn = AS_STORED if image.format == "TIFF" else turn
     else:
         values, alpha = _read_deep_colors(image.filename)
     seen = values if alpha is None else values[alpha > 0]

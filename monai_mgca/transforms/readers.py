@@ -22,7 +22,7 @@ from monai.utils import MetaKeys, ensure_tuple, optional_import
 from monai_mgca.transforms.dicom_display import displayed_pixels, ends_of, scale_to_255
 from monai_mgca.transforms.dicom_file import numbers, read_dicom
 from monai_mgca.transforms.limits import refuse_nifti_bomb
-from monai_mgca.transforms.orientation import Turn, turn_of_nifti
+from monai_mgca.transforms.orientation import AS_STORED, turn_of_nifti
 from monai_mgca.transforms.pictures import OTHER_COLORS, to_gray
 from monai_mgca.utils import DataError
 
@@ -125,7 +125,7 @@ class RadiographNiftiReader(NibabelReader):
                 "Volumes are read by monai.transforms.LoadImage."
             )
         values, meta = super().get_data(img)
-        turn = turn_of_nifti(img) if self.upright else Turn()
+        turn = turn_of_nifti(img) if self.upright else AS_STORED
         values = turn.apply(values.reshape(values.shape[:2]).T)
         affine = np.asarray(meta[MetaKeys.AFFINE])[:, [1, 0, 2, 3]]
         meta[MetaKeys.AFFINE] = affine @ turn.matrix(values.shape)

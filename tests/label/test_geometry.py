@@ -13,9 +13,11 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from monai_mgca.label.geometry import Geometry, read_geometry, read_label_map, write_label_map
 from monai_mgca.label.markups import boxes_to_markups, markups_to_boxes
+from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
 
 TURNED = np.array([[0, -0.3, 0, 5], [0.2, 0, 0, -7], [0, 0, 1, 2], [0, 0, 0, 1]], dtype=float)
@@ -33,22 +35,52 @@ def test_size_and_spacing_of_every_format(tmp_path, save_image, name):
 @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
 def test_affine_is_that_of_nibabel_in_lps(tmp_path, save_image, affine):
     path = save_image(tmp_path / "a.nii.gz", affine=affine)
-    np.testing.assert_allclose(read_geometry(path).affine, np.diag([-1, -1, 1, 1]) @ affine, atol=1e-6)
+    np.testing.assert_allclose(read_geometry(path).stored_affine, np.diag([-1, -1, 1, 1]) @ affine, atol=1e-6)
 
 
 @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
 @pytest.mark.parametrize("ending", [".nrrd", ".nii.gz", ".nii"])
 def test_a_label_map_lies_where_the_image_lies(tmp_path, save_image, affine, ending):
     geometry = read_geometry(save_image(tmp_path / "a.nii.gz", affine=affine))
-    values = np.random.default_rng(1).integers(0, 3, (47, 31), dtype=np.uint8)
+    values = np.random.default_rng(1).integers(0, 3, geometry.size[::-1], dtype=np.uint8)
     write_label_map(values, geometry, tmp_path / f"label{ending}")
-    np.testing.assert_array_equal(read_label_map(tmp_path / f"label{ending}"), values)
-    np.testing.assert_allclose(read_geometry(tmp_path / f"label{ending}").affine, geometry.affine, atol=1e-6)
+    np.testing.assert_array_equal(read_label_map(tmp_path / f"label{ending}", geometry.turn), values)
+    written = read_geometry(tmp_path / f"label{ending}").stored_affine
+    np.testing.assert_allclose(written, geometry.stored_affine, atol=1e-6)
     if ending == ".nii.gz":
         written = nib.load(tmp_path / "label.nii.gz")
         assert written.shape == (31, 47, 1) and written.get_data_dtype() == np.uint8
         np.testing.assert_allclose(written.affine, affine, atol=1e-6)
-        np.testing.assert_array_equal(np.asarray(written.dataobj)[..., 0].T, values)
+        np.testing.assert_array_equal(geometry.turn.apply(np.asarray(written.dataobj)[..., 0].T), values)
+
+
+def test_displayed_pixels_have_their_place_in_the_patient(tmp_path, save_image):
+    """A box that is drawn on the radiograph as it is displayed comes to the same pixels of the file in a viewer."""
+    path = save_image(
+        tmp_path / "a.nii.gz", affine=np.array([[-1, 0, 0, 30], [0, 1, 0, -46], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    )
+    geometry = read_geometry(path)
+    shown, stored = LoadRadiograph()(path)[0].numpy(), np.asarray(nib.load(path).dataobj).reshape(31, 47)
+    row, column = 5, 20
+    place = np.linalg.inv(nib.load(path).affine) @ np.diag([-1, -1, 1, 1]) @ geometry.affine @ [column, row, 0, 1]
+    x, y = place[:2].round().astype(int)
+    assert (x, y) == (20, 41)
+    ranks = [np.searchsorted(np.unique(values), values) for values in (shown, stored)]
+    assert ranks[0][row, column] == ranks[1][x, y]
+
+
+def test_label_of_a_turned_photograph(tmp_path):
+    """Viewers know nothing of EXIF: the label is stored as the photograph is."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (47, 31), 9).save(tmp_path / "a.jpg", exif=exif)
+    geometry = read_geometry(tmp_path / "a.jpg")
+    assert geometry.size == (31, 47)
+    values = np.random.default_rng(1).integers(0, 3, (47, 31), dtype=np.uint8)
+    for ending in (".nrrd", ".nii.gz", ".png"):
+        write_label_map(values, geometry, tmp_path / f"label{ending}")
+        assert read_label_map(tmp_path / f"label{ending}").shape == (31, 47)
+        np.testing.assert_array_equal(read_label_map(tmp_path / f"label{ending}", geometry.turn), values)
 
 
 def test_png_holds_the_values_alone(tmp_path, save_image):
