@@ -84,7 +84,9 @@ def test_exif_orientation(tmp_path, orientation, store, name):
         if "16" not in name:
             with Image.open(path) as image:
                 np.testing.assert_array_equal(upright(image).convert("L"), GRAY)
-        assert LoadMask()(str(path)).shape == (1, 3, 4) and LoadMask()(str(path))[0, 0, 0] == 0
+        mask = ((store(GRAY) > 100) * 255).astype(np.uint8)
+        save_exif(tmp_path / f"mask.{name.split('.')[1]}", mask, orientation, **options)
+        np.testing.assert_array_equal(LoadMask()(str(tmp_path / f"mask.{name.split('.')[1]}"))[0], GRAY > 100)
     found = check_radiograph(str(path), CheckLimits(min_side=1)).found
     assert [reason for reason, _ in found] == ["turned by its header"] * (orientation != 1)
 
@@ -140,7 +142,9 @@ def test_nifti_is_upright_however_it_is_stored(tmp_path, plane, axes, codes):
     place = image.affine.numpy() @ [2, 1, 0, 1]
     np.testing.assert_allclose(place, WAYS[plane][0] @ [1, 2, 0, 1], atol=1e-4)
     assert image_size(path) == (3, 4)
-    np.testing.assert_array_equal(LoadMask()(str(path))[0], GRAY > 0)
+    path = save_nifti(tmp_path / "mask.nii", (GRAY > 100).astype(np.uint8), WAYS[plane][0], codes)
+    reoriented(path, axes)
+    np.testing.assert_array_equal(LoadMask()(str(path))[0], GRAY > 100)
 
 
 AS_STORED = {
