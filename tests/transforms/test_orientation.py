@@ -142,7 +142,7 @@ def test_nifti_is_upright_however_it_is_stored(tmp_path, plane, axes, codes):
     place = image.affine.numpy() @ [2, 1, 0, 1]
     np.testing.assert_allclose(place, WAYS[plane][0] @ [1, 2, 0, 1], atol=1e-4)
     assert image_size(path) == (3, 4)
-    path = save_nifti(tmp_path / "mask.nii", (GRAY > 100).astype(np.uint8), WAYS[plane][0], codes)
+    path = save_nifti(tmp_path / "mask.nii.gz", (GRAY > 100).astype(np.uint8), WAYS[plane][0], codes)
     reoriented(path, axes)
     np.testing.assert_array_equal(LoadMask()(str(path))[0], GRAY > 100)
 
