@@ -29,6 +29,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from monai_mgca.utils.run_log import stop_run_log
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tests" / "processes"))
 from commands import ForkServer  # noqa: E402
@@ -91,6 +93,7 @@ def global_state() -> Iterator[None]:
     hook, paths = sys.excepthook, list(sys.path)
     yield
     sys.excepthook, sys.path[:] = hook, paths
+    stop_run_log()
     monai.utils.set_determinism(seed=None)
     torch.use_deterministic_algorithms(False)
 

@@ -16,7 +16,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ignite.engine import Engine, Events
+from ignite.engine import Engine, Events, State
+
+from monai_mgca.handlers.progress import duration
 
 __all__ = ["RunSummary"]
 
@@ -24,7 +26,8 @@ __all__ = ["RunSummary"]
 class RunSummary:
     """Logs at the end of a run what it reached, how long it took and what was written where.
 
-    A figure that has an interval, as NAME_low and NAME_high beside it, is told in one line with it.
+    Of a training, the figures of the best epoch, whose network is kept, stand beside those of the last one. A figure
+    that has an interval, as NAME_low and NAME_high beside it, is told in one line with it.
 
     Args:
         files: the files' paths by what they are; a pattern ("eval/events*") stands for the newest that fits.
@@ -49,6 +52,7 @@ class RunSummary:
         self.figures = figures
         self.next_steps = next_steps
         self.logger = logging.getLogger(__name__)
+        self._by_epoch: dict[int, dict[str, str]] = {}
 
     def attach(self, engine: Engine) -> None:
         """
@@ -57,20 +61,25 @@ class RunSummary:
         """
         engine.add_event_handler(Events.STARTED, self._started)
         engine.add_event_handler(Events.COMPLETED, self._completed)
+        if self.evaluator is not None:
+            self.evaluator.add_event_handler(Events.COMPLETED, self._validated)
 
     def _started(self, engine: Engine) -> None:
         self.start = time.time()
+        self._by_epoch = {}
+
+    def _validated(self, evaluator: Engine) -> None:
+        state = evaluator.state
+        epochs = {state.best_metric_epoch, state.epoch}
+        self._by_epoch = {epoch: own for epoch, own in self._by_epoch.items() if epoch in epochs}
+        self._by_epoch[state.epoch] = _tell(state)
 
     def _completed(self, engine: Engine) -> None:
-        state = (self.evaluator or engine).state
-        minutes, seconds = divmod(round(time.time() - self.start), 60)
-        lines = [f"Finished epoch {engine.state.epoch} after {minutes} min {seconds} s."]
-        if getattr(state, "best_metric_epoch", -1) > 0 and self.evaluator is not None:
-            lines.append(f"Best {state.key_metric_name}: {state.best_metric:.4f} at epoch {state.best_metric_epoch}.")
-        bounds = {f"{name}_{end}" for name in state.metrics for end in ("low", "high")}
-        names = self.figures if self.figures is not None else sorted(set(state.metrics) - bounds)
-        undefined = getattr(state, "undefined", {})
-        lines += [self._tell(state.metrics, name, undefined.get(name)) for name in names if name in state.metrics]
+        took = duration(time.time() - self.start)
+        if self.evaluator is None:
+            lines = [f"Finished after {took}.", *self._table({"": _tell(engine.state)})]
+        else:
+            lines = [f"Finished epoch {engine.state.epoch} after {took}.", *self._best_and_last(self.evaluator.state)]
         lines.append("Written:")
         for meaning, pattern in self.files.items():
             folder, name = Path(pattern).parent, Path(pattern).name
@@ -79,10 +88,41 @@ class RunSummary:
             lines.append(f"  {newest or pattern + ' (not written)'}: {meaning}")
         self.logger.info("\n".join([*lines, *self.next_steps]))
 
-    @staticmethod
-    def _tell(metrics: Mapping[str, float], name: str, undefined: tuple[int, int] | None = None) -> str:
-        """A figure, with its interval if it has one, and for how many of how many masks it is not defined."""
-        low, high = (metrics.get(f"{name}_{end}") for end in ("low", "high"))
-        interval = "" if low is None else f" ({low:.4f} to {high:.4f})"
-        left_out = "  (undefined for {} of {} masks)".format(*undefined) if undefined and undefined[0] else ""
-        return f"  {name:34s} {metrics[name]:.4f}{interval}{left_out}"
+    def _best_and_last(self, state: State) -> list[str]:
+        """The figures of both epochs, each under its own name."""
+        figures = _tell(state)
+        best, last, key = getattr(state, "best_metric_epoch", -1), state.epoch, getattr(state, "key_metric_name", None)
+        if best < 1:
+            return self._table({"": figures})
+        if best == last:
+            told = f"Best epoch {best}, the last one: {key} {state.best_metric:.4f}"
+            return [f"{told}.", *self._table({"": figures})]
+        told = f"Best epoch {best}: {key} {state.best_metric:.4f}; last epoch {last}: {key} {state.metrics[key]:.4f}"
+        # the best epoch of a resumed training may be of a process that has ended
+        known = self._by_epoch.get(best, {key: f"{state.best_metric:.4f}"})
+        columns = {f"best epoch {best}": known, f"last epoch {last}": figures}
+        return [f"{told}. The files hold the best one.", *self._table(columns)]
+
+    def _table(self, columns: Mapping[str, Mapping[str, str]]) -> list[str]:
+        """A line for each figure, with a column for each epoch, which has a head where there are several."""
+        *_, last = columns.values()
+        names = self.figures if self.figures is not None else sorted(last)
+        width = 14 if len(columns) > 1 else 0
+        head = [f"  {'':34s} " + "  ".join(f"{title:>{width}s}" for title in columns)] if len(columns) > 1 else []
+        return head + [
+            f"  {name:34s} " + "  ".join(f"{own.get(name, '-'):>{width}s}" for own in columns.values())
+            for name in names
+            if name in last
+        ]
+
+
+def _tell(state: State) -> dict[str, str]:
+    """Each figure, with its interval if it has one, and for how many of how many masks it is not defined."""
+    told, bounds = {}, {f"{name}_{end}" for name in state.metrics for end in ("low", "high")}
+    for name, value in state.metrics.items():
+        if name not in bounds:
+            low, high = (state.metrics.get(f"{name}_{end}") for end in ("low", "high"))
+            interval = "" if low is None or high is None else f" ({low:.4f} to {high:.4f})"
+            missing, all_ = getattr(state, "undefined", {}).get(name, (0, 0))
+            told[name] = f"{value:.4f}{interval}" + (f"  (undefined for {missing} of {all_} masks)" if missing else "")
+    return told

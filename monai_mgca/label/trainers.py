@@ -37,6 +37,7 @@ from monai_mgca.label.settings import LabelSettings
 from monai_mgca.label.values import number
 from monai_mgca.networks import load_network
 from monai_mgca.utils import read_settings, switches, write_settings
+from monai_mgca.utils.run_log import stop_run_log
 
 __all__ = ["BundleTrain"]
 
@@ -225,6 +226,7 @@ class BundleTrain(TrainTask):
             return stats()
         finally:
             sys.excepthook = hook
+            stop_run_log()
             monai.utils.set_determinism(seed=None)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

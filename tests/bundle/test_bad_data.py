@@ -59,7 +59,8 @@ def test_training_on_bad_files_ends_before_it_begins(new_bundle, data, command):
     config = str(bundle.path("configs", "train.json"))
     run = command("monai.bundle", "run", "--config_file", config, *arguments, cwd=data)
     assert run.returncode == 1
-    cause = run.stderr[run.stderr.rindex("The cause: ") :]
+    cause, place = run.stderr[run.stderr.rindex("error: ") :].strip().rsplit("\n", 1)
+    assert place == f"The traceback is at the end of {bundle.path('eval', 'run.log')}."
     for words in ("2 problems", f"{images[0].name}: not an image", f"{images[3].name}: decompression bomb"):
         assert words in cause
     assert "--write-clean" in cause.strip().splitlines()[-1]

@@ -227,7 +227,9 @@ def test_the_command_ends_with_the_cause(new_bundle, command, tmp_path):
     bundle = new_bundle()
     config = str(bundle.path("configs", "train.json"))
     done = command("monai.bundle", "run", "--config_file", config, "--dataset_dir", "nowhere", cwd=tmp_path)
-    assert done.returncode != 0
-    assert (
-        done.stderr.rstrip().splitlines()[-1].startswith("The cause: DataError: dataset_dir does not exist: nowhere.")
-    )
+    assert done.returncode == 1
+    cause, place = done.stderr.rstrip().splitlines()[-2:]
+    assert cause.startswith("error: dataset_dir does not exist: nowhere.")
+    log = bundle.path("eval", "run.log")
+    assert place == f"The traceback is at the end of {log}." and "Traceback" not in done.stderr
+    assert "Traceback" in log.read_text()

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -32,7 +33,8 @@ class TestFiles:
         models = {path.name for path in trained.bundle.path("models").iterdir()}
         checkpoints = {f"checkpoint_iteration={4 * epoch}.pt" for epoch in (2, 3)}  # of three, two are kept
         assert models == {"model.pt", "model_pretrain.pt", "model.json"} | checkpoints
-        assert [path.name.split(".")[0] for path in trained.bundle.path("eval").iterdir()] == ["events"]
+        written = sorted(path.name.split(".")[0] for path in trained.bundle.path("eval").iterdir())
+        assert written == ["events", "run"]
 
     def test_model_is_the_image_encoder_and_its_head(self, trained):
         state, network = (
@@ -63,7 +65,10 @@ class TestFiles:
         for name in ("model.pt", "model.json", "model_pretrain.pt", "checkpoint_iteration=12.pt"):
             assert str(trained.bundle.path("models", name)) in summary
         assert "events" in summary and "(not written)" not in summary
-        assert "Best val_loss" in trained.log
+        assert re.search(r"Best epoch \d.*: val_loss", trained.log)
+        assert [line.split(":")[0] for line in trained.log.splitlines() if line.startswith("Epoch ")] == [
+            f"Epoch {epoch}/3" for epoch in (1, 2, 3)
+        ]
 
 
 class TestTensorBoard:

@@ -74,8 +74,8 @@ class Running:
         finally:
             self.process.kill()
         assert self.process.returncode == 1, text[-3000:]
-        assert text.count("\nThe cause: ") == 1, text[-3000:]
-        return text.rsplit("\nThe cause: ", 1)[1].strip().splitlines()[0]
+        assert text.count("\nerror: ") == 1, text[-3000:]
+        return text.rsplit("\nerror: ", 1)[1].strip().splitlines()[0]
 
 
 def assert_kept(models):

@@ -39,7 +39,7 @@ def test_text(summary_of, tmp_path):
     (tmp_path / "model.pt").touch()
     files = {"the network": f"{tmp_path}/model.pt", "nothing": f"{tmp_path}/none.csv"}
     lines = summary_of(files, next_steps=["Go on with it."]).splitlines()
-    assert lines[0].startswith("Finished epoch 1 after 0 min")
+    assert lines[0].startswith("Finished after ")
     assert any(line.split()[0] == "val_loss" and float(line.split()[1]) > 0 for line in lines)
     assert f"  {tmp_path}/model.pt: the network" in lines
     assert f"  {tmp_path}/none.csv (not written): nothing" in lines
@@ -77,12 +77,50 @@ def test_interval_stands_beside_its_figure(make_toy, caplog):
     assert not any(line[0].startswith("auroc_") for line in lines)
 
 
-def test_best_of_the_evaluator(make_toy, caplog):
+def train(make_toy, caplog, figures, resumed=None):
+    """What is told of a training whose validations have these key metrics, the last of them in this process alone."""
     toy = make_toy((4,))
     evaluator = toy.evaluator(key_val_metric={"val_loss": AlignmentLossHandler(toy.loss)})
-    evaluator.run()
-    trainer = toy.trainer()
-    RunSummary({}, evaluator).attach(trainer)
+    trainer = toy.trainer(len(figures))
+
+    def validate(engine):
+        epoch = engine.state.epoch
+        if resumed and epoch <= resumed:
+            return
+        evaluator.run(epoch)
+
+    def set_figures(engine):
+        state, value = engine.state, figures[engine.state.epoch - 1]
+        state.metrics |= {"val_loss": value, "val_other": value + 1}
+        best = min(range(state.epoch), key=figures.__getitem__)
+        state.best_metric, state.best_metric_epoch = figures[best], best + 1
+
+    evaluator.add_event_handler(Events.EPOCH_COMPLETED, set_figures)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
+    RunSummary({}, evaluator, figures=["val_loss", "val_other"]).attach(trainer)
     with caplog.at_level(logging.INFO, logger="monai_mgca"):
         trainer.run()
-    assert f"Best val_loss: {evaluator.state.best_metric:.4f} at epoch 1." in caplog.text
+    return caplog.records[-1].getMessage().splitlines()
+
+
+def test_figures_of_the_best_epoch_stand_beside_those_of_the_last(make_toy, caplog):
+    lines = train(make_toy, caplog, [0.5, 0.25, 0.75])
+    assert lines[0].startswith("Finished epoch 3 after ")
+    assert lines[1] == ("Best epoch 2: val_loss 0.2500; last epoch 3: val_loss 0.7500. The files hold the best one.")
+    assert lines[2].split() == ["best", "epoch", "2", "last", "epoch", "3"]
+    assert [line.split() for line in lines[3:5]] == [
+        ["val_loss", "0.2500", "0.7500"],
+        ["val_other", "1.2500", "1.7500"],
+    ]
+
+
+def test_the_last_epoch_may_be_the_best(make_toy, caplog):
+    lines = train(make_toy, caplog, [0.5, 0.25])
+    assert lines[1] == "Best epoch 2, the last one: val_loss 0.2500."
+    assert [line.split() for line in lines[2:4]] == [["val_loss", "0.2500"], ["val_other", "1.2500"]]
+
+
+def test_the_best_epoch_may_be_of_a_process_that_ended(make_toy, caplog):
+    lines = train(make_toy, caplog, [0.25, 0.5, 0.75], resumed=1)
+    assert lines[1].startswith("Best epoch 1: val_loss 0.2500; last epoch 3: val_loss 0.7500.")
+    assert [line.split() for line in lines[3:5]] == [["val_loss", "0.2500", "0.7500"], ["val_other", "-", "1.7500"]]

@@ -22,16 +22,18 @@ from torch.utils.data import DataLoader, Dataset
 from monai_mgca.utils import CheckpointError, DataError, explain_errors
 from monai_mgca.utils.errors import StorageError, first_cause
 from monai_mgca.utils.files import replacing
+from monai_mgca.utils.run_log import stop_run_log
 
 
 @pytest.fixture
 def last_words(monkeypatch, capsys):
-    """What a program prints at its end when it fails with this error."""
+    """What a program prints at its end when it fails with this error, with or without a log file."""
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    explain_errors()
 
-    def words(error):
+    def words(error, log_file=None):
+        explain_errors(log_file)
         sys.excepthook(type(error), error, error.__traceback__)
+        stop_run_log()
         return capsys.readouterr().err
 
     return words
@@ -47,20 +49,29 @@ def wrapped(cause, times=2):
 
 
 @pytest.mark.parametrize("kind", [DataError, CheckpointError])
-def test_names_our_error_last(last_words, kind):
+def test_the_cause_comes_first_and_the_traceback_is_in_the_log(last_words, kind, tmp_path):
     error = kind("no such table: a.csv")
     error.__cause__ = OSError("deeper")  # what a user needs is ours, not what lies below
-    text = last_words(wrapped(error))
-    assert text.endswith(f"\nThe cause: {kind.__name__}: no such table: a.csv\n")
-    assert "Failed to instantiate" in text  # the whole traceback stays
+    log = tmp_path / "eval" / "run.log"
+    told = last_words(wrapped(error), log)
+    assert told == f"error: no such table: a.csv\nThe traceback is at the end of {log}.\n"
+    kept = log.read_text()
+    assert "Failed to instantiate" in kept and "OSError: deeper" in kept and "no such table: a.csv" in kept
 
 
-def test_first_cause_of_other_errors(last_words):
-    assert last_words(wrapped(KeyError("x"))).endswith("The cause: KeyError: 'x'\n")
+def test_without_a_log_the_traceback_follows(last_words, tmp_path):
+    (tmp_path / "file").touch()
+    for log in (None, tmp_path / "file" / "run.log"):  # no folder can be made there
+        told = last_words(wrapped(DataError("no such table: a.csv")), log)
+        assert told.startswith("error: no such table: a.csv\n") and "Failed to instantiate" in told
 
 
-def test_says_nothing_twice(last_words):
-    assert "The cause" not in last_words(DataError("alone"))
+def test_other_errors_tell_their_kind(last_words, tmp_path):
+    assert last_words(wrapped(KeyError("x")), tmp_path / "a.log").startswith("error: KeyError: 'x'\n")
+
+
+def test_an_interrupt_is_no_error(last_words):
+    assert last_words(KeyboardInterrupt()) == "interrupted\n"
 
 
 @pytest.mark.parametrize(
@@ -73,12 +84,12 @@ def test_says_nothing_twice(last_words):
 )
 def test_a_process_that_lost_another_one_does_not_hide_its_message(last_words, monkeypatch, text):
     error = wrapped(RuntimeError(f"{text}\nmore"))
-    assert "The cause" in last_words(error)  # one process has no other
+    assert last_words(error).startswith("error: ")  # one process has no other
     monkeypatch.setattr("monai_mgca.utils.errors.world_size", lambda: 2)
     told = last_words(error)
     assert told == f"Process 0 ends because it lost another one, which tells the cause: {text}\n"
     assert "Traceback" not in told
-    assert "The cause: DataError: mine" in last_words(wrapped(DataError("mine")))
+    assert last_words(wrapped(DataError("mine"))).startswith("error: mine\n")
 
 
 def test_are_value_errors():
@@ -160,9 +171,9 @@ class TestStorage:
     )
     def test_what_the_system_says_is_explained(self, last_words, code, told):
         text = last_words(wrapped(OSError(code, os.strerror(code), "models/a.pt")))
-        last = text.rstrip().splitlines()[-1]
-        assert last.startswith("The cause: StorageError: cannot write models/a.pt: ") and told in last
-        assert last.endswith("--resume true.")
+        first = text.splitlines()[0]
+        assert first.startswith("error: cannot write models/a.pt: ") and told in first
+        assert first.endswith("--resume true.")
         assert "in ckpt_dir, output_dir or cache_dir" in str(first_cause(OSError(code, os.strerror(code))))
 
     def test_what_may_be_about_reading_is_left_alone(self):

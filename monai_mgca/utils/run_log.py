@@ -1,0 +1,123 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import logging
+import os
+import traceback
+from logging.handlers import MemoryHandler
+from pathlib import Path
+
+from monai_mgca.utils.dist import rank
+
+__all__ = ["RunLog", "start_run_log"]
+
+# what the engines say of themselves; the bundle's logging.conf keeps these from the console
+CHATTER = ("ignite", "monai.handlers.StatsHandler")
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+KEPT = 10_000
+
+
+class RunLog(MemoryHandler):
+    """Writes all that is logged into a file, what the engines say of themselves at the level DEBUG.
+
+    The file is begun when an engine starts or an error comes: what only makes a workflow and looks at it writes
+    nothing. A file that is there is continued. Where none can be written, nothing is: other checks report the folder.
+
+    Args:
+        path: of the file; of several processes each but the first has one of its own, ``run_rank1.log``.
+
+    Example::
+
+        log = RunLog("eval/run.log")
+        logging.getLogger().addHandler(log)
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        super().__init__(KEPT, flushLevel=logging.ERROR, flushOnClose=False)
+        self.path = Path(path)
+        self.begun = False
+        self._last: logging.LogRecord | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record, or write all that were kept."""
+        # an engine's comes twice, by its own logger and by the root, where those are not kept from the console
+        if record is self._last:
+            return
+        self._last = record
+        if record.name.split(".")[0] == "ignite" or record.name in CHATTER:
+            # an engine speaks, so it runs: the file is wanted from now on
+            self.flushLevel = logging.DEBUG
+            if record.levelno == logging.INFO:
+                record = logging.makeLogRecord({**vars(record), "levelno": logging.DEBUG, "levelname": "DEBUG"})
+        super().emit(record)
+
+    def flush(self) -> None:
+        """Write what was kept."""
+        if not self.begun and self.buffer:
+            self.begun = True
+            if rank() > 0:
+                self.path = self.path.with_name(f"{self.path.stem}_rank{rank()}{self.path.suffix}")
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                target = logging.FileHandler(self.path, encoding="utf-8")
+                target.setFormatter(logging.Formatter(FORMAT))
+                self.setTarget(target)
+            except OSError:
+                pass
+        super().flush()
+        self.buffer.clear()
+
+    def keep(self, error: BaseException) -> bool:
+        """Write an error with its whole traceback; False where no file can be written."""
+        text = "".join(traceback.format_exception(error)).rstrip()
+        self.emit(
+            logging.makeLogRecord({"name": __name__, "levelno": logging.ERROR, "levelname": "ERROR", "msg": text})
+        )
+        return self.target is not None
+
+    def close(self) -> None:
+        """Close the file."""
+        target = self.target
+        super().close()
+        if target is not None:
+            target.close()
+
+
+_current: list[RunLog] = []
+
+
+def start_run_log(path: str | os.PathLike) -> RunLog:
+    """Write what this process logs from now on into a file, in place of the one before.
+
+    Args:
+        path: of the file.
+
+    Example::
+
+        start_run_log("eval/run.log")
+    """
+    stop_run_log()
+    log = RunLog(path)
+    for name in (None, *CHATTER):
+        logging.getLogger(name).addHandler(log)
+    _current.append(log)
+    return log
+
+
+def stop_run_log() -> None:
+    """Close the file, if there is one."""
+    while _current:
+        log = _current.pop()
+        for name in (None, *CHATTER):
+            logging.getLogger(name).removeHandler(log)
+        log.close()
