@@ -35,6 +35,7 @@ from monai_mgca.networks import ImageFeatures, create_image_encoder, load_encode
 from monai_mgca.transforms import LoadRadiographd, ResolveUncertainLabels
 from monai_mgca.utils import CheckpointError, DataError, read_settings
 from monai_mgca.utils.arguments import ArgumentParser
+from monai_mgca.utils.extras import require_extra
 from monai_mgca.utils.files import replacing
 
 __all__ = ["main"]
@@ -239,6 +240,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> list[str]:
+    require_extra("probe", "A linear probe")
     args.checkpoint = args.checkpoint or [f"{bundle_root()}/models/model.pt", RANDOM, PIXELS]
     choose_data(args, args.checkpoint[0])
     args.classes = args.classes or class_names(args.datalist, "classification")

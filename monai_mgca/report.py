@@ -54,6 +54,7 @@ __all__ = ["main"]
 logger = logging.getLogger(__name__)
 
 KS = (1, 5, 10)
+NO_CURVES = 'The curves are not drawn, because matplotlib is missing: pip install "monai-mgca[probe]".'
 PAIRS, MAPS, REFERENCE = 10, 6, 64
 PIXELS = 320
 
@@ -64,7 +65,7 @@ def _curves(args: argparse.Namespace) -> dict[str, str]:
     if not curves:
         note = "There are no event files of a pretraining: it writes them to its output_dir, which --logdir names."
     elif not has_matplotlib:
-        note = 'The curves are not drawn, because matplotlib is missing: pip install "monai-mgca[probe]".'
+        note = NO_CURVES
     else:
         epochs = curves["train_loss"][-1][0]
         return {"picture": data_uri(draw_training_curves(curves)), "note": f"{epochs} epochs."}
@@ -170,6 +171,8 @@ def _run(args: argparse.Namespace) -> list[str]:
     if args.logdir is not None and not os.path.isdir(args.logdir):
         raise DataError(f"There is no folder {args.logdir}: --logdir is the output_dir of a training.")
     args.logdir = args.logdir or f"{root}/eval"
+    if not has_matplotlib:
+        logger.warning(NO_CURVES)  # now: the page takes a while
     settings = describe_settings(args.checkpoint)
     if args.limit is not None and args.limit < 2:
         raise DataError(f"--limit must be 2 or more, got {args.limit}.")

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -29,12 +31,13 @@ from monai_mgca.data import find_images, load_datalist, read_datalist
 from monai_mgca.data.datalist import SECTIONS
 from monai_mgca.data.paths import find_dataset_dir
 from monai_mgca.inferers.embedding_file import fingerprint_of, read_embeddings, write_embeddings
-from monai_mgca.inferers.gallery import Hit, Ranking, write_gallery
+from monai_mgca.inferers.gallery import Hit, Ranking, public_names, write_gallery
 from monai_mgca.inferers.pretrained import PretrainedModel, load_pretrained
 from monai_mgca.inferers.retrieval import BACKENDS, EmbeddingIndex
 from monai_mgca.metrics.retrieval import chance_retrieval, compute_retrieval
 from monai_mgca.utils import DataError
 from monai_mgca.utils.arguments import ArgumentParser
+from monai_mgca.utils.extras import require_extra
 from monai_mgca.utils.files import replacing
 
 __all__ = ["main"]
@@ -48,6 +51,7 @@ class _Set(NamedTuple):
     images: list[str]  # paths
     names: list[str]  # the same in the dataset folder
     reports: list[str]  # one an image; none where one of them has none
+    patients: list[str]  # one an image, empty where none is known
     origin: str  # the sections, or the folder
 
 
@@ -69,7 +73,10 @@ def _load(args: argparse.Namespace) -> _Set:
     images = [entry["image"] for entry in entries]
     reports = [str(entry.get("report") or "") for entry in entries]
     whole = all(report.strip() for report in reports)
-    return _Set(images, [os.path.relpath(image, base) for image in images], reports if whole else [], origin)
+    names = [os.path.relpath(image, base) for image in images]
+    # in a folder without a datalist a patient's images lie together
+    patients = [str(entry.get("patient") or os.path.dirname(n)) for entry, n in zip(entries, names, strict=True)]
+    return _Set(images, names, reports if whole else [], patients, origin)
 
 
 def _embed(model: PretrainedModel, data: _Set, args: argparse.Namespace) -> dict[str, np.ndarray]:
@@ -125,9 +132,33 @@ def _print(rankings: Sequence[Ranking], target: str) -> None:
                 print(f"{'':18s}{hit.report[:SHORT]}{'...' if len(hit.report) > SHORT else ''}")
 
 
+def _free_paths(folder: str) -> tuple[str, str]:
+    """Where the table and the page go: beside those of earlier queries, with the next number."""
+    for number in itertools.count(1):
+        end = "" if number == 1 else f"_{number}"
+        table, page = os.path.join(folder, f"results{end}.csv"), os.path.join(folder, f"gallery{end}.html")
+        if not (os.path.exists(table) or os.path.exists(page)):
+            break
+    return table, page
+
+
+def _shown(rankings: Sequence[Ranking], data: _Set) -> list[Ranking]:
+    """The results for a page that is handed on: no folder that tells of the machine or the patient."""
+    shown = dict(zip(data.images, public_names(data.names, data.patients), strict=True))
+    real = {os.path.realpath(image): name for image, name in shown.items()}
+    return [
+        Ranking(
+            f"Like {real.get(os.path.realpath(r.image), os.path.basename(r.image))}" if r.image else r.query,
+            [dataclasses.replace(hit, name=shown[hit.image]) for hit in r.hits],
+            r.image,
+        )
+        for r in rankings
+    ]
+
+
 def _write(rankings: Sequence[Ranking], data: _Set, args: argparse.Namespace) -> list[str]:
     """Write the table and the page, and tell their paths."""
-    table, page = (os.path.join(args.output, name) for name in ("results.csv", "gallery.html"))
+    table, page = _free_paths(args.output)
     with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*COLUMNS, *(["report"] if args.with_text else [])])
@@ -138,7 +169,8 @@ def _write(rankings: Sequence[Ranking], data: _Set, args: argparse.Namespace) ->
     notes = [f"The nearest of {len(data.images)} {args.target} by cosine similarity, best first. For research only."]
     if args.target == "reports":
         notes.append("A picture is the image that the report was written about.")
-    write_gallery(page, f"{args.target.capitalize()} by similarity", rankings, notes)
+    notes.append(f"{os.path.basename(table)} beside this page has the paths.")
+    write_gallery(page, f"{args.target.capitalize()} by similarity", _shown(rankings, data), notes)
     return [table, page]
 
 
@@ -184,6 +216,8 @@ def _run(args: argparse.Namespace) -> list[str]:
     args.output = args.output or f"{root}/eval/retrieval"
     if not (args.text or args.image or args.evaluate):
         raise DataError('Nothing to look for: give --text "left pleural effusion", --image FILE or --evaluate.')
+    if args.backend == "faiss":
+        require_extra("faiss", "--backend faiss")
     if args.top < 1:
         raise DataError(f"--top must be 1 or more, got {args.top}.")
     if missing := [path for path in args.image if not os.path.isfile(path)]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,10 @@ import pytest
 import torch
 
 from monai_mgca.data import make_sample
-from monai_mgca.inferers import load_pretrained
-from monai_mgca.inferers.gallery import Hit, Ranking, write_gallery
+from monai_mgca.inferers import EmbeddingIndex, load_pretrained
+from monai_mgca.inferers.gallery import Hit, Ranking, public_names, write_gallery
 from monai_mgca.retrieve import main
-from monai_mgca.utils import write_settings
+from monai_mgca.utils import DataError, write_settings
 
 SETTINGS = {
     "use_sample": True,
@@ -75,7 +76,8 @@ def run(place, *options):
 
 
 def rows_of(place):
-    with (place / "out" / "results.csv").open(newline="", encoding="utf-8") as file:
+    newest = max((place / "out").glob("results*.csv"), key=lambda path: path.stat().st_mtime_ns)
+    with newest.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -258,6 +260,42 @@ class TestReuse:
 
 
 class TestPage:
+    def test_tells_neither_the_machine_nor_the_patients(self, place):
+        document = json.loads((place / "data" / "datalist.json").read_text())
+        for section in ("training", "validation", "test"):
+            for number, entry in enumerate(document[section]):
+                entry["patient"] = f"Doe_{section}_{number}"
+                name = f"studies/{entry['patient']}/{number}.png"
+                (place / "data" / name).parent.mkdir(parents=True)
+                (place / "data" / entry["image"]).rename(place / "data" / name)
+                entry["image"] = name
+        (place / "data" / "datalist.json").write_text(json.dumps(document))
+        image = place / "data" / document["training"][0]["image"]
+        for options in (["--image", image], ["--image", image, "--images", place / "data" / "studies"]):
+            assert run(place, "--text", TEXT, *options, "--top", "5") == 0
+        pages = sorted((place / "out").glob("gallery*.html"))
+        assert [page.name for page in pages] == ["gallery.html", "gallery_2.html"]  # the first is kept
+        assert (place / "out" / "results_2.csv").is_file()
+        for page in pages:
+            text = page.read_text()
+            assert "Doe_" not in text and str(place) not in text and ".png" in text
+        assert all("Doe_" in row["image"] for row in rows_of(place))  # the table has the paths
+
+    @pytest.mark.parametrize(
+        ("names", "patients", "shown"),
+        [
+            (["images/1.png", "images/2.png"], ["a", "b"], ["images/1.png", "images/2.png"]),
+            (["p1/x.png", "p2/x.png"], ["p1", "p2"], ["no. 1, x.png", "no. 2, x.png"]),
+            (["f/p1/x.png", "f/p2/y.png"], ["", ""], ["f/x.png", "f/y.png"]),
+            (["f/p1/x.png", "f/p1/y.png"], ["p1", "p1"], ["x.png", "y.png"]),
+            (["Doe/x.png", "Doe/y.png"], ["Doe", "Doe"], ["x.png", "y.png"]),
+            (["f/1006_IM-7.jpg", "f/2.jpg"], ["CXR1006", "CXR2"], ["no. 1", "f/2.jpg"]),
+            (["../../data/x.png", "/mnt/p1/y.png"], ["", ""], ["x.png", "y.png"]),
+        ],
+    )
+    def test_public_names(self, names, patients, shown):
+        assert public_names(names, patients) == shown
+
     def test_opens_from_disk_without_an_error(self, place, open_page):
         image = place / "data" / entries_of(place)[0]["image"]
         options = ["--text", TEXT, "--image", image, "--top", "3", "--target", "reports", "--with-text"]
@@ -340,6 +378,9 @@ class TestErrors:
         assert "model_pretrain.pt" in capsys.readouterr().err
 
     def test_faiss_that_is_not_installed(self, place, capsys, monkeypatch):
-        monkeypatch.setattr("monai_mgca.inferers.retrieval.optional_import", lambda name: (None, False))
+        monkeypatch.setitem(sys.modules, "faiss", None)
+        (place / "models" / "model_pretrain.pt").unlink()  # nothing is read before
         assert run(place, "--text", TEXT, "--backend", "faiss") == 2
-        assert "pip install faiss-cpu" in capsys.readouterr().err
+        assert 'pip install "monai-mgca[faiss]"' in capsys.readouterr().err
+        with pytest.raises(DataError, match="monai-mgca.faiss"):
+            EmbeddingIndex(torch.ones(2, 4), "faiss")

@@ -27,6 +27,7 @@ from monai_mgca.data.many import map_in_threads
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
 from monai_mgca.utils.arguments import ArgumentParser
+from monai_mgca.utils.extras import require_extra
 
 KMeans, _ = optional_import("sklearn.cluster", name="KMeans")
 
@@ -126,6 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ratios", type=int, default=3, metavar="N", help="ratios of all levels (default: 3)")
     args = parser.parse_args(argv)
     try:
+        require_extra("probe", "Fitting anchors", "sklearn")
         sizes = read_box_sizes(args.datalist, args.image_size, args.dataset_dir)
         anchors = fit_anchors(sizes, args.levels, args.per_level, args.ratios)
     except DataError as e:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from monai.utils import optional_import
 
-from monai_mgca.utils import DataError
+from monai_mgca.utils.extras import require_extra
 
 __all__ = ["BACKENDS", "EmbeddingIndex"]
 
@@ -102,9 +102,8 @@ class EmbeddingIndex:
         return part if isinstance(part, torch.Tensor) else torch.from_numpy(np.array(part))
 
     def _faiss_index(self) -> Any:
-        faiss, has_faiss = optional_import("faiss")  # here: it brings threads and libraries of its own
-        if not has_faiss:
-            raise DataError("The backend faiss is not installed: pip install faiss-cpu, or take the backend exact.")
+        require_extra("faiss", "The backend faiss")
+        faiss, _ = optional_import("faiss")  # here: it brings threads and libraries of its own
         index = faiss.IndexFlatIP(self.keys.shape[1])
         for start in range(0, len(self.keys), self.chunk):
             index.add(np.ascontiguousarray(self._part(start).detach().float().cpu().numpy()))

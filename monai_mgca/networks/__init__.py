@@ -14,13 +14,13 @@ from __future__ import annotations
 from .classifier import RadiographClassifier, create_classifier
 from .detector import DetectorMaps, RadiographDetector, create_detector
 from .finetune import find_pretrained, freeze_encoder, start_encoder
-from .image_encoder import ImageFeatures, ResNetImageEncoder, ViTImageEncoder, create_image_encoder
+from .image_encoder import ImageFeatures, ResNetImageEncoder, ViTImageEncoder, create_image_encoder, fitting_size
 from .matching import AttentionMatcher, attention_to_weights, soft_match
 from .mgca import MGCA, ImageEmbedder
 from .micro_batch import check_micro_batches, encode_in_micro_batches
 from .norm import synchronize_batch_norm
 from .official import convert_official_checkpoint
-from .pretrained import load_image_weights, load_network
+from .pretrained import describe_start, load_image_weights, load_network
 from .projection import ProjectionHead
 from .pyramid import SimpleFeaturePyramid, create_pyramid
 from .report_encoder import ReportEncoder
@@ -52,8 +52,10 @@ __all__ = [
     "create_image_encoder",
     "create_pyramid",
     "create_segmenter",
+    "describe_start",
     "encode_in_micro_batches",
     "find_pretrained",
+    "fitting_size",
     "freeze_encoder",
     "freeze_unused",
     "load_encoder",

@@ -20,7 +20,7 @@ from monai.apps.detection.utils.anchor_utils import AnchorGenerator
 from monai.losses import FocalLoss
 from torch import nn
 
-from monai_mgca.networks.image_encoder import create_image_encoder
+from monai_mgca.networks.image_encoder import create_image_encoder, size_advice
 from monai_mgca.networks.pyramid import create_pyramid
 
 __all__ = ["DetectorMaps", "RadiographDetector", "create_detector"]
@@ -164,7 +164,10 @@ def create_detector(
         print(detector.eval()(torch.rand(1, 1, 64, 64))[0].keys())
     """
     if image_size % max(strides):
-        raise ValueError(f"image_size must be a multiple of the largest stride, {max(strides)}, got {image_size}.")
+        raise ValueError(
+            f"image_size must be a multiple of the largest stride, {max(strides)}, got {image_size}: "
+            f"{size_advice(encoder, image_size, max(strides))}, or give smaller strides, as [4, 8, 16]."
+        )
     sizes = [[side * image_size for side in level] for level in _ANCHORS] if anchor_sizes is None else anchor_sizes
     anchors = _anchors(sizes, anchor_ratios, strides)
     width = channels or (64 if encoder.endswith("compact") else 256)

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import getLogger
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +25,9 @@ from torch.utils.checkpoint import checkpoint
 
 from monai_mgca.networks.attention import cls_attention
 
-__all__ = ["ImageFeatures", "ResNetImageEncoder", "ViTImageEncoder", "create_image_encoder"]
+__all__ = ["ImageFeatures", "ResNetImageEncoder", "ViTImageEncoder", "create_image_encoder", "fitting_size"]
+
+logger = getLogger(__name__)
 
 
 class ImageFeatures(NamedTuple):
@@ -251,3 +254,33 @@ def create_image_encoder(
         sizes = {"image_size": image_size, "patch_size": patch_size, **sizes}
     made: ViTImageEncoder | ResNetImageEncoder = encoder(**{**sizes, **kwargs})
     return made
+
+
+def fitting_size(encoder: str, image_size: int, multiple: int) -> int:
+    """The size of the images of a finetuning: that of the pretraining, or the nearest that the network can take.
+
+    Args:
+        encoder: a name of :func:`create_image_encoder`; a ViT works at the size of its pretraining alone.
+        image_size: pixels of the pretraining.
+        multiple: what the size of the network's images must be a multiple of.
+
+    Example::
+
+        print(fitting_size("resnet_compact", 112, 32))  # 128
+    """
+    if _SIZES.get(encoder, (None,))[0] is not ResNetImageEncoder or image_size % multiple == 0:
+        return image_size
+    nearest = max(multiple, (image_size + multiple // 2) // multiple * multiple)
+    logger.info(
+        f"The encoder was pretrained on images of {image_size} pixels, and here they have {nearest}, the nearest "
+        f"multiple of {multiple}: a ResNet takes any."
+    )
+    return nearest
+
+
+def size_advice(encoder: str, image_size: int, multiple: int) -> str:
+    """How to mend an image size that is no such multiple."""
+    lower = image_size // multiple * multiple
+    sizes = " or ".join(str(size) for size in (lower, lower + multiple) if size)
+    vit = "; a ViT must have been pretrained at that size" if _SIZES.get(encoder, (None,))[0] is ViTImageEncoder else ""
+    return f"set image_size to {sizes}{vit}"

@@ -29,7 +29,7 @@ from monai_mgca.utils.errors import CheckpointError
 
 hf_hub_download, _ = optional_import("huggingface_hub", name="hf_hub_download")
 
-__all__ = ["load_image_weights", "load_network"]
+__all__ = ["describe_start", "load_image_weights", "load_network"]
 
 logger = logging.getLogger(__name__)
 
@@ -132,3 +132,29 @@ def _mismatch(state: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str,
         "Build the network with the settings it was made with: image_encoder, image_size, report_encoder, embed_dim "
         "and hidden_dim.",
     )
+
+
+def describe_start(
+    image: str | os.PathLike | None, report: str | os.PathLike | None, checkpoint: str | os.PathLike | None = None
+) -> str:
+    """Log in one line what both encoders of a pretraining start from.
+
+    Args:
+        image: the general weights of the image encoder, None for random ones.
+        report: the weights of the report encoder, None for random ones.
+        checkpoint: of an earlier pretraining, which takes the place of both.
+
+    Returns:
+        The line.
+
+    Example::
+
+        print(describe_start(None, "emilyalsentzer/Bio_ClinicalBERT"))
+    """
+    if checkpoint:
+        told = f"Both encoders start from {checkpoint}."
+    else:
+        of_image, of_report = ("random weights" if source is None else str(source) for source in (image, report))
+        told = f"The image encoder starts from {of_image}, the report encoder from {of_report}."
+    logger.info(told)
+    return told

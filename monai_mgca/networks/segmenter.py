@@ -21,7 +21,7 @@ from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
 from monai.utils import look_up_option
 from torch import nn
 
-from monai_mgca.networks.image_encoder import ResNetImageEncoder, ViTImageEncoder, create_image_encoder
+from monai_mgca.networks.image_encoder import ResNetImageEncoder, ViTImageEncoder, create_image_encoder, size_advice
 
 __all__ = ["PUPSegmenter", "create_segmenter"]
 
@@ -139,7 +139,10 @@ def create_segmenter(
     decoder = look_up_option(decoder, ("default", "unetr"))
     step = 32 if encoder in _RESNETS else 16
     if image_size % step:
-        raise ValueError(f"image_size must be a multiple of {step} to segment with {encoder}, got {image_size}.")
+        raise ValueError(
+            f"image_size must be a multiple of {step} to segment with {encoder}, got {image_size}: "
+            f"{size_advice(encoder, image_size, step)}."
+        )
     if encoder in _RESNETS:
         if decoder == "unetr":
             raise ValueError(f"decoder 'unetr' needs a vision transformer, got the encoder '{encoder}'.")

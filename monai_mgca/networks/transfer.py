@@ -18,6 +18,7 @@ from logging import getLogger
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from monai.networks import copy_model_state
 from torch import nn
 
@@ -70,7 +71,7 @@ def load_encoder(target: nn.Module, checkpoint: Checkpoint, prefix: str | None =
 
 
 def load_timm_vit(encoder: nn.Module, checkpoint: Checkpoint) -> int:
-    """Start a vision transformer from a timm ViT or DeiT of the same size.
+    """Start a vision transformer from a timm ViT or DeiT; for images of another size its positions are interpolated.
 
     Args:
         encoder: :class:`ViTImageEncoder`, or what :func:`load_encoder` takes. With one input channel the RGB kernels
@@ -85,7 +86,23 @@ def load_timm_vit(encoder: nn.Module, checkpoint: Checkpoint) -> int:
     """
     state = {key: value for key, value in tensors_of(checkpoint).items() if not key.startswith("head.")}
     _expect(state, "vit", "a vision transformer of timm")
-    return _move(vit_from_timm(state), encoder, name_of(checkpoint))
+    return _move(_fit_positions(vit_from_timm(state), encoder), encoder, name_of(checkpoint))
+
+
+def _fit_positions(state: dict[str, torch.Tensor], encoder: nn.Module) -> dict[str, torch.Tensor]:
+    """The positions of a square of patches for one of another size, as timm and DeiT bring them to other images."""
+    key = "patch_embedding.position_embeddings"
+    target = dict(find_backbone(encoder).named_parameters()).get(key)
+    old = state[key]
+    if target is None or target.shape[1] == old.shape[1] or target.shape[2] != old.shape[2]:
+        return state
+    sides = [round(tensor.shape[1] ** 0.5) for tensor in (old, target)]
+    if [side**2 for side in sides] != [old.shape[1], target.shape[1]]:
+        return state
+    grid = old.float().transpose(1, 2).unflatten(2, (sides[0], sides[0]))
+    grid = F.interpolate(grid, (sides[1], sides[1]), mode="bicubic", antialias=True)
+    logger.info(f"The positions of {sides[0]} x {sides[0]} patches are interpolated to {sides[1]} x {sides[1]}.")
+    return {**state, key: grid.flatten(2).transpose(1, 2).to(old.dtype)}
 
 
 def load_torchvision_resnet(encoder: nn.Module, checkpoint: Checkpoint) -> int:
