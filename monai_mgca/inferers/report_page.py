@@ -116,7 +116,14 @@ that holds 0.5 does not tell the model from chance.</p>
 {% if maps %}
 <p>Orange is what makes the image resemble the finding's phrase
 {%- if maps[0].drawn %}; the blue outline is where it was annotated{% endif %}. They are the first images of each
-finding, not chosen by how they look.</p>
+finding, not chosen by how they look.
+{% if maps[0].drawn %}
+The highest place is inside the finding in {{ maps | selectattr("hit") | list | length }} of {{ maps | length }}.
+{% endif %}
+</p>
+{% if maps_note %}
+<p class="note">{{ maps_note }}</p>
+{% endif %}
 <ul class="grid map">
 {% for map in maps %}
 <li><figure><img alt="heat map of {{ map.finding }}" src="{{ map.picture }}"><figcaption><b>{{ map.finding }}</b>
