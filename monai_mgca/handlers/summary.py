@@ -76,10 +76,11 @@ class RunSummary:
 
     def _completed(self, engine: Engine) -> None:
         took = duration(time.time() - self.start)
+        lines = [f"Finished epoch {engine.state.epoch} after {took}."]
         if self.evaluator is None:
-            lines = [f"Finished after {took}.", *self._table({"": _tell(engine.state)})]
+            lines += self._table({"": _tell(engine.state)})
         else:
-            lines = [f"Finished epoch {engine.state.epoch} after {took}.", *self._best_and_last(self.evaluator.state)]
+            lines += self._best_and_last(self.evaluator.state)
         lines.append("Written:")
         for meaning, pattern in self.files.items():
             folder, name = Path(pattern).parent, Path(pattern).name

@@ -17,6 +17,7 @@ from .errors import CheckpointError, DataError, OptionError, explain_errors
 from .files import read_settings, write_settings
 from .folders import check_folders, training_bytes
 from .options import check_options, option_value
+from .run_log import start_run_log
 from .signals import leave_after_signal
 from .switches import switches
 
@@ -32,6 +33,7 @@ __all__ = [
     "leave_group",
     "option_value",
     "read_settings",
+    "start_run_log",
     "switches",
     "training_bytes",
     "write_settings",

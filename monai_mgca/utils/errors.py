@@ -19,7 +19,7 @@ from traceback import extract_tb
 from types import TracebackType
 
 from monai_mgca.utils.dist import rank, world_size
-from monai_mgca.utils.run_log import start_run_log
+from monai_mgca.utils.run_log import keep_error
 
 __all__ = [
     "CheckpointError",
@@ -144,17 +144,14 @@ def _raised_in_worker(text: str) -> BaseException:
 _GONE = ("Connection closed by peer", "Connection reset by peer", "remote process exit")
 
 
-def explain_errors(log_file: str | os.PathLike | None = None) -> None:
+def explain_errors() -> None:
     """End a failed program with the first cause of its error, which MONAI's bundle wraps several times.
 
-    The cause stands alone on the console, and the whole traceback in the log file; without one, the traceback follows
-    the cause. Of several processes, those that another one's failure ends say so in one line, so that the message of
-    that one can be found.
-
-    Args:
-        log_file: where all that is logged is written too, see :class:`monai_mgca.utils.run_log.RunLog`.
+    The cause stands alone on the console, and the whole traceback in the log file of
+    :func:`monai_mgca.utils.run_log.start_run_log`; without one, the traceback follows the cause, but for options that
+    are refused before there is one. Of several processes, those that another one's failure ends say so in one line, so
+    that the message of that one can be found.
     """
-    log = None if log_file is None else start_run_log(log_file)
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
@@ -166,11 +163,11 @@ def explain_errors(log_file: str | os.PathLike | None = None) -> None:
             print(f"Process {rank()} ends because it lost another one, which tells the cause: {told}", file=sys.stderr)
             return
         # the kind of another's error may be all that it tells, as of KeyError: 'x'
-        ours = isinstance(cause, (DataError, CheckpointError, StorageError))
+        ours = isinstance(cause, (DataError, CheckpointError, OptionError, StorageError))
         print(f"error: {cause}" if ours else f"error: {type(cause).__name__}: {cause}", file=sys.stderr)
-        if log is not None and log.keep(error):
-            print(f"The traceback is at the end of {log.path}.", file=sys.stderr)
-        else:
+        if (path := keep_error(error)) is not None:
+            print(f"The traceback is at the end of {path}.", file=sys.stderr)
+        elif not isinstance(cause, OptionError):
             sys.__excepthook__(kind, error, traceback)
 
     sys.excepthook = hook

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from monai_mgca.utils.dist import rank
 
-__all__ = ["RunLog", "start_run_log"]
+__all__ = ["RunLog", "keep_error", "start_run_log", "stop_run_log"]
 
 # what the engines say of themselves; the bundle's logging.conf keeps these from the console
 CHATTER = ("ignite", "monai.handlers.StatsHandler")
@@ -112,6 +112,18 @@ def start_run_log(path: str | os.PathLike) -> RunLog:
         logging.getLogger(name).addHandler(log)
     _current.append(log)
     return log
+
+
+def keep_error(error: BaseException) -> Path | None:
+    """Write an error with its whole traceback into the file.
+
+    Args:
+        error: as it was caught.
+
+    Returns:
+        The file, None where there is none.
+    """
+    return _current[0].path if _current and _current[0].keep(error) else None
 
 
 def stop_run_log() -> None:

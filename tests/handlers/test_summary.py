@@ -39,7 +39,7 @@ def test_text(summary_of, tmp_path):
     (tmp_path / "model.pt").touch()
     files = {"the network": f"{tmp_path}/model.pt", "nothing": f"{tmp_path}/none.csv"}
     lines = summary_of(files, next_steps=["Go on with it."]).splitlines()
-    assert lines[0].startswith("Finished after ")
+    assert lines[0].startswith("Finished epoch 1 after ")
     assert any(line.split()[0] == "val_loss" and float(line.split()[1]) > 0 for line in lines)
     assert f"  {tmp_path}/model.pt: the network" in lines
     assert f"  {tmp_path}/none.csv (not written): nothing" in lines

@@ -20,9 +20,9 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from monai_mgca.utils import CheckpointError, DataError, explain_errors
-from monai_mgca.utils.errors import StorageError, first_cause
+from monai_mgca.utils.errors import OptionError, StorageError, first_cause
 from monai_mgca.utils.files import replacing
-from monai_mgca.utils.run_log import stop_run_log
+from monai_mgca.utils.run_log import start_run_log, stop_run_log
 
 
 @pytest.fixture
@@ -31,7 +31,9 @@ def last_words(monkeypatch, capsys):
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
 
     def words(error, log_file=None):
-        explain_errors(log_file)
+        explain_errors()
+        if log_file is not None:
+            start_run_log(log_file)
         sys.excepthook(type(error), error, error.__traceback__)
         stop_run_log()
         return capsys.readouterr().err
@@ -64,6 +66,10 @@ def test_without_a_log_the_traceback_follows(last_words, tmp_path):
     for log in (None, tmp_path / "file" / "run.log"):  # no folder can be made there
         told = last_words(wrapped(DataError("no such table: a.csv")), log)
         assert told.startswith("error: no such table: a.csv\n") and "Failed to instantiate" in told
+
+
+def test_options_are_refused_before_there_is_a_log(last_words):
+    assert last_words(OptionError("epochs must be a whole number, got 'x'.")).count("\n") == 1
 
 
 def test_other_errors_tell_their_kind(last_words, tmp_path):
