@@ -57,7 +57,7 @@ def test_a_report_encoder_without_weights(tmp_path):
     message = told(ReportEncoder, tmp_path)
     key = advised(message, r"--(\w+) false")
     assert key in json.loads((ROOT / "bundles/mgca/configs/train.json").read_text())
-    argument = advised(message, r"in Python (\w+)=False")
+    argument = advised(message, r"(\w+)=False")
     ReportEncoder(tmp_path, **{argument: False})
 
 

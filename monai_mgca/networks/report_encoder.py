@@ -185,12 +185,7 @@ def _load_pretrained(source: str | Path, config: Any) -> nn.Module:
         if Path(source).is_dir():
             raise ValueError(
                 f"The report encoder's folder '{source}' holds no weights (model.safetensors or pytorch_model.bin): "
-<<<<<<< HEAD
                 "put them there, or start from random weights: pretrained=False, --report_encoder_pretrained false."
-=======
-                "put them there, or start from random weights: --report_encoder_pretrained false, in Python "
-                "pretrained=False."
->>>>>>> 7b9bc08 (Advice of messages and pages is tried by tests; options are refused before there is a log)
             ) from error
         raise ValueError(_unreadable(source)) from error
     except Exception as error:  # a damaged file fails in any way
