@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from monai_mgca.data.sizes import check_batch_size
+from monai_mgca.data import check_batch_size
 from monai_mgca.networks import (
     MGCA,
     ReportEncoder,
