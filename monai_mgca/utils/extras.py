@@ -18,7 +18,7 @@ from monai_mgca.utils.errors import DataError
 __all__ = ["EXTRAS", "require_extra"]
 
 # what each extra of setup.py brings that this package imports, by the names to import
-EXTRAS = {"probe": ("sklearn", "matplotlib"), "faiss": ("faiss",), "label": ("monailabel",)}
+EXTRAS = {"probe": ("sklearn", "matplotlib"), "faiss": ("faiss",)}
 
 
 def require_extra(extra: str, what: str, *modules: str) -> None:

@@ -39,7 +39,9 @@ def without(monkeypatch):
 def test_extras_are_those_of_setup():
     tree = ast.parse((ROOT / "setup.py").read_text())
     lists = {
-        node.targets[0].id: [re.match(r"[\w-]+", item.value)[0] for item in node.value.elts]
+        node.targets[0].id: [
+            re.match(r"[\w-]+", item.value)[0] for item in node.value.elts if isinstance(item, ast.Constant)
+        ]
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.List)
     }
