@@ -13,9 +13,9 @@
 
 It needs matplotlib.
 
-The sheets show what `inference_<task>.json --overlays true` wrote for the sample, classification.png what its
-evaluation
-and its probe (`--output bundles/mgca/eval/classification/probe.csv`) measured; without it they stay as they are.
+The sheets show what `inference_<task>.json --overlays true` and `python -m monai_mgca.ground --evaluate` wrote for the
+sample, classification.png what its evaluation and its probe (`--output bundles/mgca/eval/classification/probe.csv`)
+measured; without it they stay as they are.
 """
 
 from __future__ import annotations
@@ -81,8 +81,11 @@ def draw_overview(image: Image.Image, report: str, path: Path) -> None:
 
 def draw_overlays(folder: Path, path: Path, columns: int = 6, rows: int = 2, size: int = 146) -> None:
     """A sheet of the first overlays of a folder."""
+    files = sorted(folder.rglob("*_overlay.png")) or sorted(folder.glob("*.png"))  # of a task, or of grounding
+    if not files:
+        return
     sheet = Image.new("RGB", (columns * size, rows * size))
-    for index, file in enumerate(sorted(folder.rglob("*_overlay.png"))[: columns * rows]):
+    for index, file in enumerate(files[: columns * rows]):
         with Image.open(file) as image:
             sheet.paste(image.resize((size, size)), (index % columns * size, index // columns * size))
     sheet.quantize(256).save(path, optimize=True)

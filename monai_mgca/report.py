@@ -67,9 +67,20 @@ def _curves(args: argparse.Namespace) -> dict[str, str]:
     elif not has_matplotlib:
         note = NO_CURVES
     else:
-        epochs = curves["train_loss"][-1][0]
-        return {"picture": data_uri(draw_training_curves(curves)), "note": f"{epochs} epochs."}
+        return {"picture": data_uri(draw_training_curves(curves)), "note": _epochs(curves)}
     return {"picture": "", "note": note}
+
+
+def _epochs(curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+    """How long the training was, and which epoch is the best one beside the last."""
+    last, losses = curves["train_loss"][-1][0], curves.get("val_loss")
+    if not losses:
+        return f"{last} epochs."
+    best, value = min(losses, key=lambda pair: pair[1])
+    told = f"{last} epochs. The loss of the validation is lowest in epoch {best} ({value:.4f})"
+    return (
+        f"{told}, the last one." if best == last else f"{told}; after epoch {losses[-1][0]} it is {losses[-1][1]:.4f}."
+    )
 
 
 def _retrieval(image: torch.Tensor, report: torch.Tensor, tokens: torch.Tensor) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def made(tmp_path_factory):
         for epoch in (1, 2, 3):
             writer.add_scalar("train_loss", 9 - epoch, epoch)
             writer.add_scalar("val_mean_recall", epoch / 10, epoch)
+            writer.add_scalar("val_loss", (9, 7, 8)[epoch - 1], epoch)
     return folder
 
 
@@ -123,6 +124,11 @@ class TestPage:
         assert len(seen["widths"]) == 1 + 6 + 2 * min(10, count // 2), "curves, heat maps, pairs"
         for words in ("resnet_compact", "Retrieval", "Collapse", "Heat maps", "Zero-shot", "3 epochs", f"on {count}"):
             assert words in seen["text"]
+        # the best epoch and the last one, each by its name
+        assert "lowest in epoch 2 (7.0000); after epoch 3 it is 8.0000." in seen["text"]
+        hits, shown = map(int, re.search(r"inside the finding in (\d+) of (\d+)\.", seen["text"]).groups())
+        assert (hits, shown) == (len(re.findall(r": the highest place is inside", seen["text"])), 6)
+        assert ("Most of these maps miss" in seen["text"]) == (2 * hits < shown)
 
     def test_tells_no_text_patient_or_place(self, place, capsys, caplog):
         caplog.set_level("DEBUG")
