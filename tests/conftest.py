@@ -23,6 +23,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers are as many as there are cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import monai
 import numpy as np
 import pytest
@@ -34,6 +37,45 @@ from monai_mgca.utils.run_log import stop_run_log
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tests" / "processes"))
 from commands import ForkServer  # noqa: E402
+
+# what takes most of the time; the other tests together take less than two minutes
+SLOW = (
+    "tests/bundle/",
+    "tests/engines/test_many_processes.py",
+    "tests/fuzz/test_fuzz.py",
+    "tests/label/",
+    "tests/test_docs.py",
+    "tests/test_packaging.py",
+    "tests/test_probe.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Without options for pytest-xdist: a process a core, up to four; ``-n 0`` for one process, as for a named file.
+
+    A file's tests stay together, so that what they share is made once.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:  # a worker starts no workers of its own: coordinator's note, they doubled
+        return
+    option, files = config.option, {argument.split("::")[0] for argument in config.args}
+    one = len(files) == 1 and all(file.endswith(".py") for file in files)
+    if getattr(option, "numprocesses", 0) is None and not (one or option.usepdb or option.collectonly):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        option.numprocesses, option.dist, option.loadscopereorder = min(cores, 4), "loadfile", False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow or of MONAI Label by its place; files with slow tests come first, so that none comes last."""
+    for item in items:
+        place = item.path.relative_to(ROOT).as_posix()
+        if place.startswith(SLOW):
+            item.add_marker("slow")
+        if place.startswith("tests/label/"):
+            item.add_marker("label")
+    files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in files)
+
 
 # the same examples in every run; `--hypothesis-profile=full` takes others, and many more
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=20)

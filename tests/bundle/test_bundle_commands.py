@@ -101,6 +101,7 @@ class TestCommandLine:
                 assert parser.get_parsed_content("output_dir") == f"{root}/eval"
 
 
+@pytest.mark.multiprocess
 class TestTorchrun:
     def test_two_processes(self, new_bundle, torchrun, tmp_path):
         bundle = new_bundle()

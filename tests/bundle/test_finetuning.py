@@ -347,6 +347,7 @@ workflow.finalize()  # once: a process group that is made anew would find the ad
 """
 
 
+@pytest.mark.multiprocess
 @pytest.mark.parametrize("task", TASKS)
 def test_two_processes(start, torchrun, tmp_path, task):
     """Trained and evaluated by two processes; one process evaluates the same network to the same figures."""

@@ -71,6 +71,7 @@ def test_segmentation(killed):
     assert sorted(result["killed"] + result["stopped"]) == sorted(kills)
 
 
+@pytest.mark.multiprocess
 def test_two_processes(killed):
     """The signals come to the second one alone."""
     kills = ["SIGKILL"] * 2 + [PLACES[0], "SIGTERM", "SIGINT"]

@@ -28,6 +28,7 @@ from monai_mgca.losses import InstanceAlignmentLoss, MGCALoss, PrototypeAlignmen
 from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder, synchronize_batch_norm
 from monai_mgca.utils import leave_group
 
+pytestmark = pytest.mark.multiprocess
 # pairs of each process in each step: two even steps, then what is left of an epoch
 SIZES = {2: [(4, 4), (4, 4), (3, 2)], 4: [(2, 2, 2, 2), (2, 2, 2, 2), (3, 2, 2, 3)]}
 # two image encoders, both matchers

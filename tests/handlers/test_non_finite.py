@@ -320,6 +320,7 @@ def work(folder: Path) -> None:
     leave_group(network, optimizer)
 
 
+@pytest.mark.multiprocess
 class TestTwoProcesses:
     """Gradients are averaged, so that one process's fault is in all of them."""
 

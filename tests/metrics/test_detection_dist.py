@@ -23,6 +23,7 @@ import torch.distributed as dist
 from monai_mgca.metrics import DetectionMetric
 from monai_mgca.utils import leave_group
 
+pytestmark = pytest.mark.multiprocess
 WORLD = 2
 
 

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from monai_mgca.losses import InstanceAlignmentLoss, PrototypeAlignmentLoss, sinkhorn
 from monai_mgca.utils.dist import _host_group, all_gather_with_grad, batch_sizes, leave_group, rank, world_size
 
+pytestmark = pytest.mark.multiprocess
 WORLD, ROWS = 2, 3
 
 
