@@ -27,6 +27,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from commands import Command, ForkServer
+from commands import environment as run_environment
 from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
@@ -134,7 +136,7 @@ class Server:
     url: str
     app_dir: Path
     output: Path
-    process: subprocess.Popen
+    process: Command
 
     def ask(self, method: str, path: str, **arguments: Any) -> requests.Response:
         return requests.request(method, f"{self.url}{path}", timeout=240, **arguments)
@@ -159,7 +161,7 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+def start_server(forks: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
     """Starts ``python -m monai_mgca.label`` on a free port of this machine; it is stopped after the module's tests."""
     running: list[Server] = []
 
@@ -168,19 +170,15 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
-        command = [sys.executable, "-m", "monai_mgca.label", "--studies", str(studies), "--bundle", str(bundle)]
+        command = ["-m", "monai_mgca.label", "--studies", str(studies), "--bundle", str(bundle)]
         command += ["--app-dir", str(folder / "app"), "--port", port, *options]
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        offline = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-        with (folder / "output.txt").open("w") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env={**os.environ, **offline, **environment},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        process = forks.start(
+            *command,
+            cwd=folder,
+            env=run_environment(**environment),
+            output=folder / "output.txt",
+            start_new_session=True,
+        )
         server = Server(f"http://127.0.0.1:{port}", folder / "app", folder / "output.txt", process)
         running.append(server)
         _wait(server)

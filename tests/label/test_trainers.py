@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,25 +193,18 @@ def test_needs_the_pretrained_encoder(settings, store, tmp_path):
         BundleTrain(replace(settings, bundle=bundle), "segmentation")(ONE_EPOCH, store["segmentation"])
 
 
-def test_a_process_of_its_own_ends_with_one_line(settings, store):
+def test_a_process_of_its_own_ends_with_one_line(forks, settings, store):
     """As the server starts it; there is no server here that it could ask for anything."""
     make_app(settings)
     store["detection"].remove_label("i0", "final")
     store["detection"].remove_label("i1", "final")
     store["detection"].remove_label("i2", "final")
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "monailabel.interfaces.utils.app", "-a", str(settings.app_dir), "-m", "train"]
+    command = ["-m", "monailabel.interfaces.utils.app", "-a", str(settings.app_dir), "-m", "train"]
     running = {}
     for task in TASKS:
         request = json.dumps({**ONE_EPOCH, "model": task, "pretrained": False})
-        running[task] = subprocess.Popen(
-            [*command, "-s", str(store[task].work_dir.parent), "-r", request],
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        output = settings.app_dir / f"{task}.txt"
+        running[task] = forks.start(*command, "-s", str(store[task].work_dir.parent), "-r", request, output=output)
     told = {task: process.communicate(timeout=240)[0] for task, process in running.items()}
     assert running["segmentation"].returncode == 0, told["segmentation"]
     assert settings.weights("segmentation").parent == settings.trained_dir
