@@ -104,6 +104,8 @@ def write_clean(
     lines = [f"{section}: {len(entries)} of {len(document[section])} entries" for section, entries in splits.items()]
     lines += [f"{section}: nothing is left, so there is no such section" for section in emptied]
     lines += [f"left out: {number} ({reason})" for reason, number in dropped.most_common()] or ["left out: 0"]
+    if dropped["no decoder"]:
+        lines.append("what has no decoder is sound: install or convert what is named above, and check again")
     lines += [f"hash: {written['hash']}", f"wrote {output}"]
     if os.path.realpath(Path(output).parent) != base:
         lines.append(f"its paths are relative to another folder: load it with dataset_dir={base}")

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import tempfile
 from pathlib import Path
@@ -109,6 +110,7 @@ def decode_frame(dataset: Any, rows: int, columns: int, bits: int, stored: int) 
     frame = frame[max(frame.find(_START_2000, 0, 4096), 0) :]
     stream = _look(frame)
     if stream is None and syntax == _RLE:
+        _check_run_lengths(frame, bits // 8)
         stream = _Stream(_RLE, rows, columns, stored, False, 1)
     if stream is None:
         raise DataError(
@@ -122,6 +124,8 @@ def decode_frame(dataset: Any, rows: int, columns: int, bits: int, stored: int) 
     if (stream.rows, stream.columns) != (rows, columns):  # before room is made for them
         found = f"{stream.rows} x {stream.columns}"
         raise DataError(f"its tags describe {rows} x {columns} pixels, and its compressed pixels are {found}.")
+    if not 1 <= stream.precision <= (bits if stream.syntax == _RLE else 16):
+        raise DataError(f"its compressed pixels have {stream.precision} bits; radiographs have up to 16.")
     word = bits if stream.syntax == _RLE else 8 if stream.precision <= 8 else 16
     return _decode(frame, stream, word).astype(f"u{bits // 8}")
 
@@ -138,12 +142,22 @@ def _frame_of(data: bytes) -> bytes:
     return b"".join(fragments[1:])
 
 
+def _check_run_lengths(frame: bytes, count: int) -> None:
+    """Run lengths begin with the places of as many segments as a pixel has bytes; GDCM divides by their number."""
+    head = struct.unpack_from("<16I", frame.ljust(64, b"\0"))
+    places = (*head[1 : count + 1], len(frame))
+    if head[0] != count or places[0] < 64 or any(a >= b for a, b in itertools.pairwise(places)):
+        raise DataError("its run lengths are damaged, and cannot be decoded.", reason="unreadable")
+
+
 def _look(frame: bytes) -> _Stream | None:
     """Size and kind of a stream of JPEG, JPEG-LS or JPEG 2000; None for others."""
     if frame.startswith(_START_2000) and len(frame) >= 43:
         columns, rows, left, top = struct.unpack_from(">IIII", frame, 8)
         components, kind = struct.unpack_from(">HB", frame, 40)
-        return _Stream(_JPEG + "90", rows - top, columns - left, (kind & 0x7F) + 1, kind > 0x7F, components)
+        # a place far off on its grid is none of a radiograph, and makes OpenJPEG slow
+        rows, columns = (rows - top, columns - left) if max(rows, columns) < 2**16 else (rows, columns)
+        return _Stream(_JPEG + "90", rows, columns, (kind & 0x7F) + 1, kind > 0x7F, components)
     place = 2 if frame.startswith(b"\xff\xd8") else len(frame)
     while place + 10 <= len(frame) and frame[place] == 0xFF:
         marker = frame[place + 1]
@@ -170,7 +184,7 @@ def _decode(frame: bytes, stream: _Stream, word: int) -> np.ndarray:
         path.write_bytes(_plain_file(frame, stream, word))
         try:
             image = itk.imread(str(path), imageio=itk.GDCMImageIO.New())
-        except RuntimeError:
+        except (RuntimeError, TypeError, KeyError):  # of damaged pixels, which may declare types that ITK has not
             ended = stream.syntax == _RLE or b"\xff\xd9" in frame[-16:]
             told = "are damaged" if ended else "end too early"
             raise DataError(

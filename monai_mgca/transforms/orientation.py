@@ -21,6 +21,9 @@ import numpy as np
 from monai.utils import optional_import
 from PIL import ExifTags, Image
 
+from monai_mgca.transforms.limits import refuse_nifti_bomb
+from monai_mgca.utils import DataError
+
 nibabel, _ = optional_import("nibabel")
 
 __all__ = ["AS_STORED", "Turn", "turn_of_file", "turn_of_nifti", "turn_of_picture"]
@@ -161,6 +164,9 @@ def turn_of_file(path: str | os.PathLike) -> Turn:
     Args:
         path: of the image.
 
+    Raises:
+        DataError: when it is a NIfTI file that cannot be read.
+
     Example::
 
         Image.new("L", (30, 40)).save("radiograph.png")
@@ -168,7 +174,11 @@ def turn_of_file(path: str | os.PathLike) -> Turn:
     """
     path = os.fspath(path)
     if path.lower().endswith((".nii", ".nii.gz")):
-        return turn_of_nifti(nibabel.load(path))
+        try:
+            refuse_nifti_bomb(path)
+            return turn_of_nifti(nibabel.load(path))
+        except Exception as error:  # a damaged file
+            raise DataError(f"cannot read {path}: {type(error).__name__}: {error}") from None
     try:
         with Image.open(path) as image:
             return turn_of_picture(image)

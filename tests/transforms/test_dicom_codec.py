@@ -152,6 +152,23 @@ def test_pixels_of_another_size_than_the_tags_say(tmp_path):
             LoadRadiograph()(tmp_path / "a.dcm")
 
 
+@pytest.mark.parametrize("segments", [0, 1, 3, 2**32 - 1])
+def test_damaged_run_lengths(tmp_path, segments):
+    """GDCM divides by their number."""
+    frame = segments.to_bytes(4, "little") + run_lengths(PIXELS)[4:]
+    (tmp_path / "a.dcm").write_bytes(dicom(PIXELS, RLE, frame=frame))
+    with pytest.raises(DataError, match="run lengths are damaged"):
+        LoadRadiograph()(tmp_path / "a.dcm")
+
+
+def test_precision_that_no_radiograph_has(tmp_path):
+    frame = base64.b85decode(FRAMES["JPEG-LS"][1])
+    place = frame.index(b"\xff\xf7") + 4
+    (tmp_path / "a.dcm").write_bytes(compressed("JPEG-LS", frame=frame[:place] + b"\x7f" + frame[place + 1 :]))
+    with pytest.raises(DataError, match="127 bits"):
+        LoadRadiograph()(tmp_path / "a.dcm")
+
+
 def entries(folder, files):
     """A datalist of files, each with a report and a patient of its own."""
     for name, content in files.items():
@@ -194,7 +211,8 @@ def test_clean_datalist_says_what_it_leaves_out(tmp_path, capsys):
     files = {"a.dcm": compressed("JPEG Lossless"), "b.dcm": compressed("JPEG-LS", syntax=JPEG + "110")}
     datalist = entries(tmp_path, files)
     assert main(["check", str(datalist), "--write-clean", str(tmp_path / "clean.json")]) == 1
-    assert "left out: 1 (no decoder)" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "left out: 1 (no decoder)" in told and "no decoder is sound" in told and "pip install imagecodecs" in told
     assert [entry["id"] for entry in json.loads((tmp_path / "clean.json").read_text())["training"]] == ["a.dcm"]
 
 
