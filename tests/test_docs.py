@@ -302,7 +302,6 @@ ELSEWHERE = {
     "python -m monai_mgca.ground --image bundles/mgca/data/sample/images/sample_00037.png --words": GROUND,
     "python -m monai_mgca.ground --evaluate --mask-key finding_mask": GROUND,
     'python -m monai_mgca.ground --evaluate --dataset-dir dicom --phrases "opacity=there is a focal airspace opacity"': GROUND,
-    f"{TRAIN} --image_encoder resnet_tiny --epochs 40 --augment true --select_sentences 0.7": "not run: five minutes; tests/bundle/test_bundle_configs.py runs every key",
     "python -m monai_mgca.ground --evaluate": GROUND,
     "python docs/make_figures.py": "not run: draws the pages' pictures",
     f"{TRAIN} --sample_size 2560 --image_encoder resnet_tiny --image_size 192 --augment true --select_sentences 0.7": "not run: a quarter of an hour; tests/bundle/test_bundle_configs.py runs every key",
