@@ -164,8 +164,8 @@ def _maps_note(maps: Sequence[Mapping[str, Any]]) -> str:
         return ""
     return (
         "Most of these maps miss their finding, as those of short trainings and few pairs do. For the built-in sample "
-        "the section 'Better maps' of docs/grounding.md has a run of a quarter of an hour, whose maps are within 3 % of "
-        "the image's side from two findings in three; on your own data train longer, on more pairs."
+        "the section 'Better maps' of docs/grounding.md has a run of a quarter of an hour, whose maps are within 3 % "
+        "of the image's side from two findings in three; on your own data train longer, on more pairs."
     )
 
 
