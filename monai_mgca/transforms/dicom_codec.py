@@ -195,7 +195,8 @@ def _decode(frame: bytes, stream: _Stream, word: int) -> np.ndarray:
 
 def _plain_file(frame: bytes, stream: _Stream, word: int) -> bytes:
     numbers = {2: 1, 0x10: stream.rows, 0x11: stream.columns, 0x100: word, 0x101: stream.precision}
-    numbers |= {0x102: stream.precision - 1, 0x103: int(stream.signed)}
+    # ITK has no images of 8 bits with a sign
+    numbers |= {0x102: stream.precision - 1, 0x103: int(stream.signed and word > 8)}
     meta = _element(2, 1, b"OB", b"\0\1") + _element(2, 2, b"UI", b"1.2.840.10008.5.1.4.1.1.7")
     meta += _element(2, 3, b"UI", b"1.2.3") + _element(2, 0x10, b"UI", stream.syntax.encode())
     body = _element(8, 0x16, b"UI", b"1.2.840.10008.5.1.4.1.1.7") + _element(8, 0x18, b"UI", b"1.2.3")

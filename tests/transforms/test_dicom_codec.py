@@ -152,6 +152,22 @@ def test_pixels_of_another_size_than_the_tags_say(tmp_path):
             LoadRadiograph()(tmp_path / "a.dcm")
 
 
+SIGNED_8 = (
+    "|4;u>04V?f0000G0000G00000000000000G0000G000000000000D;q0sm3}3;+NC0RRC61ONg5TmT0^KuAbX|6~9q00BdCWnpw>"
+    "WFTUBAWv{*Zc0!^M<8}(a&u{KZXhx)H7+#&kN^q*00000PXGb`liz`e5-S4>3lrqIFNHriP>UCJ?EdS!znKc-S4oO94|pUB;W`U7"
+    "&<FVdY&I56GGoVZpTH48^MwF5p*^NFV1NJF"
+)
+
+
+def test_8_bits_with_a_sign(tmp_path):
+    values = np.arange(256).reshape(16, 16) - 128
+    frame = base64.b85decode(SIGNED_8)
+    (tmp_path / "a.dcm").write_bytes(
+        dicom(values.astype(np.int8).view(np.uint8), JPEG + "90", frame=frame, signed=True)
+    )
+    np.testing.assert_allclose(LoadRadiograph()(tmp_path / "a.dcm")[0], values + 128, atol=1e-3)
+
+
 @pytest.mark.parametrize("segments", [0, 1, 3, 2**32 - 1])
 def test_damaged_run_lengths(tmp_path, segments):
     """GDCM divides by their number."""
