@@ -33,7 +33,8 @@ IMPORTS = {
 CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "tempfile.mktemp", "input"}
 CALLS |= {"subprocess.getoutput", "subprocess.getstatusoutput", "torch.hub.load"}
 # the first takes a pickle's instructions apart and runs none; the others are tests: of what goes to a DataLoader's
-# processes, of the docs' examples, of a config's imports, of our own wheel, and of payloads which must not run
+# processes, of the docs' examples, of what tests give to `python -c`, of a config's imports, of our own wheel, and of
+# payloads which must not run
 ALLOWED = {
     ("monai_mgca/networks/checkpoint.py", "pickletools"),
     ("tests/networks/test_finetune.py", "pickle"),
@@ -42,6 +43,8 @@ ALLOWED = {
     ("tests/test_docs.py", "exec"),
     ("tests/test_docs.py", "compile"),
     ("tests/bundle/test_bundle_configs.py", "exec"),
+    ("tests/processes/fork_server.py", "exec"),
+    ("tests/processes/fork_server.py", "compile"),
     ("tests/test_packaging.py", "file.extractall"),
     ("tests/security/test_checkpoints.py", "pickle"),
     ("tests/security/test_checkpoints.py", "torch.load"),
