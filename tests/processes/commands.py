@@ -199,5 +199,7 @@ class ForkServer:
     def close(self) -> None:
         """End the server; commands that run go on."""
         if self._server is not None:
+            # not close() alone: processes that a test forked may have it open, too
+            self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
             self._server.wait(60)
