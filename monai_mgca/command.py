@@ -18,10 +18,9 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from monai_mgca.data import resolve_dataset
-from monai_mgca.utils import CheckpointError, DataError, read_settings
+from monai_mgca.utils import CheckpointError, DataError, read_model_settings
 from monai_mgca.utils.errors import StorageError, first_cause
 
 __all__ = ["bundle_root", "choose_data", "run_command"]
@@ -33,18 +32,23 @@ def bundle_root() -> str:
 
 
 def choose_data(args: argparse.Namespace, checkpoint: str) -> None:
-    """Fill in ``args.dataset_dir`` and ``args.datalist`` where they are None: the built-in sample as it was trained on.
+    """Fill in ``args.dataset_dir`` and ``args.datalist`` where they are None: the sample, if it was trained on.
 
     Args:
         args: with these two and ``sample_size``, None for that of the training.
         checkpoint: whose ``model.json`` tells the sample's size and its pixels.
 
     Raises:
-        DataError: when ``dataset_dir`` does not exist.
+        DataError: when ``dataset_dir`` does not exist, or none is given and the checkpoint is of other data.
     """
     if args.dataset_dir is None and args.datalist is not None:
         return
-    settings = read_settings(Path(checkpoint).parent / "model.json")
+    settings = read_model_settings(checkpoint)
+    if args.dataset_dir is None and settings.get("use_sample") is False:
+        raise DataError(
+            f"{checkpoint} was trained on data of your own, and the built-in sample tells nothing of it: give "
+            "--dataset-dir, the folder of images with their datalist.json, or --datalist."
+        )
     size, pixels = args.sample_size or settings.get("sample_size", 640), max(64, settings.get("resize_size", 146))
     args.dataset_dir = resolve_dataset(args.dataset_dir, f"{bundle_root()}/data/sample", size, pixels)
     args.datalist = args.datalist or os.path.join(args.dataset_dir, "datalist.json")

@@ -28,10 +28,10 @@ from monai_mgca.data import load_datalist, read_datalist
 from monai_mgca.data.datalist import SECTIONS
 from monai_mgca.data.many import progress_bar
 from monai_mgca.handlers.overlays import draw_heat
-from monai_mgca.inferers import PhraseGrounder, PretrainedModel, load_pretrained
+from monai_mgca.inferers import PhraseGrounder, PretrainedModel, load_pretrained, read_reference
 from monai_mgca.inferers.grounding_set import GroundingFigures, load_regions, measure_regions
 from monai_mgca.transforms import LoadRadiograph
-from monai_mgca.utils import DataError, read_settings
+from monai_mgca.utils import DataError, read_model_settings
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.files import replacing
 from monai_mgca.utils.page import data_uri, write_page
@@ -40,6 +40,7 @@ __all__ = ["main"]
 
 RANDOM = "random"
 THUMBNAIL = 320
+REFERENCE = 64
 _GALLERY = """
 <p class="note">{{ note }}</p>
 <ul class="grid">
@@ -80,8 +81,12 @@ def _load_model(args: argparse.Namespace, checkpoint: str) -> PretrainedModel:
     return model
 
 
-def _find_reference(args: argparse.Namespace) -> list[str]:
-    """Images that show what is usual."""
+def _find_reference(args: argparse.Namespace) -> list[str] | dict[str, list[torch.Tensor]]:
+    """Images that show what is usual, or what the training kept of its own."""
+    if args.datalist is None and args.reference == REFERENCE:
+        if args.method in (kept := read_reference(args.checkpoint[0]) or {}):
+            return kept
+    choose_data(args, args.checkpoint[0])
     section = "training" if read_datalist(args.datalist).get("training") else args.section
     items = load_datalist(args.datalist, section, args.dataset_dir, report=False)[: args.reference]
     return [item["image"] for item in items]
@@ -181,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--mask-key", metavar="KEY", help="key of masks that the boxes are cut to, where boxes are too coarse")
     add("--overlays", type=int, default=24, metavar="N", help="pictures of --evaluate (default: 24)")
     add("--method", choices=("attribution", "token"), default="attribution", help="of the maps (default: attribution)")
-    add("--reference", type=int, default=64, metavar="N", help="training images that show what is usual (default: 64)")
+    add("--reference", type=int, default=REFERENCE, metavar="N", help="images that show what is usual (default: 64)")
     add("--checkpoint", nargs="+", metavar="FILE", help="model_pretrain.pt, and with --evaluate also random")
     add("--dataset-dir", metavar="DIR", help="folder of the images (default: the built-in sample)")
     add("--datalist", metavar="FILE", help="the datalist JSON (default: datalist.json in DIR)")
@@ -203,8 +208,9 @@ def _run(args: argparse.Namespace) -> list[str]:
         raise DataError(f"There is no image {', '.join(missing)}: check the path of --image.")
     if all(name == RANDOM for name in args.checkpoint):
         raise DataError("--checkpoint needs a model_pretrain.pt, whose network the random one is.")
-    read_settings(Path(args.checkpoint[0]).parent / "model.json", required=True)
-    choose_data(args, args.checkpoint[0])
+    read_model_settings(args.checkpoint[0], required=True)
+    if args.evaluate or args.words or args.dataset_dir or args.datalist:
+        choose_data(args, args.checkpoint[0])
     tasks = ((args.text, _ground_images), (args.words, _ground_words), (args.evaluate, _evaluate))
     return [path for wanted, task in tasks if wanted for path in task(args)]
 

@@ -30,10 +30,11 @@ from monai_mgca.command import bundle_root, choose_data, run_command
 from monai_mgca.data import class_names, load_labeled, read_datalist
 from monai_mgca.data.fraction import take_fraction
 from monai_mgca.inferers import compute_features, draw_curves, fit_linear_probe, summarize_curves
+from monai_mgca.inferers.pretrained import fixed_preprocessing
 from monai_mgca.metrics import compute_classification
 from monai_mgca.networks import ImageFeatures, create_image_encoder, load_encoder
-from monai_mgca.transforms import LoadRadiographd, ResolveUncertainLabels
-from monai_mgca.utils import CheckpointError, DataError, read_settings
+from monai_mgca.transforms import LoadRadiographd, ResolveUncertainLabels, restore_preprocessing
+from monai_mgca.utils import CheckpointError, DataError, read_model_settings
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.extras import require_extra
 from monai_mgca.utils.files import replacing
@@ -73,13 +74,10 @@ def _settings(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         if checkpoint == PIXELS:
             settings[checkpoint] = {"image_size": 32, "in_channels": 1}
             continue
-        path = Path(checkpoint)
-        beside = [place for place in (path.with_suffix(".json"), path.parent / "model.json") if place.is_file()]
-        found = (
-            read_settings(beside[0])
-            if beside and checkpoint != RANDOM
-            else next((s for name, s in settings.items() if name != PIXELS), {})
-        )
+        own = Path(checkpoint).with_suffix(".json")
+        found = read_model_settings(checkpoint, own.name if own.is_file() else "model.json")
+        if checkpoint == RANDOM:
+            found = next((s for name, s in settings.items() if name != PIXELS), {})
         settings[checkpoint] = {"image_size": 224, "in_channels": 1, **found, **given}
         if "image_encoder" not in settings[checkpoint]:
             raise CheckpointError(f"No model.json is beside '{checkpoint}': name the encoder, as --encoder resnet50.")
@@ -107,6 +105,14 @@ class _Batches(Sequence):
         return len(self.chunks)
 
 
+def _own_preprocessing(settings: dict[str, Any]) -> list[Any] | None:
+    """What the training did to its images, where that is not what the bundle's pretraining does."""
+    own = settings.get("preprocessing")
+    if not own or ("resize_size" in settings and own == fixed_preprocessing(settings)):
+        return None
+    return restore_preprocessing(settings)
+
+
 def _features(checkpoint: str, settings: dict[str, Any], seed: int, items: Sequence[dict[str, Any]]) -> np.ndarray:
     size, channels = settings["image_size"], settings["in_channels"]
     torch.manual_seed(seed)
@@ -116,8 +122,8 @@ def _features(checkpoint: str, settings: dict[str, Any], seed: int, items: Seque
         encoder = create_image_encoder(settings["image_encoder"], size, in_channels=channels)
     if checkpoint not in (RANDOM, PIXELS):
         load_encoder(encoder, checkpoint)
-    # as in the classification configs
-    steps = [
+    steps = _own_preprocessing(settings) or [
+        # as in the classification configs
         LoadRadiographd("image"),
         Resized("image", size, size_mode="longest", mode="area"),
         SpatialPadd("image", (size, size)),

@@ -20,6 +20,7 @@ import torch.distributed as dist
 
 from monai_mgca.data.many import list_problems
 from monai_mgca.data.sample import make_sample
+from monai_mgca.data.sample_folder import find_sample_dir
 from monai_mgca.io import IMAGE_SUFFIXES, FoundFiles, find_image_files, series_problem
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import rank, world_size
@@ -40,7 +41,7 @@ def resolve_dataset(
 
     Args:
         dataset_dir: the user's; None for the sample.
-        sample_dir: where the sample is made at its first use.
+        sample_dir: where the sample is made at its first use; one of another size has its folder beside it.
         size: studies of the sample.
         image_size: pixels of the sample's images.
         make: :func:`make_sample`, or :func:`monai_mgca.data.make_volume_sample`.
@@ -62,6 +63,9 @@ def resolve_dataset(
             advice = "Give the folder that the datalist belongs to."
             raise DataError(f"dataset_dir does not exist: {folder}.{value} {advice}")
         return str(folder)
+    sample_dir = find_sample_dir(sample_dir, size, image_size)
+    if world_size() > 1:
+        dist.barrier()  # all have looked, before one begins to make it
     if rank() == 0:
         logger.info(
             f"No dataset_dir is given: the built-in sample in {sample_dir} and compact encoders are used. For your own "

@@ -30,7 +30,7 @@ from .paths import file_problem
 from .sample_encoder import ENCODER_FILES, write_report_encoder
 from .split import split_by_patient
 
-__all__ = ["SampleKind", "fill_folder"]
+__all__ = ["SampleKind", "fill_folder", "find_sample_dir"]
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +110,27 @@ def fill_folder(
     counts = ", ".join(f"{count} {section}" for section, count in document["counts"].items())
     logger.info(f"Made the sample in {folder}: {counts} {units} of {extent.format(image_size)}; {path}.")
     return path
+
+
+def find_sample_dir(base: str | os.PathLike, size: int, image_size: int) -> str:
+    """The folder of a sample of some size: samples of several sizes stand side by side, and none takes another's place.
+
+    Args:
+        base: of the first sample, whatever its size; another size has its own folder beside, ``base_48_146``.
+        size, image_size: of the sample.
+
+    Returns:
+        The folder, where the sample is or may be made.
+
+    Example::
+
+        print(find_sample_dir("bundles/mgca/data/sample", size=640, image_size=146))
+    """
+    base = os.fspath(base)
+    own, path = f"{base}_{size}_{image_size}", Path(base) / "datalist.json"
+    settings = (read_datalist(path).get("settings") if path.is_file() else None) or {}
+    is_base = (settings.get("size", size), settings.get("image_size", image_size)) == (size, image_size)
+    return base if is_base and (path.is_file() or not os.path.isdir(own)) else own
 
 
 def _is_complete(kind: SampleKind, path: Path, settings: Mapping[str, int]) -> bool:

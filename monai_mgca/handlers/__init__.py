@@ -15,6 +15,7 @@ from .alignment_loss import AlignmentLossHandler, loss_terms
 from .best_model import BestModelSaver
 from .checkpoint import TrainingCheckpoint
 from .classification import ClassificationHandler
+from .curve_writer import CurveWriter
 from .data_wait import DataWaitWarning
 from .detection import DetectionHandler
 from .detection_saver import DetectionSaver
@@ -34,6 +35,7 @@ __all__ = [
     "AlignmentLossHandler",
     "BestModelSaver",
     "ClassificationHandler",
+    "CurveWriter",
     "DataWaitWarning",
     "DetectionHandler",
     "DetectionSaver",

@@ -21,8 +21,10 @@ from ignite.engine import Engine
 from ignite.handlers.checkpoint import BaseSaveHandler
 from monai.handlers import CheckpointSaver
 
+from monai_mgca.networks.report_files import keep_report_encoder
 from monai_mgca.utils.dist import rank
-from monai_mgca.utils.files import replacing
+from monai_mgca.utils.files import replacing, write_settings
+from monai_mgca.utils.weights import add_settings
 
 __all__ = ["BestModelSaver"]
 
@@ -34,10 +36,16 @@ class BestModelSaver(CheckpointSaver):
     in between has neither. This one writes beside it and renames. And MONAI takes the first validation for the best
     even if its key metric is not finite, and none after it is better than nan; here such a validation never counts.
 
+    What inference must know of the network is written into the same file, so that it always is of these weights: they
+    take their place in one step, and a training that ends before its first validation changes neither.
+
     Args:
         save_dir: folder of the file.
         save_dict: the network, by any name.
         key_metric_filename: name of the file.
+        settings: plain values, which :func:`monai_mgca.utils.read_model_settings` reads again. The folder or hub name
+            under "report_encoder" is copied beside the file, and named by its place there.
+        settings_filename: of a JSON file beside it with the same settings, for people to read.
         kwargs: see :class:`monai.handlers.CheckpointSaver`.
 
     Example::
@@ -45,12 +53,22 @@ class BestModelSaver(CheckpointSaver):
         BestModelSaver("models", {"model": network}, key_metric_filename="model.pt").attach(evaluator)
     """
 
-    def __init__(self, save_dir: str, save_dict: dict, key_metric_filename: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        save_dir: str,
+        save_dict: dict,
+        key_metric_filename: str,
+        settings: Mapping[str, Any] | None = None,
+        settings_filename: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         kwargs["save_key_metric"] = True
         self.key_metric_filename = key_metric_filename
         super().__init__(save_dir, save_dict, key_metric_filename=key_metric_filename, **kwargs)
         assert self._key_metric_checkpoint is not None
-        self._file = self._key_metric_checkpoint.save_handler = _WholeFile(Path(save_dir) / key_metric_filename)
+        self._file = self._key_metric_checkpoint.save_handler = _WholeFile(
+            Path(save_dir) / key_metric_filename, settings, settings_filename
+        )
 
     def attach(self, engine: Engine) -> None:
         """
@@ -80,14 +98,30 @@ class BestModelSaver(CheckpointSaver):
 
 
 class _WholeFile(BaseSaveHandler):
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, settings: Mapping[str, Any] | None, settings_filename: str | None) -> None:
+        self.path, self.settings, self.settings_filename = path, settings, settings_filename
 
     def __call__(self, checkpoint: Mapping, filename: str, metadata: Mapping | None = None) -> None:
-        if rank() == 0:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(self.path, sync=True) as temporary, temporary.open("wb") as file:
+        if rank() > 0:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        settings = self._travelling()
+        with replacing(self.path, sync=True) as temporary:
+            with temporary.open("wb") as file:
                 torch.save(checkpoint, file)
+            if settings is not None:
+                add_settings(temporary, settings)
+        if settings is not None and self.settings_filename is not None:
+            write_settings(self.path.with_name(self.settings_filename), settings)
+
+    def _travelling(self) -> dict[str, Any] | None:
+        """The settings, with what they name beside the weights."""
+        settings = None if self.settings is None else dict(self.settings)
+        if settings and isinstance(source := settings.get("report_encoder"), str):
+            settings["report_encoder"] = keep_report_encoder(source, self.path.parent)
+            if not settings.get("use_sample"):
+                settings["report_encoder_source"] = source
+        return settings
 
     def remove(self, filename: str) -> None:
         """The new file takes the place of the old one."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from ignite.metrics import Metric
@@ -25,6 +26,7 @@ from monai.handlers import CheckpointSaver, EarlyStopHandler
 
 from monai_mgca.handlers.checkpoint_folder import CheckpointFolder
 from monai_mgca.handlers.checkpoint_state import (
+    check_optimizer,
     check_settings,
     go_to,
     process_state,
@@ -33,6 +35,7 @@ from monai_mgca.handlers.checkpoint_state import (
     settings_of,
     unwrap,
 )
+from monai_mgca.handlers.held_schedule import HeldSchedule
 from monai_mgca.utils.dist import gather_plain, max_over_processes, rank
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.utils.random_state import restore_random_state
@@ -63,6 +66,8 @@ class TrainingCheckpoint:
         early_stop: counts the epochs without improvement.
         metrics: of the trainer, by name, so that those of an epoch that was stopped are of all of it.
         data: the training entries; a checkpoint of other images is refused.
+        options: of the config, by name (:func:`monai_mgca.utils.plain_options`). A checkpoint of a training with others
+            that a resumed one does not obey is refused; the others are told of.
         interval: iterations between checkpoints within an epoch; 0: none.
         resume: go on from the newest checkpoint in ``save_dir``; start anew where there is none.
 
@@ -85,6 +90,7 @@ class TrainingCheckpoint:
         early_stop: EarlyStopHandler | None = None,
         metrics: Mapping[str, Metric] | None = None,
         data: Sequence[Mapping[str, Any]] | None = None,
+        options: Mapping[str, Any] | None = None,
         interval: int = 0,
         resume: bool = False,
     ) -> None:
@@ -95,6 +101,7 @@ class TrainingCheckpoint:
         self.early_stop = early_stop
         self.metrics = metrics or {}
         self.data = data
+        self.options = options
         self.interval = interval
         self.resume = resume
         # between the last iteration of an epoch and its end; also when the evaluator runs without a training
@@ -125,7 +132,8 @@ class TrainingCheckpoint:
 
     def _start(self, engine: Engine) -> None:
         self._saved_at, self._unfinished = engine.state.iteration, False
-        self._settings = settings_of(engine, self.data)
+        self._settings = settings_of(engine, self.data, self.options)
+        self._schedule = HeldSchedule(engine.state.max_epochs * engine.state.epoch_length, self.objects)
         self._resumed_metrics: Mapping[str, Any] = {}
         # MONAI's trainer makes it when it runs
         if getattr(engine, "scaler", None) is not None:
@@ -148,6 +156,7 @@ class TrainingCheckpoint:
 
     def _after_iteration(self, engine: Engine) -> None:
         state = engine.state
+        self._schedule.hold(state.iteration)
         done = state.iteration % state.epoch_length
         self._unfinished = done == 0
         if self._unfinished or done % getattr(engine, "accumulation_steps", 1):
@@ -198,11 +207,15 @@ class TrainingCheckpoint:
         state = {name: unwrap(item).state_dict() for name, item in self.objects.items()}
         state["trainer"] = {"iteration": engine.state.iteration, "unfinished": self._unfinished}
         state["progress"] = progress_of(engine, self.evaluator, self.best, self.early_stop)
+        state["progress"]["planned"] = self._schedule.planned
         state["settings"], state["processes"] = self._settings, processes
         self.folder.write(state, engine.state.iteration)
 
     def _load(self, engine: Engine, path: Path, state: Mapping[str, Any]) -> None:
         check_settings(self._settings, path, state["settings"])
+        for name, item in self.objects.items():
+            if isinstance(item, torch.optim.Optimizer) and name in state:
+                check_optimizer(item, path, state[name])
         try:
             Checkpoint.load_objects({name: unwrap(item) for name, item in self.objects.items()}, state)
         except (RuntimeError, ValueError) as error:
@@ -212,6 +225,7 @@ class TrainingCheckpoint:
             ) from error
         restore_progress(state["progress"], engine, self.evaluator, self.best, self.early_stop)
         self._saved_at = go_to(engine, state["trainer"]["iteration"])
+        self._schedule.resume(self._saved_at, state["progress"].get("planned"), engine.state)
         own = state["processes"][rank()]
         self._resumed_metrics = own["metrics"]
         if rank() == 0:

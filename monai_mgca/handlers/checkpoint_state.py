@@ -25,11 +25,59 @@ from monai.data import MetaTensor
 from monai.handlers import CheckpointSaver, EarlyStopHandler
 from monai.utils import CommonKeys
 
-from monai_mgca.utils.dist import world_size
+from monai_mgca.utils.dist import rank, world_size
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.utils.random_state import random_state
 
-__all__ = ["check_settings", "go_to", "process_state", "progress_of", "restore_progress", "settings_of", "unwrap"]
+__all__ = [
+    "check_optimizer",
+    "check_settings",
+    "go_to",
+    "process_state",
+    "progress_of",
+    "restore_progress",
+    "settings_of",
+    "unwrap",
+]
+
+
+logger = logging.getLogger(__name__)
+
+OPTIONS = "options"
+# options by which a training does the same elsewhere, or that it obeys at any time; the data are compared by themselves
+FREE = {
+    *(
+        "_desc_",
+        "bundle_root",
+        "dataset_dir",
+        "data_dir",
+        "data_list_file_path",
+        "ckpt_dir",
+        "output_dir",
+        "cache_dir",
+        "cache",
+    ),
+    *(
+        "use_sample",
+        "sample_size",
+        "sample_image_size",
+        "pretrained",
+        "num_workers",
+        "dist_backend",
+        "resume",
+        "compile",
+    ),
+    *("channels_last", "checkpointing", "micro_batch_size", "max_non_finite_steps", "checkpoint_interval"),
+    *("val_interval", "early_stopping_patience"),
+    *("epochs", "total_steps", "warmup_steps"),  # the schedule is told of by itself
+}
+_NOT_AGAIN = "a resumed training goes on from the checkpoint, and reads none of it."
+REPORTED = {
+    "amp": "the rest is computed in another precision.",
+    "pretrained_path": _NOT_AGAIN,
+    "image_encoder_weights": _NOT_AGAIN,
+    "report_encoder": "its words must be the same; its weights are those of the checkpoint.",
+}
 
 
 def unwrap(item: Any) -> Any:
@@ -55,12 +103,15 @@ def _hash_names(data: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256("\n".join(path[begin:] for path in paths).encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
-def settings_of(engine: Any, data: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+def settings_of(
+    engine: Any, data: Sequence[Mapping[str, Any]] | None = None, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What must be as it was for a training to go on as the same training.
 
     Args:
         engine: MONAI's trainer.
         data: the training entries, whose images must be the same.
+        options: of the config, by name.
     """
     loader = getattr(engine, "data_loader", None)
     return {
@@ -71,6 +122,7 @@ def settings_of(engine: Any, data: Sequence[Mapping[str, Any]] | None = None) ->
         "hash of the images' names": None if data is None else _hash_names(data),
         "iterations in an epoch": engine.state.epoch_length,
         "seed": getattr(getattr(loader, "sampler", None), "seed", None),
+        "options": _plain(dict(options or {})),
     }
 
 
@@ -84,12 +136,39 @@ def check_settings(now: Mapping[str, Any], path: Path, made: Mapping[str, Any]) 
     Raises:
         CheckpointError: when one of them is another now.
     """
-    other = [f"{name} {made.get(name)}, now {value}" for name, value in now.items() if made.get(name) != value]
+    pairs = {name: (made.get(name), value) for name, value in now.items() if name != OPTIONS}
+    was, asked = made.get(OPTIONS, {}), now.get(OPTIONS, {})
+    pairs |= {name: (was[name], asked[name]) for name in asked if name in was and name not in FREE}
+    other = {name: f"{name} {was}, now {asked}" for name, (was, asked) in pairs.items() if was != asked}
+    told = [other.pop(name) for name in REPORTED if name in other]
     if other:
         raise CheckpointError(
-            f"The checkpoint {path} is of another training: {'; '.join(other)}. Resume with the data and options of "
-            "that one, or start a new training, in another ckpt_dir, from its weights."
+            f"The checkpoint {path} is of another training: {'; '.join(other.values())}. Resume with the data and "
+            "options of that one, or start a new training, in another ckpt_dir, from its weights: --pretrained_path."
         )
+    for change in told if rank() == 0 else ():
+        logger.warning(f"The training that wrote {path} had {change}: {REPORTED[change.split()[0]]}")
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer, path: Path, state: Mapping[str, Any]) -> None:
+    """
+    Args:
+        optimizer: of this training, with its schedule.
+        path: of the checkpoint.
+        state: of the optimizer that is in it, which is about to take the place of this one's.
+
+    Raises:
+        CheckpointError: when this one was made with another weight decay, first learning rate or alike.
+    """
+    for now, made in zip(optimizer.param_groups, state["param_groups"], strict=False):
+        for name in now.keys() & made.keys() - {"params", "lr"}:
+            was, asked = (list(v) if isinstance(v, tuple) else v for v in (made[name], now[name]))
+            if was != asked:
+                raise CheckpointError(
+                    f"The checkpoint {path} is of another training: its optimizer has {name} {was}, now {asked}. A "
+                    "resumed training goes on with what it began with: give that, or start a new training from its "
+                    "weights, --pretrained_path."
+                )
 
 
 def process_state(metrics: Mapping[str, Metric]) -> dict[str, Any]:

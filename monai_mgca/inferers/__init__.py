@@ -14,6 +14,7 @@ from __future__ import annotations
 from .curves import draw_curves, mean_interval, summarize_curves
 from .embedding import compute_features
 from .grounding import PhraseGrounder
+from .grounding_reference import read_reference, write_reference
 from .linear_probe import LinearProbe, fit_linear_probe
 from .pretrained import PretrainedModel, load_pretrained
 from .retrieval import EmbeddingIndex
@@ -37,5 +38,7 @@ __all__ = [
     "novelty",
     "prompted_classes",
     "read_prompts",
+    "read_reference",
     "summarize_curves",
+    "write_reference",
 ]

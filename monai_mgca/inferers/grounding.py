@@ -12,18 +12,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from monai.utils import CommonKeys, look_up_option
 
 from monai_mgca.inferers.pretrained import PretrainedModel
+from monai_mgca.networks import MGCA
 from monai_mgca.transforms import InvertProbabilitiesd
 from monai_mgca.utils import MGCAKeys
 
-__all__ = ["PhraseGrounder"]
+__all__ = ["METHODS", "PhraseGrounder", "usual_features"]
 
+METHODS = ("attribution", "token")
 # in pixels: the tokens of all encoders are 16 wide
 QUARTER_TOKEN = 4
 OFFSETS = [(dy, dx) for dy in (-QUARTER_TOKEN, QUARTER_TOKEN) for dx in (-QUARTER_TOKEN, QUARTER_TOKEN)]
@@ -45,7 +47,8 @@ class PhraseGrounder:
 
     Args:
         model: both encoders of a pretraining.
-        reference: images that show what is usual; some dozens of any findings.
+        reference: images that show what is usual, some dozens of any findings; or what :func:`usual_features` made of
+            them, by the method.
         method: "attribution" or "token".
         steps: of the integral.
 
@@ -61,20 +64,18 @@ class PhraseGrounder:
     def __init__(
         self,
         model: PretrainedModel,
-        reference: Sequence[str | os.PathLike],
+        reference: Sequence[str | os.PathLike] | Mapping[str, list[torch.Tensor]],
         method: str = "attribution",
         steps: int = 4,
     ) -> None:
         if not reference:
             raise ValueError("PhraseGrounder needs reference images, which show what is usual: some dozens.")
         self.model, self.network, self.steps = model, model.network, steps
-        self.method: str = look_up_option(method, ("attribution", "token"))
+        self.method: str = look_up_option(method, METHODS)
         self.invert = InvertProbabilitiesd(keys=CommonKeys.PRED, transform=model.image_transform)
-        parts: list[list[torch.Tensor]] = [
-            [self._features(moved).sum(0, keepdim=True) for moved in self._move(batch)]
-            for batch in model.load_images(reference, description="reference")
-        ]
-        self.usual = [torch.stack(sums).sum(0) / len(reference) for sums in zip(*parts, strict=True)]
+        if not isinstance(reference, Mapping):
+            reference = {self.method: usual_features(model, reference, self.method)}
+        self.usual = [part.to(model.device) for part in reference[self.method]]
 
     def __call__(self, path: str | os.PathLike, phrases: Sequence[str]) -> torch.Tensor:
         """
@@ -154,13 +155,11 @@ class PhraseGrounder:
         inverted: torch.Tensor = self.invert({**item, CommonKeys.PRED: heat.cpu()})[CommonKeys.PRED]
         return inverted.as_tensor()
 
-    @torch.no_grad()
     def _features(self, image: torch.Tensor) -> torch.Tensor:
-        if self.method == "token":
-            tokens: torch.Tensor = self.network.encode_image(image)[MGCAKeys.IMAGE_TOKENS]
-            return tokens
-        features: torch.Tensor = self.network.image_encoder.local_features(image)
-        return features
+        return _features(self.network, image, self.method)
+
+    def _move(self, image: torch.Tensor) -> list[torch.Tensor]:
+        return _move(image)
 
     def _attribute(self, features: torch.Tensor, usual: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """What each place of (B, C, *places) features adds to the cosine with a text (D,): (B, places)."""
@@ -173,8 +172,36 @@ class PhraseGrounder:
                 gradient += torch.autograd.grad((network.image_head(pooled) @ text).sum(), point)[0]
         return (step * gradient / self.steps).sum(1).flatten(1)
 
-    def _move(self, image: torch.Tensor) -> list[torch.Tensor]:
-        return [_shift(image, dy, dx) for dy, dx in OFFSETS]
+
+def usual_features(model: PretrainedModel, images: Sequence[str | os.PathLike], method: str) -> list[torch.Tensor]:
+    """The mean features at every place of some images, which maps are drawn against.
+
+    Args:
+        model: both encoders of a pretraining.
+        images: files.
+        method: of :class:`PhraseGrounder`.
+
+    Returns:
+        As many as an image is moved for a map: (1, C, *places) or (1, P, D).
+    """
+    parts: list[list[torch.Tensor]] = [
+        [_features(model.network, moved, method).sum(0, keepdim=True) for moved in _move(batch)]
+        for batch in model.load_images(images, description="reference")
+    ]
+    return [torch.stack(sums).sum(0) / len(images) for sums in zip(*parts, strict=True)]
+
+
+@torch.no_grad()
+def _features(network: MGCA, image: torch.Tensor, method: str) -> torch.Tensor:
+    if method == "token":
+        tokens: torch.Tensor = network.encode_image(image)[MGCAKeys.IMAGE_TOKENS]
+        return tokens
+    features: torch.Tensor = network.image_encoder.local_features(image)
+    return features
+
+
+def _move(image: torch.Tensor) -> list[torch.Tensor]:
+    return [_shift(image, dy, dx) for dy, dx in OFFSETS]
 
 
 def _shift(image: torch.Tensor, dy: int, dx: int) -> torch.Tensor:

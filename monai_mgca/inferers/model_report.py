@@ -26,7 +26,7 @@ from monai_mgca.inferers.zero_shot import ZeroShotClassifier
 from monai_mgca.metrics import compute_classification
 from monai_mgca.metrics.retrieval import own_ranks
 from monai_mgca.transforms import ResolveUncertainLabels
-from monai_mgca.utils import DataError, read_settings
+from monai_mgca.utils import DataError, read_model_settings
 
 __all__ = [
     "Pair",
@@ -55,7 +55,11 @@ def describe_settings(checkpoint: str | os.PathLike) -> dict[str, str]:
         Path("model.json").write_text('{"report_encoder": "/data/weights/bert"}')
         print(describe_settings("model_pretrain.pt"))  # {'weights': 'model_pretrain.pt', 'report encoder': 'bert'}
     """
-    settings = {"weights": Path(checkpoint).name, **read_settings(Path(checkpoint).parent / "model.json", True)}
+    settings = {"weights": Path(checkpoint).name, **read_model_settings(checkpoint, required=True)}
+    if (source := settings.pop("report_encoder_source", None)) is not None:
+        settings["report_encoder"] = source  # of which there is a copy beside the weights
+    if isinstance(steps := settings.get("preprocessing"), list):
+        settings["preprocessing"] = ", ".join(str(step.get("_target_")).rpartition(".")[2] for step in steps)
     words = {True: "yes", False: "no", None: "all"}
     return {
         name.replace("_", " "): words[value]

@@ -14,29 +14,20 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.pool import ThreadPool
-from pathlib import Path
 from typing import Any
 
 import torch
-from monai.transforms import (
-    CastToTyped,
-    CenterSpatialCropd,
-    Compose,
-    RepeatChanneld,
-    Resized,
-    ScaleIntensityRanged,
-    SpatialPadd,
-)
+from monai.transforms import Compose
 from monai.utils import CommonKeys
 
 from monai_mgca.data.many import progress_bar
 from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder, load_network
-from monai_mgca.transforms import CleanReport, LoadRadiographd, TokenizeReport
-from monai_mgca.utils import CheckpointError, DataError, MGCAKeys, read_settings
+from monai_mgca.transforms import CleanReport, TokenizeReport, restore_preprocessing
+from monai_mgca.utils import CheckpointError, DataError, MGCAKeys, read_model_settings
 
-__all__ = ["PretrainedModel", "load_pretrained"]
+__all__ = ["PretrainedModel", "fixed_preprocessing", "load_pretrained"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +52,7 @@ class PretrainedModel:
         self.network = network.eval()
         self.image_transform = image_transform
         self.tokenize = tokenize
-        self.clean = CleanReport(min_words=1)
+        self.clean = CleanReport(tokenize.official, min_words=1)
         self.device = next(network.parameters()).device
 
     def read_text(self, text: str) -> dict[str, torch.Tensor]:
@@ -222,29 +213,41 @@ class PretrainedModel:
         return torch.cat([embed(batch).cpu() for batch in self.load_images(paths, batch_size, description)])
 
 
-def image_transform(settings: dict[str, Any]) -> Compose:
-    """As in the validation of the pretraining: resized, padded to a square, cut at the center, scaled to -1..1."""
-    image, size, resize = CommonKeys.IMAGE, settings["image_size"], settings["resize_size"]
-    return Compose(
-        [
-            LoadRadiographd(image),
-            Resized(image, resize, size_mode="longest", mode="area"),
-            SpatialPadd(image, (resize, resize)),
-            CastToTyped(image, torch.uint8),
-            CenterSpatialCropd(image, (size, size)),
-            ScaleIntensityRanged(image, 0, 255, -1, 1),
-            RepeatChanneld(image, settings["in_channels"]),
-        ]
-    )
+def fixed_preprocessing(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The steps of the configs of pretraining: resized, padded to a square, cut at the center, scaled to -1..1.
+
+    Args:
+        settings: with "image_size", "resize_size" and "in_channels".
+
+    Returns:
+        Them as :func:`monai_mgca.transforms.describe_preprocessing` writes them beside the weights.
+    """
+    size, resize, channels = (settings[name] for name in ("image_size", "resize_size", "in_channels"))
+    load, image = "monai_mgca.transforms.LoadRadiographd", {"keys": CommonKeys.IMAGE.value}
+    steps: list[tuple[str, dict[str, Any]]] = [
+        ("Resized", {"spatial_size": resize, "size_mode": "longest", "mode": "area"}),
+        ("SpatialPadd", {"spatial_size": [resize, resize]}),
+        ("CastToTyped", {"dtype": {"_dtype_": "torch.uint8"}}),
+        ("CenterSpatialCropd", {"roi_size": [size, size]}),
+        ("ScaleIntensityRanged", {"a_min": 0, "a_max": 255, "b_min": -1, "b_max": 1}),
+        *([("RepeatChanneld", {"repeats": channels})] if channels > 1 else []),
+    ]
+    return [{"_target_": load, **image}, *({"_target_": f"monai.transforms.{n}", **image, **a} for n, a in steps)]
+
+
+def image_transform(settings: Mapping[str, Any]) -> Compose:
+    """As in the validation of the pretraining; where the settings do not tell its steps, those were the configs'."""
+    steps = settings.get("preprocessing") or fixed_preprocessing(settings)
+    return Compose(restore_preprocessing({"preprocessing": steps}))
 
 
 def load_pretrained(
     checkpoint: str | os.PathLike, device: torch.device | str | None = None, random: bool = False
 ) -> PretrainedModel:
-    """Build the network of a pretraining from the ``model.json`` beside its weights, and load them.
+    """Build the network of a pretraining from the settings of its weights, and load them.
 
     Args:
-        checkpoint: ``model_pretrain.pt``, with ``model.json`` in the same folder.
+        checkpoint: ``model_pretrain.pt`` of a training.
         device: where to compute; a GPU if there is one.
         random: leave the weights as they are made, from torch's seed; an encoder of reports that was pretrained
             elsewhere keeps those. Against it one sees what the pretraining gave.
@@ -257,23 +260,33 @@ def load_pretrained(
 
         model = load_pretrained("bundles/mgca/models/model_pretrain.pt")
     """
-    settings = read_settings(Path(checkpoint).parent / "model.json", required=True)
+    settings = read_model_settings(checkpoint, required=True)
     if settings.get("spatial_dims", 2) != 2:
         raise CheckpointError(f"{checkpoint} was trained on volumes, and this is for radiographs: see docs/volumes.md.")
-    try:
-        # every weight comes from the checkpoint
-        text = ReportEncoder(
-            settings["report_encoder"], random and not settings["use_sample"], settings["report_layers"]
-        )
-    except ValueError as error:
-        raise DataError(
-            f"model.json beside {checkpoint} names an encoder of reports that is not there. {error}"
-        ) from None
-    image = create_image_encoder(settings["image_encoder"], settings["image_size"], in_channels=settings["in_channels"])
-    names = ("embed_dim", "hidden_dim", "num_prototypes", "matcher", "matcher_heads", "pool_report")
-    network = MGCA(image, text, **{name: settings[name] for name in names})
+    transform = image_transform(settings)
+    network = _build(settings, checkpoint, random)
     if not random:
         load_network(network, checkpoint)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    tokenize = TokenizeReport(settings["report_encoder"], settings["max_length"])
-    return PretrainedModel(network.to(device), image_transform(settings), tokenize)
+    official = bool(settings.get("official"))
+    tokenize = TokenizeReport(settings["report_encoder"], settings["max_length"], official)
+    return PretrainedModel(network.to(device), transform, tokenize)
+
+
+def _build(settings: Mapping[str, Any], checkpoint: str | os.PathLike, random: bool) -> MGCA:
+    """The network that the settings tell of; with random weights an encoder of reports keeps those it began with."""
+    official, begins = bool(settings.get("official")), random and not settings["use_sample"]
+    source = settings.get("report_encoder_source", settings["report_encoder"]) if begins else settings["report_encoder"]
+    try:
+        text = ReportEncoder(
+            source,
+            begins,
+            settings["report_layers"],
+            official_embeddings=official,
+            official_attention=official,
+        )
+    except ValueError as error:
+        raise DataError(f"The settings of {checkpoint} name an encoder of reports that is not there. {error}") from None
+    image = create_image_encoder(settings["image_encoder"], settings["image_size"], in_channels=settings["in_channels"])
+    names = ("embed_dim", "hidden_dim", "num_prototypes", "matcher", "matcher_heads", "pool_report")
+    return MGCA(image, text, mask_padding=not official, **{name: settings[name] for name in names})

@@ -33,7 +33,7 @@ from monai_mgca import __version__
 from monai_mgca.label.datastore import RadiographDatastore
 from monai_mgca.label.dicomweb import connect
 from monai_mgca.label.embeddings import StudyEmbeddings
-from monai_mgca.label.infers import ClassificationInfer, DetectionInfer, SegmentationInfer
+from monai_mgca.label.infers import ClassificationInfer, DetectionInfer, SegmentationInfer, cause_of
 from monai_mgca.label.phrases import PhraseInfer
 from monai_mgca.label.scoring import EmbeddingScoring
 from monai_mgca.label.sessions import ContainedSessions, remove_old
@@ -87,6 +87,11 @@ class MGCAApp(MONAILabelApp):
         logging.getLogger("monai_mgca.inferers.pretrained").setLevel(logging.ERROR)
         description = "Image-report pretraining for radiographs: segmentation, detection, classification and grounding"
         super().__init__(app_dir, studies, dict(conf), "MGCA", description, __version__)
+        for name, infer in self._infers.items():
+            if problem := infer.problem():
+                logger.warning(f"{name} cannot be served, and is not listed: {problem}")
+        if "grounding" not in self._infers and (problem := cause_of(self._embeddings.load)):
+            logger.warning(f"No strategy mgca_* and no scoring can be served: {problem}")
 
     def init_datastore(self) -> Datastore:
         if self.studies.startswith(("http://", "https://")):

@@ -88,7 +88,7 @@ class StudyEmbeddings:
             HTTPException: when there is no pretraining (409), or another process is computing (503).
             CheckpointError: when the pretraining cannot be loaded.
         """
-        model, fingerprint = self._model()
+        model, fingerprint = self.load()
         unreadable: dict[str, str] = {}
         paths: dict[str, str] = {}
         states: dict[str, str] = {}
@@ -126,7 +126,7 @@ class StudyEmbeddings:
         Raises:
             DataError: when the text is empty, too long, or has no known word.
         """
-        return self._model()[0].embed_texts([text])[0].cpu()
+        return self.load()[0].embed_texts([text])[0].cpu()
 
     def _reports(self, model: PretrainedModel, fingerprint: str, ids: Sequence[str], datastore: Datastore) -> Rows:
         folder = self.settings.reports or Path(datastore.work_dir).parent
@@ -142,7 +142,8 @@ class StudyEmbeddings:
 
         return refresh_rows(datastore.work_dir / "reports.npz", fingerprint, states, embed)
 
-    def _model(self) -> tuple[PretrainedModel, str]:
+    def load(self) -> tuple[PretrainedModel, str]:
+        """The pretraining's model, and what changes when its weights or settings do."""
         path = self.settings.pretrained
         if not path.is_file():
             raise HTTPException(409, f"There is no {path.name} in the bundle: pretrain first.")

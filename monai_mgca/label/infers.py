@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from monai_mgca.label.settings import LabelSettings
 from monai_mgca.label.values import number
 from monai_mgca.networks import load_network
 from monai_mgca.transforms import SaveMaskd
-from monai_mgca.utils import CheckpointError
+from monai_mgca.utils.errors import first_cause
 
 __all__ = ["BundleInfer", "ClassificationInfer", "DetectionInfer", "SegmentationInfer"]
 
@@ -62,22 +63,23 @@ class BundleInfer(InferTask):
     def __init__(self, settings: LabelSettings, task: str, description: str, config: dict[str, Any]) -> None:
         self.settings, self.task = settings, task
         self._loaded: tuple[tuple[str, int], ConfigParser, torch.nn.Module] | None = None
+        self._failed: tuple[tuple[str, int], Exception] | None = None
         self._lock = threading.Lock()
         super().__init__(InferType(task), None, 2, description, config)
 
     def is_valid(self) -> bool:
-        return self.settings.weights(self.task) is not None
+        return self.settings.weights(self.task) is not None and self.problem() is None
+
+    def problem(self) -> str | None:
+        """Why no image can be answered, None where one can: what the server says at its start, and leaves out after."""
+        return cause_of(self._load)
 
     def get_path(self, validate: bool = True) -> str | None:
         path = self.settings.weights(self.task)
         return str(path) if path else None
 
     def info(self) -> dict[str, Any]:
-        try:
-            classes = self.classes
-        except CheckpointError as error:  # every request begins with all infos: the other models go on
-            logger.warning(f"{self.task}: {error}")
-            classes = []
+        classes = [] if self.problem() else self.classes
         return {**super().info(), "labels": {name: index for index, name in enumerate(classes, self.first_index)}}
 
     @property
@@ -129,14 +131,24 @@ class BundleInfer(InferTask):
             )
         version = (str(path), path.stat().st_mtime_ns)
         with self._lock:
+            if self._failed and self._failed[0] == version:
+                raise self._failed[1]
             if self._loaded is None or self._loaded[0] != version:
-                parser = ConfigParser()
-                parser.read_config(self.settings.bundle / "configs" / f"inference_{self.task}.json")
-                parser["bundle_root"], parser["pretrained_path"] = str(self.settings.bundle), str(path)
-                network = parser.get_parsed_content("network_def")
-                load_network(network, path)
-                self._loaded = version, parser, network.to(self.settings.device).eval()
+                try:
+                    self._loaded = version, *self._read(path)
+                except Exception as error:  # every request begins with all infos: once is enough
+                    self._failed = version, error
+                    raise
             return self._loaded[1:]
+
+    def _read(self, path: Path) -> tuple[ConfigParser, torch.nn.Module]:
+        parser = ConfigParser()
+        parser.read_config(self.settings.bundle / "configs" / f"inference_{self.task}.json")
+        parser["bundle_root"], parser["pretrained_path"] = str(self.settings.bundle), str(path)
+        network = parser.get_parsed_content("network_def")
+        load_network(network, path)
+        parser.get_parsed_content("preprocessing")  # what cannot be done to an image is known before there is one
+        return parser, network.to(self.settings.device).eval()
 
 
 class SegmentationInfer(BundleInfer):
@@ -209,6 +221,21 @@ class ClassificationInfer(BundleInfer):
         with torch.no_grad():
             item, after = self.run_network(image)
             return after(item)[PRED].cpu()
+
+
+def cause_of(load: Callable[[], Any]) -> str | None:
+    """Why a model cannot be loaded, in the words of the error; None when it can.
+
+    Args:
+        load: of a task.
+    """
+    try:
+        load()
+    except HTTPException as error:
+        return str(error.detail)
+    except Exception as error:  # a model that fails in any way leaves the others
+        return str(first_cause(error))
+    return None
 
 
 def temporary_name(suffix: str) -> Path:

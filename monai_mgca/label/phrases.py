@@ -22,9 +22,10 @@ from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from monai_mgca.inferers import PhraseGrounder, PretrainedModel, load_pretrained
-from monai_mgca.label.infers import write_result
+from monai_mgca.label.infers import cause_of, write_result
 from monai_mgca.label.settings import LabelSettings
 from monai_mgca.label.values import number
+from monai_mgca.utils import DataError
 from monai_mgca.utils.errors import first_cause
 
 __all__ = ["PhraseInfer"]
@@ -49,6 +50,7 @@ class PhraseInfer(InferTask):
     def __init__(self, settings: LabelSettings, studies: Callable[[], Iterable[str]]) -> None:
         self.settings, self.studies = settings, studies
         self._grounders: dict[tuple[str, int], PhraseGrounder] = {}
+        self._loaded: tuple[int, PretrainedModel | Exception] | None = None
         self._lock = threading.Lock()
         config = {"text": "", "result": ["mask", "heat"], "threshold": 0.5, "method": METHODS}
         description = "Where the image shows what a phrase says, by the pretraining alone: put the phrase into 'text'"
@@ -56,7 +58,11 @@ class PhraseInfer(InferTask):
         super().__init__(InferType.SEGMENTATION, {"finding": 1}, 2, description, config)
 
     def is_valid(self) -> bool:
-        return self.settings.pretrained.is_file()
+        return self.problem() is None
+
+    def problem(self) -> str | None:
+        """Why no phrase can be grounded, None where some can; that some study can be read is seen at a request."""
+        return cause_of(self._load)
 
     def get_path(self, validate: bool = True) -> str | None:
         return str(self.settings.pretrained) if self.is_valid() else None
@@ -100,19 +106,35 @@ class PhraseInfer(InferTask):
         return str(value)
 
     def _grounder(self, method: str) -> PhraseGrounder:
-        path = self.settings.pretrained
-        if not path.is_file():
-            raise HTTPException(409, f"There is no {path.name} in the bundle: pretrain first.")
-        version = (method, path.stat().st_mtime_ns)
+        time, model = self._load()
+        version = (method, time)
         with self._lock:
             if version not in self._grounders:
-                self._grounders = {key: value for key, value in self._grounders.items() if key[1] == version[1]}
-                model = load_pretrained(path, torch.device(self.settings.device))
+                self._grounders = {key: value for key, value in self._grounders.items() if key[1] == time}
                 reference = list(islice(_readable(self.studies(), model), REFERENCE))
                 if not reference:
                     raise HTTPException(409, "No study can be read: grounding needs some to know what is usual.")
                 self._grounders[version] = PhraseGrounder(model, reference, method)
             return self._grounders[version]
+
+    def _load(self) -> tuple[int, PretrainedModel]:
+        """The pretraining's model, with the time of its file; what cannot be loaded waits for another file."""
+        path = self.settings.pretrained
+        if not path.is_file():
+            raise HTTPException(409, f"There is no {path.name} in the bundle: pretrain first.")
+        time = path.stat().st_mtime_ns
+        with self._lock:
+            if self._loaded is None or self._loaded[0] != time:
+                try:
+                    self._loaded = time, load_pretrained(path, torch.device(self.settings.device))
+                except DataError:  # what the weights need beside them may be put there
+                    raise
+                except Exception as error:
+                    self._loaded = time, error
+            time, found = self._loaded
+        if isinstance(found, Exception):
+            raise found
+        return time, found
 
 
 def _readable(paths: Iterable[str], model: PretrainedModel) -> Iterator[str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from monai_mgca.utils import DataError, read_settings, write_settings
+from monai_mgca.utils import DataError, read_model_settings, read_settings, write_settings
 
 __all__ = ["MODELS", "LabelSettings"]
 
@@ -95,10 +95,11 @@ class LabelSettings:
             task: "segmentation", "detection" or "classification".
 
         Returns:
-            ``model_<task>.pt`` beside its ``model_<task>.json``, or None when there is none yet.
+            ``model_<task>.pt`` with its settings, in it or in ``model_<task>.json`` beside it; None when there is
+            none yet.
         """
         for folder in (self.trained_dir, self.bundle / "models"):
             path = folder / f"model_{task}.pt"
-            if path.is_file() and path.with_suffix(".json").is_file():
+            if path.is_file() and (path.with_suffix(".json").is_file() or read_model_settings(path, path.stem)):
                 return path
         return None

@@ -36,7 +36,7 @@ from monai_mgca.label.labels import check_names, labels_to_datalist
 from monai_mgca.label.settings import LabelSettings
 from monai_mgca.label.values import number
 from monai_mgca.networks import load_network
-from monai_mgca.utils import read_settings, switches, write_settings
+from monai_mgca.utils import read_model_settings, read_settings, switches, write_settings
 from monai_mgca.utils.run_log import stop_run_log
 
 __all__ = ["BundleTrain"]
@@ -100,7 +100,7 @@ class BundleTrain(TrainTask):
         start = time.time()
         values = self._checked({**self.config(), **request})
         served = self.settings.weights(self.task)
-        known = read_settings(served.with_suffix(".json")) if served else {}
+        known = read_model_settings(served, served.with_suffix(".json").name) if served else {}
         with self._alone():
             wanted = values["classes"] or known.get("classes")
             datalist = labels_to_datalist(datastore, self.task, wanted, values["val_split"])

@@ -15,7 +15,13 @@ import torch
 
 from monai_mgca.utils.precision import full_precision
 
-__all__ = ["cls_attention"]
+__all__ = ["cls_attention", "cls_scores"]
+
+
+def cls_scores(query: torch.Tensor, key: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """(B, heads, N) scores of the first token, before the softmax; arguments as those of :func:`cls_attention`."""
+    query, key = query.unflatten(2, [num_heads, -1]), key.unflatten(2, [num_heads, -1])
+    return torch.einsum("bhd,bnhd->bhn", query[:, 0], key) * query.shape[-1] ** -0.5
 
 
 @torch.no_grad()
@@ -37,8 +43,7 @@ def cls_attention(
         (B, N), rows sum to 1, float32 at least.
     """
     with full_precision(query, key) as (query, key):
-        query, key = (x.unflatten(2, (num_heads, -1)) for x in (query, key))
-        scores = torch.einsum("bhd,bnhd->bhn", query[:, 0], key) * query.shape[-1] ** -0.5
+        scores = cls_scores(query, key, num_heads)
         if mask is not None:
             scores = scores.masked_fill(mask[:, None] == 0, torch.finfo(scores.dtype).min)
         return scores.softmax(dim=-1).mean(dim=1)

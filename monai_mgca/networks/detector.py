@@ -118,7 +118,8 @@ class DetectorMaps(nn.Module):
             For each level of the pyramid the logits (B, anchors * classes, h, w), then for each level the shifts of the
             edges (B, anchors * 4, h, w).
         """
-        maps: list[torch.Tensor] = self.network(images)
+        features = list(self.network.feature_extractor(images).values())
+        maps: list[torch.Tensor] = self.network.classification_head(features) + self.network.regression_head(features)
         return maps
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from torch import nn
 
 from monai_mgca.networks.transfer import find_backbone, load_encoder
-from monai_mgca.utils.files import read_settings
+from monai_mgca.utils.weights import read_model_settings
 
 __all__ = ["find_pretrained", "freeze_encoder", "start_encoder"]
 
@@ -42,7 +42,7 @@ def find_pretrained(path: str | os.PathLike, use_sample: bool = False) -> str | 
     path = Path(path)
     if not path.is_file():
         return None
-    if read_settings(path.with_suffix(".json")).get("use_sample") and not use_sample:
+    if read_model_settings(path, path.with_suffix(".json").name).get("use_sample") and not use_sample:
         logger.warning(f"{path} was learned from the built-in sample: not used, unless given as --pretrained_path.")
         return None
     return str(path)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from logging import getLogger
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
@@ -23,19 +23,21 @@ from monai.utils import ensure_tuple_rep, look_up_option
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from monai_mgca.networks.attention import cls_attention
+from monai_mgca.networks.attention import cls_attention, cls_scores
 
 __all__ = ["ImageFeatures", "ResNetImageEncoder", "ViTImageEncoder", "create_image_encoder", "fitting_size"]
 
 logger = getLogger(__name__)
 
 
-class ImageFeatures(NamedTuple):
-    """What an image encoder gives: pooled (B, C), tokens (B, P, C'), attention (B, P) or None where there is none."""
-
-    pooled: torch.Tensor
-    tokens: torch.Tensor
-    attention: torch.Tensor | None
+# TorchScript reads the types of a named tuple's fields only where they are no strings, which "annotations" makes of all
+ImageFeatures = NamedTuple(  # noqa: UP014
+    "ImageFeatures",
+    [("pooled", torch.Tensor), ("tokens", torch.Tensor), ("attention", Optional[torch.Tensor])],  # noqa: UP045
+)
+ImageFeatures.__doc__ = (
+    "What an image encoder gives: pooled (B, C), tokens (B, P, C'), attention (B, P) or None where there is none."
+)
 
 
 class ViTImageEncoder(nn.Module):
@@ -96,17 +98,29 @@ class ViTImageEncoder(nn.Module):
         self.out_channels = self.token_channels = hidden_size
         self.checkpointing = checkpointing
 
-    def _attention(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    def _attention(self, x: torch.Tensor) -> torch.Tensor:
+        block = self.backbone.blocks[-1]
         x, attn = block.norm1(x), block.attn
         weight, bias = attn.qkv.weight.chunk(3), attn.qkv.bias.chunk(3)
         query, key = F.linear(x[:, :1], weight[0], bias[0]), F.linear(x, weight[1], bias[1])
+        if torch.jit.is_scripting():  # which knows no context managers but torch's own
+            return cls_scores(query.float(), key.float(), attn.num_heads).softmax(dim=-1).mean(dim=1)[:, 1:]
         return cls_attention(query, key, attn.num_heads)[:, 1:]
 
-    def _embed(self, image: torch.Tensor) -> torch.Tensor:
+    def _check_size(self, image: torch.Tensor) -> None:
         if tuple(image.shape[2:]) != self.image_size:
             raise ValueError(f"This ViT is for images of {self.image_size}, got {tuple(image.shape[2:])}: resize them.")
+
+    def _embed(self, image: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting():
+            self._check_size(image)
         x = self.backbone.patch_embedding(image)
         return torch.cat((self.backbone.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
+
+    def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        recompute = self.checkpointing and self.training and block is not self.backbone.blocks[-1]
+        output: torch.Tensor = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
+        return output
 
     def forward(self, image: torch.Tensor) -> ImageFeatures:
         """
@@ -116,13 +130,16 @@ class ViTImageEncoder(nn.Module):
         Raises:
             ValueError: when the images have another size.
         """
-        x = self._embed(image)
-        for block in self.backbone.blocks[:-1]:
-            x = checkpoint(block, x, use_reentrant=False) if self.checkpointing and self.training else block(x)
-        last = self.backbone.blocks[-1]
+        x = last = self._embed(image)
+        for block in self.backbone.blocks:
+            last = x  # in the end what goes into the last block
+            if torch.jit.is_scripting():  # TorchScript knows no checkpoints
+                x = block(x)
+            else:
+                x = self._run(block, x)
         with torch.no_grad():
-            attention = self._attention(last, x)
-        x = self.backbone.norm(last(x))
+            attention = self._attention(last)
+        x = self.backbone.norm(x)
         return ImageFeatures(x[:, 0], x[:, 1:], attention)
 
     def local_features(self, image: torch.Tensor) -> torch.Tensor:
@@ -192,7 +209,11 @@ class ResNetImageEncoder(nn.Module):
             image: (B, in_channels, H, W[, D]).
         """
         stages = self.stages(image)
-        return ImageFeatures(stages[-1].flatten(2).mean(2), stages[-2].flatten(2).transpose(1, 2), None)
+        pooled, tokens = stages[-1].flatten(2).mean(2), stages[-2].flatten(2).transpose(1, 2)
+        if not torch.jit.is_scripting():
+            if torch.jit.is_tracing():  # what is traced gives tensors alone: one of no tokens
+                return ImageFeatures(pooled, tokens, tokens.new_zeros(len(tokens), 0))
+        return ImageFeatures(pooled, tokens, None)
 
     def local_features(self, image: torch.Tensor) -> torch.Tensor:
         """(B, C', h, w[, d]) features that the tokens are: still of their own place."""
@@ -209,12 +230,18 @@ class ResNetImageEncoder(nn.Module):
             image: (B, in_channels, H, W[, D]).
         """
         net = self.backbone
-        features = [net.act(net.bn1(net.conv1(image)))]
-        x = net.maxpool(features[0])
-        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
-            x = checkpoint(stage, x, use_reentrant=False) if self.checkpointing and self.training else stage(x)
-            features.append(x)
-        return features
+        first = net.act(net.bn1(net.conv1(image)))
+        x = net.maxpool(first)
+        if not torch.jit.is_scripting():  # TorchScript knows neither checkpoints nor a loop over modules
+            features = [first]
+            for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+                x = checkpoint(stage, x, use_reentrant=False) if self.checkpointing and self.training else stage(x)
+                features.append(x)
+            return features
+        second = net.layer1(x)
+        third = net.layer2(second)
+        fourth = net.layer3(third)
+        return [first, second, third, fourth, net.layer4(fourth)]
 
 
 _SIZES: dict[str, tuple[type, dict[str, Any]]] = {

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -116,6 +117,11 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         Returns:
             (R, C); rows of padding are normalized with the others' statistics.
         """
+        if torch.jit.is_scripting():  # what is exported is for evaluation, and knows no super()
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return self._forward(input, mask)
+
+    def _forward(self, input: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         synchronized = self.synchronized and world_size() > 1
         if not self.training or (mask is None and not synchronized):
             return super().forward(input)

@@ -45,6 +45,7 @@ from .labels import (
     ResolveUncertainLabelsDict,
 )
 from .mask import LoadMask, LoadMaskD, LoadMaskd, LoadMaskDict
+from .preprocessing import describe_preprocessing, restore_preprocessing, trained_preprocessing
 from .radiograph import LoadRadiograph, LoadRadiographD, LoadRadiographd, LoadRadiographDict
 from .readers import RadiographDicomReader, RadiographNiftiReader
 from .report import CleanReport, CleanReportD, CleanReportd, CleanReportDict
@@ -113,7 +114,10 @@ __all__ = [
     "TokenizeReportd",
     "decode_rle",
     "decode_siim",
+    "describe_preprocessing",
     "encode_rle",
     "map_boxes",
     "restore_boxes",
+    "restore_preprocessing",
+    "trained_preprocessing",
 ]

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from .config import plain_options, refuse_bundle_load
 from .dist import leave_group
 from .enums import MGCAKeys
 from .errors import CheckpointError, DataError, OptionError, explain_errors
@@ -20,6 +21,7 @@ from .options import check_options, option_value
 from .run_log import start_run_log
 from .signals import leave_after_signal
 from .switches import switches
+from .weights import read_model_settings, refuse_sample
 
 __all__ = [
     "CheckpointError",
@@ -32,7 +34,11 @@ __all__ = [
     "leave_after_signal",
     "leave_group",
     "option_value",
+    "plain_options",
+    "read_model_settings",
     "read_settings",
+    "refuse_bundle_load",
+    "refuse_sample",
     "start_run_log",
     "switches",
     "training_bytes",

@@ -44,7 +44,7 @@ def training_bytes(network: nn.Module) -> int:
 def check_folders(folders: Mapping[str, str | os.PathLike | None], needed: int = 0) -> None:
     """Refuse folders that cannot be written, or are too full, before a training that would find out in the end.
 
-    Each is made if need be, and a file is written and removed again.
+    Nothing is made: a file without a name is written into each, or into the folder in which it would be made.
 
     Args:
         folders: by the name of the setting that changes them; those that are None are not used.
@@ -62,7 +62,9 @@ def check_folders(folders: Mapping[str, str | os.PathLike | None], needed: int =
     problems = [problem for name, folder in used.items() if (problem := _problem(name, folder))]
     if needed and not problems:
         name, folder = next(iter(used.items()))
-        free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in folder.rglob("checkpoint_*.pt"))
+        free = shutil.disk_usage(_existing(folder)).free + sum(
+            path.stat().st_size for path in folder.rglob("checkpoint_*.pt")
+        )
         if free < needed:
             problems.append(
                 f"{name} ({folder}) has {free / 2**20:.0f} MiB of room, but the checkpoints and networks of this "
@@ -75,8 +77,7 @@ def check_folders(folders: Mapping[str, str | os.PathLike | None], needed: int =
 def _problem(name: str, folder: Path) -> str | None:
     """Why a folder cannot be written, None if it can."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with tempfile.TemporaryFile(dir=_existing(folder)) as file:
             file.write(bytes(4096))
     except OSError as error:
         if isinstance(error, (FileExistsError, NotADirectoryError)):
@@ -84,3 +85,8 @@ def _problem(name: str, folder: Path) -> str | None:
         reason = storage_error(error, folder)
         return f"{name}: {reason if reason else f'cannot write {folder}: {error.strerror}.'}"
     return None
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
-__all__ = ["StopSignals", "leave_after_signal", "shield_worker"]
+__all__ = ["StopSignals", "leave_after_signal", "shield_worker", "was_stopped"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # what comes so soon is the same wish on another way: to the process itself, and by torchrun to all of its group
@@ -108,6 +108,11 @@ def _obey_parent() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
+
+
+def was_stopped() -> bool:
+    """Whether a training was ended by a signal, after which nothing but leaving is to be done."""
+    return bool(_obeyed)
 
 
 def leave_after_signal() -> None:

@@ -140,6 +140,12 @@ class TestResume:
         state = torch.load(bundle.path("models", "checkpoint_iteration=8.pt"), weights_only=True)
         return state, train(bundle, resume=True), bundle
 
+    @pytest.fixture(scope="class")
+    def first_half(self, new_bundle):
+        bundle = new_bundle()
+        interrupted(bundle)
+        return bundle
+
     def test_starts_at_the_next_epoch(self, halves):
         assert halves[1]["epochs"] == [3, 4]
         assert halves[1]["trainer"].state.iteration == 16
@@ -188,6 +194,43 @@ class TestResume:
 
     def test_without_a_checkpoint_it_starts(self, new_bundle):
         assert train(new_bundle(), resume=True, epochs=1)["epochs"] == [1]
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            ({"learning_rate": 1e-5}, "learning_rate 0.001, now 1e-05"),
+            ({"warmup": 0.3, "weight_decay": 0.1}, "weight_decay 0.05, now 0.1; warmup 0.1, now 0.3"),
+            ({"instance_temperature": 0.2, "pool_report": "cls"}, "pool_report mean, now cls; instance_temperature"),
+            ({"freeze_report_encoder": True}, "freeze_report_encoder False, now True"),
+            ({"optimizer#weight_decay": 0.3}, "its optimizer has weight_decay 0.05, now 0.3"),
+            ({"seed": 7, "batch_size": 4}, "batch_size 8, now 4"),
+        ],
+    )
+    def test_options_that_it_would_not_obey_are_refused(self, first_half, options, told):
+        with pytest.raises(RuntimeError) as caught:
+            train(first_half, resume=True, **options)
+        error = first_cause(caught.value)
+        assert isinstance(error, CheckpointError) and told in str(error) and "--pretrained_path" in str(error)
+
+    def test_more_epochs_stay_at_the_last_rate(self, new_bundle, captured_logs):
+        """A cosine goes up again behind its end; a training that is continued there does not."""
+        bundle = new_bundle()
+        whole = train(bundle, epochs=2)
+        with captured_logs() as log:
+            longer = train(bundle, epochs=4, resume=True, num_workers=0, val_interval=2)
+        assert longer["epochs"] == [3, 4] and whole["rates"][0] < max(whole["rates"])
+        assert set(longer["rates"]) == {1e-8}
+        assert "planned for 2 epochs: those after it, up to 4, are trained at its last rate" in log.getvalue()
+        assert set(train(bundle, epochs=5, resume=True)["rates"]) == {1e-8}  # the plan is still the first one's
+
+    def test_epochs_are_changed_on_the_way(self, new_bundle, captured_logs):
+        """The schedule is what was planned, whatever is asked for."""
+        bundle = new_bundle()
+        interrupted(bundle)
+        with captured_logs() as log:
+            rates = train(bundle, epochs=5, resume=True)["rates"]
+        assert rates[:8] == train(new_bundle())["rates"][8:] and set(rates[8:]) == {1e-8}
+        assert "planned for 4 epochs" in log.getvalue()
 
     def test_another_architecture(self, new_bundle):
         bundle = new_bundle()

@@ -30,9 +30,10 @@ def equal(first, second):
 
 class TestFiles:
     def test_written(self, trained):
-        models = {path.name for path in trained.bundle.path("models").iterdir()}
+        models = {path.name.partition("-")[0] for path in trained.bundle.path("models").iterdir()}
         checkpoints = {f"checkpoint_iteration={4 * epoch}.pt" for epoch in (2, 3)}  # of three, two are kept
-        assert models == {"model.pt", "model_pretrain.pt", "model.json"} | checkpoints
+        beside = {"model.json", "report_encoder", "model_pretrain_reference.safetensors"}
+        assert models == {"model.pt", "model_pretrain.pt"} | beside | checkpoints
         written = sorted(path.name.split(".")[0] for path in trained.bundle.path("eval").iterdir())
         assert written == ["events", "run"]
 

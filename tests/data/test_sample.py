@@ -21,6 +21,7 @@ from monai.utils import optional_import
 from PIL import Image
 
 from monai_mgca.data.datalist import SECTIONS, content_hash, load_datalist, read_datalist
+from monai_mgca.data.resolve import resolve_dataset
 from monai_mgca.data.sample import draw_sheet, make_sample
 from monai_mgca.data.sample_case import CLASSES, Anatomy, Finding, draw_anatomy, draw_findings
 from monai_mgca.data.sample_findings import draw_study
@@ -217,3 +218,15 @@ class TestReportEncoder:
             assert not any(piece.startswith("##") or piece == "[UNK]" for piece in tokenizer.tokenize(entry["report"]))
         ids = tokenizer("small effusion")["input_ids"]
         assert tokenizer.convert_ids_to_tokens(ids) == ["[CLS]", "small", "effusion", "[SEP]"]
+
+
+def test_samples_of_several_sizes_stand_side_by_side(tmp_path):
+    base, kept = tmp_path / "data" / "sample", {}
+    for size, pixels in ((8, 64), (9, 64), (8, 70)):
+        folder = Path(resolve_dataset(None, base, size, pixels))
+        kept[folder] = files_of(folder)
+        assert read_datalist(folder / "datalist.json")["settings"]["size"] == size
+    assert base in kept and len(kept) == 3
+    for size, pixels in ((8, 70), (8, 64), (9, 64)):  # each is found again
+        assert Path(resolve_dataset(None, base, size, pixels)) in kept
+    assert {folder: files_of(folder) for folder in kept} == kept

@@ -1,0 +1,85 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from monai.utils import optional_import
+
+from monai_mgca.utils.errors import CheckpointError
+from monai_mgca.utils.files import replacing
+
+transformers, _ = optional_import("transformers")
+
+__all__ = ["keep_report_encoder"]
+
+# what tells sizes and words of a BERT; its weights are in those of the training
+FILES = (
+    "config.json",
+    "vocab.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+
+
+def keep_report_encoder(source: str | os.PathLike, folder: str | os.PathLike) -> str:
+    """Copy sizes and tokenizer of a report encoder beside the weights that were trained with it.
+
+    The weights can then be used from any place, after a move, without network, and whatever becomes of the source.
+    The copy's name tells its content: another training in the same folder does not touch it.
+
+    Args:
+        source: a folder, or a hub's model.
+        folder: of the weights.
+
+    Returns:
+        The name of the copy in that folder.
+
+    Raises:
+        CheckpointError: when the source is no longer where it was.
+
+    Example::
+
+        print(keep_report_encoder("bundles/mgca/data/sample/report_encoder", "models"))  # report_encoder-1c9f...
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        found = Path(source) if Path(source).is_dir() else _fetch(source, Path(temporary))
+        files = {name: (found / name).read_bytes() for name in FILES if (found / name).is_file()}
+    if "config.json" not in files:
+        raise CheckpointError(f"The report encoder '{source}' holds no config.json any more: put it back.")
+    digest = hashlib.sha256()
+    for name, content in files.items():
+        digest.update(f"{name}:{len(content)}:".encode() + content)
+    copy = Path(folder) / f"report_encoder-{digest.hexdigest()[:8]}"
+    if not all((copy / name).is_file() for name in files):
+        copy.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            with replacing(copy / name, sync=True) as path:
+                path.write_bytes(content)
+    return copy.name
+
+
+def _fetch(source: str | os.PathLike, folder: Path) -> Path:
+    """The files of a hub's model, which the training has in the hub's cache."""
+    try:
+        transformers.AutoConfig.from_pretrained(source, trust_remote_code=False).save_pretrained(folder)
+        transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False).save_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"The report encoder '{source}' is neither a folder nor a hub name that can be reached any more."
+        ) from error
+    return folder
