@@ -120,7 +120,7 @@ def test_detection_is_the_bundles(settings, studies, inference):
     for name in FILES:
         wanted = [entry for entry in found if entry["file_name"] == name]
         assert len(wanted) > 3
-        threshold = wanted[2]["score"]
+        threshold = wanted[2]["score"] - 1e-5  # an image alone may score a rounding less than in a batch
         file, result = infer({"image": str(studies / name), "score_threshold": threshold})
         boxes, names = markups_to_boxes(json.loads(open(file).read()), read_geometry(studies / name))
         wanted = [entry for entry in wanted if entry["score"] >= threshold]
