@@ -368,6 +368,7 @@ NEEDS = {
     "data.resolve.resolve_dataset": "640 studies take long to draw; tests/bundle draws some",
     "data.sample_sheet": "640 studies take long to draw; the page's command draws a sheet of some",
     "inferers.grounding.PhraseGrounder": "a pretrained model; tests/inferers/test_grounding.py makes a small one",
+    "inferers.grounding_reference": "a pretrained model; tests/bundle/test_travelling.py makes one",
     "inferers.grounding_set.load_regions": "a datalist with boxes; tests/test_ground.py makes one",
     "inferers.zero_shot.ZeroShotClassifier": "a pretrained model; tests/inferers/test_zero_shot.py makes a small one",
     "inferers.model_report.measure_zero_shot": "a pretrained model; tests/test_report.py makes a small one",

@@ -63,7 +63,7 @@ def write_reference(
 
     Example::
 
-        write_reference("models/model_pretrain.pt", load_datalist("datalist.json", "training"))
+        write_reference("models/model_pretrain.pt", [{"image": "1.png"}, {"image": "2.png"}])
     """
     settings = read_model_settings(checkpoint)
     if rank() > 0 or was_stopped() or not settings or settings.get("spatial_dims", 2) != 2:

@@ -268,14 +268,14 @@ def load_pretrained(
     if not random:
         load_network(network, checkpoint)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    official = bool(settings.get("official"))
+    official = bool(settings.get("official_quirks"))
     tokenize = TokenizeReport(settings["report_encoder"], settings["max_length"], official)
     return PretrainedModel(network.to(device), transform, tokenize)
 
 
 def _build(settings: Mapping[str, Any], checkpoint: str | os.PathLike, random: bool) -> MGCA:
     """The network that the settings tell of; with random weights an encoder of reports keeps those it began with."""
-    official, begins = bool(settings.get("official")), random and not settings["use_sample"]
+    official, begins = bool(settings.get("official_quirks")), random and not settings["use_sample"]
     source = settings.get("report_encoder_source", settings["report_encoder"]) if begins else settings["report_encoder"]
     try:
         text = ReportEncoder(

@@ -54,7 +54,9 @@ def keep_report_encoder(source: str | os.PathLike, folder: str | os.PathLike) ->
 
     Example::
 
-        print(keep_report_encoder("bundles/mgca/data/sample/report_encoder", "models"))  # report_encoder-1c9f...
+        Path("bert").mkdir()
+        Path("bert/config.json").write_text('{"model_type": "bert"}')
+        print(keep_report_encoder("bert", "models"))  # report_encoder-0adc26e1
     """
     with tempfile.TemporaryDirectory() as temporary:
         found = Path(source) if Path(source).is_dir() else _fetch(source, Path(temporary))

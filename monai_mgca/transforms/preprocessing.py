@@ -58,9 +58,7 @@ def describe_preprocessing(transforms: Any, key: str = IMAGE) -> list[dict[str, 
         Each step's ``_target_`` and arguments, all plain; or under "refused" why they cannot travel. Then the log
         warns, and :func:`restore_preprocessing` refuses.
 
-    Example::
-
-        "preprocessing": "$monai_mgca.transforms.describe_preprocessing(@validate#preprocessing)"
+    In a config: ``"preprocessing": "$monai_mgca.transforms.describe_preprocessing(@validate#preprocessing)"``.
     """
     resolver = config_resolver()
     steps = Compose(transforms).flatten().transforms
@@ -96,9 +94,17 @@ def _describe(step: Any, config: Mapping[str, Any] | None, key: str) -> dict[str
     if target not in _allowed() or _allowed()[target] is not kind:
         raise ValueError(f"{kind.__module__}.{kind.__name__} is not of those that may be made of a file's settings.")
     described = {TARGET: target, **{name: _encode(value, name, kind) for name, value in config.items()}}
-    if len(step.keys) > 1:  # masks and boxes are not there when an image alone is prepared
-        described["allow_missing_keys"] = True
-    return described
+    if len(step.keys) > 1:  # the mask or box of an image goes its own way, where there is one
+        place = step.keys.index(key)
+        described = {name: _of_one_key(value, place, len(step.keys)) for name, value in described.items()}
+    return described | {KEYS: key}
+
+
+def _of_one_key(value: Any, place: int, count: int) -> Any:
+    """An argument that has a mode, a type or alike for each key; numbers are those of the axes."""
+    if isinstance(value, list) and len(value) == count and not any(type(item) in (int, float) for item in value):
+        return value[place]
+    return value
 
 
 @functools.cache
@@ -214,6 +220,8 @@ def trained_preprocessing(settings: Mapping[str, Any], default: Sequence[Any]) -
         CheckpointError: as :func:`restore_preprocessing`.
 
     Example::
+
+        from monai.transforms import ScaleIntensityd
 
         print(trained_preprocessing({}, [ScaleIntensityd("image")]))
     """

@@ -82,12 +82,10 @@ def refuse_bundle_load() -> None:
 def plain_options() -> dict[str, Any]:
     """The options of the config that this is called in: its plain values up to "device" and those of overlays.
 
+    In a config: ``"options": "$monai_mgca.utils.plain_options()"``.
+
     Returns:
         Their values by name.
-
-    Example::
-
-        "options": "$monai_mgca.utils.plain_options()"
     """
     resolver = config_resolver()
     names = [name for name, item in resolver.items.items() if name and resolver.sep not in name and _is_scalar(item)]

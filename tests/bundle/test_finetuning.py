@@ -230,6 +230,8 @@ class TestConfigs:
         torch.save(
             workflow.parser.get_parsed_content("network_def").state_dict(), bundle.path("models", f"model_{task}.pt")
         )
+        settings = workflow.parser.get_parsed_content("model_settings")
+        write_settings(bundle.path("models", f"model_{task}.json"), settings)
         workflow = bundle.workflow(f"train_{task}", f"evaluate_{task}", **options)
         workflow.initialize()
         assert workflow.check_properties() == []

@@ -25,6 +25,8 @@ from fastapi import HTTPException
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
+from monai_mgca.label.__main__ import make_app
+from monai_mgca.label.app import MGCAApp
 from monai_mgca.label.geometry import read_geometry, read_label_map
 from monai_mgca.label.infers import ClassificationInfer, DetectionInfer, SegmentationInfer
 from monai_mgca.label.markups import markups_to_boxes
@@ -176,6 +178,27 @@ def test_weights_are_tensors_alone(settings, label_bundle, studies):
     with pytest.raises(CheckpointError, match="model_segmentation"):
         SegmentationInfer(settings)({"image": str(studies / "a.png")})
     assert not (settings.app_dir / "harm").exists()
+
+
+def test_what_cannot_be_served_says_why_and_is_not_listed(
+    settings, label_bundle, studies, tmp_path, monkeypatch, caplog
+):
+    """As weights whose report encoder is gone, which older versions looked for from where they were started."""
+    bundle = shutil.copytree(label_bundle, tmp_path / "mgca")
+    (bundle / "models" / "model_detection.pt").write_bytes(b"x")
+    broken = replace(settings, bundle=bundle)
+    monkeypatch.chdir(tmp_path)
+    assert PhraseInfer(broken, list).is_valid() and not DetectionInfer(broken).is_valid()
+    for folder in (bundle / "models").glob("report_encoder-*"):
+        folder.rename(tmp_path / "away")
+    phrases = PhraseInfer(broken, list)
+    assert not phrases.is_valid() and "encoder of reports that is not there" in phrases.problem()
+    make_app(broken)
+    infos = MGCAApp(str(broken.app_dir), str(studies), {}).info()["models"]
+    assert list(infos) == ["segmentation", "classification"]
+    assert "grounding cannot be served" in caplog.text and "detection cannot be served" in caplog.text
+    (tmp_path / "away").rename(folder)
+    assert phrases.is_valid()  # once it is there again
 
 
 def test_a_phrase_becomes_a_mask_or_a_heat_map(settings, studies):
