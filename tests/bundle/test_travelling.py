@@ -125,19 +125,10 @@ class TestLoading:
     @pytest.mark.parametrize("name", ["train", "train_segmentation", "train_classification", "train_detection"])
     def test_a_workflow_that_is_only_looked_at_writes_nothing(self, bundle, name):
         before = snapshot(bundle.root)
-        options = {
-            "bundle_root": str(bundle.root),
-            "dataset_dir": str(bundle.data),
-            "use_sample": True,
-            "batch_size": 8,
-        }
-        workflow = create_workflow(
-            config_file=str(bundle.path("configs", f"{name}.json")),
-            workflow_type="train",
-            cache="none",
-            batch_size=8,
-            **options,
-        )
+        options = {"bundle_root": str(bundle.root), "dataset_dir": str(bundle.data), "use_sample": True}
+        options |= {"cache": "none", "batch_size": 8}
+        config = str(bundle.path("configs", f"{name}.json"))
+        workflow = create_workflow(config_file=config, workflow_type="train", **options)
         assert workflow.check_properties() == []
         assert snapshot(bundle.root) == before
         assert not bundle.path("eval").exists()
