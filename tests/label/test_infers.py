@@ -130,7 +130,7 @@ def test_detection_is_the_bundles(settings, studies, inference):
         np.testing.assert_allclose(boxes, corners, atol=1e-4)
         np.testing.assert_allclose(result["box_pixels"], corners, atol=0.011)
         assert names == result["label_name"] == [entry["category_name"] for entry in wanted]
-        assert result["label_scores"] == [entry["score"] for entry in wanted]
+        assert result["label_scores"] == pytest.approx([entry["score"] for entry in wanted], abs=2e-6)
         assert (boxes >= 0).all() and (boxes <= [*SIZE, *SIZE]).all()
     with pytest.raises(HTTPException, match="score_threshold"):
         infer({"image": str(studies / "a.png"), "score_threshold": "much"})
