@@ -89,6 +89,8 @@ class TrainingProgress(ProgressBar):
         self._epoch_begin = time.monotonic()
 
     def _epoch_completed(self, engine: Engine) -> None:
+        if not hasattr(self, "_begin"):  # a training that is resumed where an epoch ends begins with this event
+            self._started(engine)
         now, state = time.monotonic(), engine.state
         figures = {name: state.metrics[name] for name in sorted(state.metrics, key=len) if name.endswith("loss")}
         best = ""

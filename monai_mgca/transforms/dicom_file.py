@@ -48,7 +48,10 @@ def read_dicom(path: str | os.PathLike, **kwargs: Any) -> Any:
 
     Example::
 
-        print(read_dicom("radiograph.dcm", stop_before_pixels=True).Rows)
+        import pydicom
+
+        path = pydicom.data.get_testdata_file("CT_small.dcm")  # comes with pydicom
+        print(read_dicom(path, stop_before_pixels=True).Rows)  # 128
     """
     refuse_dicom_bomb(path)
     with open(path, "rb") as file:

@@ -18,6 +18,8 @@ import sys
 from traceback import extract_tb
 from types import TracebackType
 
+from tqdm import tqdm
+
 from monai_mgca.utils.dist import rank, world_size
 from monai_mgca.utils.run_log import keep_error
 
@@ -140,6 +142,15 @@ def _raised_in_worker(text: str) -> BaseException:
     return known[name](told) if name in known else RuntimeError(f"{name}: {told}")
 
 
+def _end_bars() -> None:
+    """Progress bars that go on when an error comes end their line, on which the error would follow."""
+    bars = list(getattr(tqdm, "_instances", ()))
+    for bar in bars:
+        bar.close()
+    if bars:
+        print(file=sys.stderr)
+
+
 # what gloo and NCCL say in a process when another one is gone
 _GONE = ("Connection closed by peer", "Connection reset by peer", "remote process exit")
 
@@ -157,6 +168,7 @@ def explain_errors() -> None:
         if issubclass(kind, KeyboardInterrupt):
             print("interrupted", file=sys.stderr)
             return
+        _end_bars()
         cause = first_cause(error)
         if world_size() > 1 and any(text in str(cause) for text in _GONE):
             told = str(cause).splitlines()[0]
