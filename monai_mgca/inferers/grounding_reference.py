@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from monai.utils import CommonKeys
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from monai_mgca.inferers.embedding_file import fingerprint_of
 from monai_mgca.inferers.grounding import usual_features
@@ -74,7 +74,8 @@ def write_reference(
     usual = usual_features(model, [item[CommonKeys.IMAGE] for item in data[:count]], KEPT)
     tensors = {f"{KEPT}.{number}": part.cpu().contiguous() for number, part in enumerate(usual)}
     with replacing(reference_path(checkpoint)) as temporary:
-        save_file(tensors, temporary, {FINGERPRINT: fingerprint_of([checkpoint], None)})
+        # not its own save_file: only the user could read that, and a full disk would be no OSError
+        temporary.write_bytes(save(tensors, {FINGERPRINT: fingerprint_of([checkpoint], None)}))
 
 
 def read_reference(checkpoint: str | os.PathLike) -> dict[str, list[torch.Tensor]] | None:

@@ -52,7 +52,9 @@ def tiny(data, **options):
 
 
 def written(folder):
-    return sorted(path.name.split(".")[0] if path.name.startswith("events") else path.name for path in folder.iterdir())
+    """The names of the files, without a time or a digest in them."""
+    names = [re.sub(r"^(events)\..*|^(report_encoder)-[0-9a-f]{8}$", r"\1\2", path.name) for path in folder.iterdir()]
+    return sorted(names)
 
 
 @pytest.fixture
@@ -64,7 +66,10 @@ def repository(sample, tmp_path):
     return tmp_path / "repo"
 
 
-FILES = ["checkpoint_iteration=4.pt", "model.json", "model.pt", "model_pretrain.pt"]
+FILES = [
+    *("checkpoint_iteration=4.pt", "model.json", "model.pt", "model_pretrain.pt"),
+    *("model_pretrain_reference.safetensors", "report_encoder"),
+]
 
 
 class TestCommandLine:
