@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import traceback
+from contextlib import suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
@@ -25,6 +26,21 @@ __all__ = ["RunLog", "keep_error", "start_run_log", "stop_run_log"]
 CHATTER = ("ignite", "monai.handlers.StatsHandler")
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 KEPT = 10_000
+
+
+class _LogFile(logging.FileHandler):
+    """A file that is left as it is where the disk is full, which the error of the training itself reports."""
+
+    failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's own name
+        """Remember it: logging would print a traceback of each record."""
+        self.failed = True
+
+    def close(self) -> None:
+        """Close the file, also where its end cannot be written."""
+        with suppress(OSError):
+            super().close()
 
 
 class RunLog(MemoryHandler):
@@ -69,7 +85,7 @@ class RunLog(MemoryHandler):
                 self.path = self.path.with_name(f"{self.path.stem}_rank{rank()}{self.path.suffix}")
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                target = logging.FileHandler(self.path, encoding="utf-8")
+                target = _LogFile(self.path, encoding="utf-8")
                 target.setFormatter(logging.Formatter(FORMAT))
                 self.setTarget(target)
             except OSError:
@@ -83,7 +99,7 @@ class RunLog(MemoryHandler):
         self.emit(
             logging.makeLogRecord({"name": __name__, "levelno": logging.ERROR, "levelname": "ERROR", "msg": text})
         )
-        return self.target is not None
+        return isinstance(self.target, _LogFile) and not self.target.failed
 
     def close(self) -> None:
         """Close the file."""
