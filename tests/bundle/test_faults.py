@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -115,7 +116,9 @@ class TestWhileItRuns:
         running.wait_for_checkpoints()
         os.kill(running.children()[0], signal.SIGKILL)
         told = running.told()
-        assert "is killed by signal: Killed: a process that loads data was ended from outside" in told
+        # torch says the first, or the second where its signal came while something else caught errors
+        killed = r"DataLoader worker \(pid\S* \d+\) (is killed by signal: Killed|exited unexpectedly)"
+        assert re.search(killed + ": a process that loads data was ended from outside", told)
         assert "num_workers" in told and "--resume true" in told
         assert_kept(running.models)
 
