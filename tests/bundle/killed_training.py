@@ -165,8 +165,6 @@ def content(folder):
     """All that a training has left: the newest checkpoint, the best networks, their settings."""
     newest = max(folder.rglob("checkpoint*.pt"), key=lambda path: int(path.stem.split("=")[1]))
     tensors = {path.name: torch.load(path, weights_only=True) for path in [newest, *folder.glob("model*.pt")]}
-    for key in ("bundle_root", "num_workers", "resume"):  # which the trainings were given each in its own way
-        tensors[newest.name]["settings"]["options"].pop(key, None)
     return tensors | {path.name: path.read_text() for path in folder.glob("*.json")}
 
 
