@@ -54,6 +54,7 @@ FREE = {
         "data_list_file_path",
         "ckpt_dir",
         "output_dir",
+        "log_file",
         "cache_dir",
         "cache",
     ),

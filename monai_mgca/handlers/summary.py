@@ -95,6 +95,9 @@ class RunSummary:
         best, last, key = getattr(state, "best_metric_epoch", -1), state.epoch, getattr(state, "key_metric_name", None)
         if best < 1:
             return self._table({"": figures})
+        if key not in state.metrics:
+            # resumed after its end: no epoch was validated in this process
+            return [f"Best epoch {best}: {key} {state.best_metric:.4f}."]
         if best == last:
             told = f"Best epoch {best}, the last one: {key} {state.best_metric:.4f}"
             return [f"{told}.", *self._table({"": figures})]

@@ -18,7 +18,7 @@ from .errors import CheckpointError, DataError, OptionError, explain_errors
 from .files import read_settings, write_settings
 from .folders import check_folders, training_bytes
 from .options import check_options, option_value
-from .run_log import start_run_log
+from .run_log import start_run_log, stop_run_log
 from .signals import leave_after_signal
 from .switches import switches
 from .weights import read_model_settings, refuse_sample
@@ -40,6 +40,7 @@ __all__ = [
     "refuse_bundle_load",
     "refuse_sample",
     "start_run_log",
+    "stop_run_log",
     "switches",
     "training_bytes",
     "write_settings",

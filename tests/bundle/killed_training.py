@@ -39,6 +39,7 @@ import monai_mgca.handlers
 import monai_mgca.losses
 import monai_mgca.networks  # noqa: F401
 from monai_mgca.handlers import best_model, checkpoint_folder
+from monai_mgca.handlers.checkpoint_state import FREE
 from monai_mgca.utils import files
 
 # where a training can be killed in the writing of a file
@@ -165,6 +166,9 @@ def content(folder):
     """All that a training has left: the newest checkpoint, the best networks, their settings."""
     newest = max(folder.rglob("checkpoint*.pt"), key=lambda path: int(path.stem.split("=")[1]))
     tensors = {path.name: torch.load(path, weights_only=True) for path in [newest, *folder.glob("model*.pt")]}
+    # folders, and what may be another in each part of a training
+    options = tensors[newest.name]["settings"]["options"]
+    tensors[newest.name]["settings"]["options"] = {key: options[key] for key in options.keys() - FREE}
     return tensors | {path.name: path.read_text() for path in folder.glob("*.json")}
 
 

@@ -124,3 +124,14 @@ def test_the_best_epoch_may_be_of_a_process_that_ended(make_toy, caplog):
     lines = train(make_toy, caplog, [0.25, 0.5, 0.75], resumed=1)
     assert lines[1].startswith("Best epoch 1: val_loss 0.2500; last epoch 3: val_loss 0.7500.")
     assert [line.split() for line in lines[3:5]] == [["val_loss", "0.2500", "0.7500"], ["val_other", "-", "1.7500"]]
+
+
+def test_a_training_that_was_over_when_it_was_resumed(make_toy, caplog):
+    toy = make_toy((4,))
+    evaluator = toy.evaluator(key_val_metric={"val_loss": AlignmentLossHandler(toy.loss)})
+    evaluator.state.best_metric, evaluator.state.best_metric_epoch = 0.25, 2  # as a checkpoint restores them
+    trainer = toy.trainer()
+    RunSummary({}, evaluator).attach(trainer)
+    with caplog.at_level(logging.INFO, logger="monai_mgca"):
+        trainer.run()
+    assert caplog.records[-1].getMessage().splitlines()[1:] == ["Best epoch 2: val_loss 0.2500.", "Written:"]
