@@ -130,8 +130,8 @@ class TestFaiss:
         assert torch.equal(rows, slow_search(queries, keys, 60))
 
     def test_says_what_to_install(self, monkeypatch):
-        monkeypatch.setattr("monai_mgca.inferers.retrieval.optional_import", lambda name: (None, False))
-        with pytest.raises(DataError, match="pip install faiss-cpu"):
+        monkeypatch.setattr("monai_mgca.utils.extras.find_spec", lambda name: None)
+        with pytest.raises(DataError, match=r'pip install "monai-mgca\[faiss\]"'):
             EmbeddingIndex(unit(3), "faiss")
 
 
