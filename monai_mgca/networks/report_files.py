@@ -72,6 +72,8 @@ def keep_report_encoder(source: str | os.PathLike, folder: str | os.PathLike) ->
         for name, content in files.items():
             with replacing(copy / name, sync=True) as path:
                 path.write_bytes(content)
+    for left in copy.glob("*.tmp"):  # by a training that was killed while it wrote them
+        left.unlink(missing_ok=True)
     return copy.name
 
 
