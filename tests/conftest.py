@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -129,13 +130,26 @@ def save_dicom() -> Callable[..., Path]:
     return save
 
 
+@pytest.fixture(autouse=True)
+def _logging_state() -> Iterator[None]:
+    """A run's log and a bundle's logging.conf change the loggers of the whole process."""
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in ("ignite", "monai", "monai_mgca")]
+    loggers = [logging.getLogger(name) for name in (None, *names)]
+    before = [(logger.level, logger.propagate, logger.disabled, list(logger.handlers)) for logger in loggers]
+    yield
+    stop_run_log()
+    for logger, (level, propagate, disabled, handlers) in zip(loggers, before, strict=True):
+        if logger.level != level:
+            logger.setLevel(level)  # which forgets what loggers remember of it
+        logger.propagate, logger.disabled, logger.handlers[:] = propagate, disabled, handlers
+
+
 @pytest.fixture
 def global_state() -> Iterator[None]:
     """A config sets the excepthook, the seeds and the threads' settings for its own process."""
     hook, paths = sys.excepthook, list(sys.path)
     yield
     sys.excepthook, sys.path[:] = hook, paths
-    stop_run_log()
     monai.utils.set_determinism(seed=None)
     torch.use_deterministic_algorithms(False)
 

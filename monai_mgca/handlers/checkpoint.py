@@ -23,6 +23,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from ignite.metrics import Metric
 from monai.handlers import CheckpointSaver, EarlyStopHandler
+from torch.utils.data import DataLoader
 
 from monai_mgca.handlers.checkpoint_folder import CheckpointFolder
 from monai_mgca.handlers.checkpoint_state import (
@@ -39,7 +40,7 @@ from monai_mgca.handlers.held_schedule import HeldSchedule
 from monai_mgca.utils.dist import gather_plain, max_over_processes, rank
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.utils.random_state import restore_random_state
-from monai_mgca.utils.signals import StopSignals, shield_worker
+from monai_mgca.utils.signals import StopSignals, shield_workers
 
 __all__ = ["TrainingCheckpoint"]
 
@@ -123,8 +124,8 @@ class TrainingCheckpoint:
             self.evaluator.add_event_handler(Events.STARTED, self._before_validation, engine)
 
         for loader in (getattr(engine, "data_loader", None), getattr(self.evaluator, "data_loader", None)):
-            if getattr(loader, "num_workers", 0):
-                loader.worker_init_fn = functools.partial(shield_worker, loader.worker_init_fn)
+            if isinstance(loader, DataLoader):
+                shield_workers(loader)
 
     def _run(self, run: Any, *args: Any, **kwargs: Any) -> Any:
         with self.signals:

@@ -11,6 +11,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import multiprocessing
 import os
 import signal
 import sys
@@ -18,12 +21,15 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
+from typing import Any
 
-__all__ = ["StopSignals", "leave_after_signal", "shield_worker", "was_stopped"]
+__all__ = ["StopSignals", "leave_after_signal", "shield_workers", "was_stopped"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # what comes so soon is the same wish on another way: to the process itself, and by torchrun to all of its group
 _SAME = 1.0
+# macOS and Windows have no such call: there SIGTERM ends a worker
+_CAN_WAIT = hasattr(signal, "sigwaitinfo")
 _obeyed: list[int] = []
 
 
@@ -80,28 +86,46 @@ def _die(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def shield_worker(init: Callable[[int], None] | None, worker: int) -> None:
-    """Have a worker process of a data loader outlive what is sent to the whole group, as Ctrl-C or torchrun's SIGTERM.
+def shield_workers(loader: Any) -> None:
+    """Have a data loader's worker processes outlive what is sent to the whole group, as Ctrl-C or torchrun's SIGTERM.
 
     The training needs its workers until it has finished its step. They end when it ends, or when it ends them.
 
     Args:
-        init: the loader's own ``worker_init_fn``.
-        worker: number of the worker.
+        loader: ``torch.utils.data.DataLoader``, whose ``worker_init_fn`` stays; without workers nothing is done.
 
     Example::
 
-        from functools import partial
-
-        loader = torch.utils.data.DataLoader(range(4), num_workers=1)
-        loader.worker_init_fn = partial(shield_worker, loader.worker_init_fn)
+        shield_workers(torch.utils.data.DataLoader(range(4), num_workers=1))
     """
-    if init is not None:
-        init(worker)
+    if not loader.num_workers:
+        return
+    loader.worker_init_fn = functools.partial(_shield, loader.worker_init_fn)
+    context = loader.multiprocessing_context or multiprocessing.get_context()
+    if _CAN_WAIT and context.get_start_method() == "fork":
+
+        class Worker(context.Process):
+            """A process that is begun with the signals blocked, so that none comes before the worker shields itself."""
+
+            def start(self) -> None:
+                mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+                try:
+                    super().start()
+                finally:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+        loader.multiprocessing_context = copy.copy(context)
+        loader.multiprocessing_context.Process = Worker
+
+
+def _shield(init: Callable[[int], None] | None, worker: int) -> None:
+    """What the worker of a number does at its start, with the loader's own ``worker_init_fn``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # macOS and Windows have none: there SIGTERM ends the worker
+    if _CAN_WAIT:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_obey_parent, daemon=True).start()
+    if init is not None:
+        init(worker)
 
 
 def _obey_parent() -> None:

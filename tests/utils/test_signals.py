@@ -19,9 +19,11 @@ import threading
 import time
 
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
 from monai_mgca.utils import leave_after_signal, signals
-from monai_mgca.utils.signals import StopSignals, shield_worker
+from monai_mgca.utils.signals import StopSignals, shield_workers
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -82,47 +84,78 @@ def test_not_in_another_thread():
 
 def test_a_worker_where_no_thread_can_wait_for_signals(monkeypatch):
     """As on macOS, and on Windows."""
+    monkeypatch.setattr(signals, "_CAN_WAIT", False)
     for name in ("sigwaitinfo", "pthread_sigmask"):
         monkeypatch.delattr(signal, name)
     before, threads = signal.getsignal(signal.SIGINT), threading.active_count()
+    loader = DataLoader(range(4), num_workers=1)
+    shield_workers(loader)
+    assert loader.multiprocessing_context is None
     try:
-        shield_worker(None, 0)
+        loader.worker_init_fn(0)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
         assert threading.active_count() == threads
     finally:
         signal.signal(signal.SIGINT, before)
 
 
+def test_without_workers_nothing_is_done():
+    loader = DataLoader(range(4))
+    shield_workers(loader)
+    assert loader.worker_init_fn is None and loader.multiprocessing_context is None
+
+
+@pytest.mark.parametrize("method", [None, "fork", "spawn"])
+def test_a_loader_gives_the_same(method):
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    loader = DataLoader(range(4), num_workers=1, multiprocessing_context=method)
+    shield_workers(loader)
+    assert torch.cat(list(loader)).tolist() == [0, 1, 2, 3]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
+
+
 # a process that waits for a signal, with one beside it that does as the workers of a data loader do
 PROGRAM = """
 import os, runpy, signal, sys, time
+from types import SimpleNamespace
 module = runpy.run_path(sys.argv[1])
-with module["StopSignals"]() as signals:
-    ready, begun = os.pipe()
-    worker = os.fork()
-    if worker == 0:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as torch does
-        module["shield_worker"](lambda number: os.write(begun, b"%d" % number), 7)
+early = sys.argv[3] == "early"
+ready, begun = os.pipe()
+def work(loader):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as torch does
+    if early:
+        os.write(begun, b"7!")
+        time.sleep(0.5)
+    loader.worker_init_fn(7)
+    if not early:
         os.write(begun, b"!")
-        while True:
-            time.sleep(0.01)
+    while True:
+        time.sleep(0.01)
+init = None if early else lambda number: os.write(begun, b"%d" % number)
+loader = SimpleNamespace(num_workers=1, worker_init_fn=init, multiprocessing_context=None)
+module["shield_workers"](loader)
+with module["StopSignals"]() as signals:
+    process = loader.multiprocessing_context.Process(target=work, args=(loader,))
+    process.start()
     print(os.read(ready, 1) + os.read(ready, 1), flush=True)
     while not signals.received:
         time.sleep(0.01)
     print("noted", flush=True)
     time.sleep(1.1)
-    print("worker", "lives" if os.waitpid(worker, os.WNOHANG) == (0, 0) else "is gone", flush=True)
+    print("worker", "lives" if process.is_alive() else "is gone", flush=True)
     if sys.argv[2] == "wait":
         time.sleep(60)
-os.kill(worker, signal.SIGTERM)
-print("worker ended by", os.waitpid(worker, 0)[1], flush=True)
+process.terminate()
+process.join()
+print("worker ended by", process.exitcode, flush=True)
 """
 
 
+@pytest.mark.parametrize("early", ["early", "later"])
 @pytest.mark.parametrize(("number", "twice"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)])
-def test_whole_group(number, twice):
+def test_whole_group(number, twice, early):
     """As of Ctrl-C: the worker lives until the work is over, and a second signal ends all at once."""
-    arguments = [sys.executable, "-c", PROGRAM, signals.__file__, "wait" if twice else "go"]
+    arguments = [sys.executable, "-c", PROGRAM, signals.__file__, "wait" if twice else "go", early]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout.readline() == "b'7!'\n"
         os.killpg(process.pid, number)
