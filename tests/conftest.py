@@ -133,7 +133,8 @@ def save_dicom() -> Callable[..., Path]:
 @pytest.fixture(autouse=True)
 def _logging_state() -> Iterator[None]:
     """A run's log and a bundle's logging.conf change the loggers of the whole process."""
-    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in ("ignite", "monai", "monai_mgca")]
+    own = ("ignite", "monai", "monai_mgca")
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in own]
     loggers = [logging.getLogger(name) for name in (None, *names)]
     before = [(logger.level, logger.propagate, logger.disabled, list(logger.handlers)) for logger in loggers]
     yield
