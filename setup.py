@@ -78,7 +78,8 @@ TEST = [
     "playwright>=1.40",
     "pycocotools>=2.0.8",
     "pytest>=8",
-    "pytest-xdist>=3.5",
+    "pytest-xdist>=3.6",
+    "ruff>=0.8",
     "setuptools>=70.1",
     "timm>=1.0.15",
 ]
@@ -124,7 +125,7 @@ setup(
         "faiss": FAISS,
         "probe": PROBE,
         "test": [*LABEL_TESTED, *EXPORT, *FAISS, *PROBE, *TEST],
-        "dev": [*LABEL_TESTED, *EXPORT, *FAISS, *PROBE, *TEST, "ruff>=0.8", "build>=1.2"],
+        "dev": [*LABEL_TESTED, *EXPORT, *FAISS, *PROBE, *TEST, "build>=1.2"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -9,11 +9,13 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The house rules that a machine can check: one-way imports, optional dependencies, headers, short functions."""
+"""The house rules that a machine can check: one-way imports, optional dependencies, headers, short functions, style."""
 
 from __future__ import annotations
 
 import ast
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,9 +135,18 @@ def test_functions_are_short(path):
     assert long_functions(path.read_text()) == []
 
 
-@pytest.mark.parametrize("path", FILES + TESTS, ids=name_of)
-def test_header(path):
-    assert path.read_text().startswith(HEADER)
+def test_headers():
+    assert [name_of(path) for path in FILES + TESTS if not path.read_text().startswith(HEADER)] == []
+
+
+def test_style():
+    """Format, and what else pyproject.toml asks of the code."""
+    ruff = shutil.which("ruff")
+    if ruff is None:
+        pytest.skip("ruff is not installed")
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run([ruff, *command, "--no-cache", "."], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
 
 
 def test_there_is_something_to_check():
