@@ -21,7 +21,7 @@ import torch.distributed as dist
 from monai_mgca.data.many import list_problems
 from monai_mgca.data.sample import make_sample
 from monai_mgca.data.sample_folder import find_sample_dir
-from monai_mgca.io import IMAGE_SUFFIXES, FoundFiles, find_image_files, series_problem
+from monai_mgca.io import IMAGE_SUFFIXES, FoundFiles, find_image_files, refuse_same_names, series_problem
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import rank, world_size
 
@@ -88,7 +88,7 @@ def find_images(folder: str | os.PathLike) -> list[dict[str, str]]:
         A list of {"image": path}, sorted.
 
     Raises:
-        DataError: when there is no such folder or no image in it, or an image lies there packed and unpacked.
+        DataError: when there is no such folder or no image in it, or two have one name but for the suffix.
 
     Example::
 
@@ -100,6 +100,7 @@ def find_images(folder: str | os.PathLike) -> list[dict[str, str]]:
     others = _log_others(found, folder, "image")
     if not found.kinds:
         raise DataError(f"No image in {folder}: looked for {', '.join(IMAGE_SUFFIXES)} and for DICOM files.{others}")
+    refuse_same_names(found.kinds, folder)
     return [{"image": str(path)} for path in found.kinds]
 
 
@@ -122,8 +123,8 @@ def find_volumes(folder: str | os.PathLike) -> list[dict[str, str]]:
         A list of {"image": path}, sorted.
 
     Raises:
-        DataError: when there is no such folder or no volume in it, DICOM files of one folder are not one series, or a
-            volume lies there packed and unpacked.
+        DataError: when there is no such folder or no volume in it, DICOM files of one folder are not one series, or
+            two NIfTI files have one name but for the suffix.
 
     Example::
 
@@ -134,7 +135,9 @@ def find_volumes(folder: str | os.PathLike) -> list[dict[str, str]]:
         raise DataError(f"No such folder of volumes: {folder}.")
     found = find_image_files(folder, lambda kind: kind in ("nifti", "dicom"))
     others = _log_others(found, folder, "volume")
-    paths = [str(path) for path, kind in found.kinds.items() if kind == "nifti"]
+    niftis = [path for path, kind in found.kinds.items() if kind == "nifti"]
+    refuse_same_names(niftis, folder)
+    paths = list(map(str, niftis))
     series: dict[Path, list[Path]] = {}
     for path in (path for path, kind in found.kinds.items() if kind == "dicom"):
         series.setdefault(path.parent, []).append(path)

@@ -22,6 +22,7 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys, ImageMetaKey
 from PIL import Image, ImageDraw
 
+from monai_mgca.io import stem_of
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils.files import replacing
 
@@ -78,8 +79,7 @@ class OverlaySaver:
             picture = draw_overlay(self.load(file)[0], masks, self._boxes(item))
             path = self.output_dir / Path(os.path.relpath(file, self.data_dir)).parent
             path.mkdir(parents=True, exist_ok=True)
-            suffix = ".nii.gz" if file.name.lower().endswith(".nii.gz") else file.suffix
-            with replacing(path / f"{file.name[: len(file.name) - len(suffix)]}_overlay.png") as temporary:
+            with replacing(path / f"{stem_of(file.name)}_overlay.png") as temporary:
                 picture.save(temporary, format="PNG")
 
     def _boxes(self, item: Mapping[str, Any]) -> Iterable[tuple[Sequence[float], int, str]]:

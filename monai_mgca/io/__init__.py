@@ -12,13 +12,14 @@
 
 from __future__ import annotations
 
-from .find import FoundFiles, find_image_files, list_files, name_some
+from .find import FoundFiles, find_image_files, list_files, name_some, refuse_same_names
 from .kind import IMAGE_SUFFIXES, Kind, is_clutter, kind_of, kind_of_name, quick_kind, stem_of
-from .series import series_problem
+from .series import describes_image, series_problem
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "FoundFiles",
+    "describes_image",
     "Kind",
     "find_image_files",
     "is_clutter",
@@ -27,6 +28,7 @@ __all__ = [
     "list_files",
     "name_some",
     "quick_kind",
+    "refuse_same_names",
     "series_problem",
     "stem_of",
 ]

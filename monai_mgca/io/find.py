@@ -14,15 +14,15 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from monai_mgca.io.kind import Kind, is_clutter, quick_kind, stem_of
+from monai_mgca.io.series import describes_image
 from monai_mgca.utils import DataError
 
-__all__ = ["FoundFiles", "find_image_files", "list_files", "name_some"]
+__all__ = ["FoundFiles", "find_image_files", "list_files", "name_some", "refuse_same_names"]
 
 
 class FoundFiles(NamedTuple):
@@ -30,8 +30,8 @@ class FoundFiles(NamedTuple):
 
     Args:
         kinds: path to kind of the images, in the paths' order.
-        others: the other files, which are no image by name or content, or of a kind that is not wanted; hidden ones
-            and what a system left there are not told.
+        others: the other files, which are no image by name or content, as DICOM's reports and contours, or of a kind
+            that is not wanted; hidden ones and what a system left there are not told.
     """
 
     kinds: dict[Path, Kind]
@@ -91,14 +91,14 @@ def list_files(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def find_image_files(folder: str | os.PathLike, wanted: Callable[[Kind], bool] = bool) -> FoundFiles:
-    """All images below a folder. A file whose name says what it is is not opened.
+    """All images below a folder. A file whose name says what it is is not opened, unless it is DICOM's.
 
     Args:
         folder: searched with all its subfolders.
         wanted: the kinds to take. Defaults to all.
 
     Raises:
-        DataError: when a folder may not be read, or a NIfTI file lies there packed and unpacked.
+        DataError: when a folder may not be read.
 
     Example::
 
@@ -107,12 +107,31 @@ def find_image_files(folder: str | os.PathLike, wanted: Callable[[Kind], bool] =
     kinds, others = dict[Path, Kind](), list[Path]()
     for path in sorted(list_files(folder)):
         kind = quick_kind(path)
-        if kind is None or not wanted(kind):
+        if kind is None or not wanted(kind) or (kind == "dicom" and not describes_image(path)):
             others.append(path)
         else:
             kinds[path] = kind
-    stems = Counter(stem_of(str(path)) for path, kind in kinds.items() if kind == "nifti")
-    twice = [path.relative_to(folder) for path in kinds if stems[stem_of(str(path))] > 1]
-    if twice:  # the same image two times, or an old state of it: which is meant?
-        raise DataError(f"{folder} holds images both packed and unpacked: {name_some(twice)}. Remove one of each.")
     return FoundFiles(kinds, others)
+
+
+def refuse_same_names(files: Iterable[Path], folder: str | os.PathLike) -> None:
+    """Refuse images that have one name but for the suffix: what is made of them would have one name too.
+
+    Args:
+        files: images, below the folder.
+        folder: that names are relative to.
+
+    Raises:
+        DataError: naming them: is one image there two times, or an old state of it?
+
+    Example::
+
+        refuse_same_names([Path("ct/1.nii"), Path("ct/2.nii.gz")], "ct")
+    """
+    files_of: dict[str, list[Path]] = {}
+    for path in files:
+        files_of.setdefault(stem_of(str(path)), []).append(path)
+    if twice := [path.relative_to(folder) for paths in files_of.values() for path in paths if len(paths) > 1]:
+        raise DataError(
+            f"{folder} holds several images of one name: {name_some(twice)}. Leave one of each, or rename them."
+        )

@@ -9,7 +9,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which DICOM files are the slices of one series."""
+"""Which DICOM files are images, and which of them the slices of one series."""
 
 from __future__ import annotations
 
@@ -21,11 +21,26 @@ from monai.utils import optional_import
 
 pydicom, _ = optional_import("pydicom")
 
-__all__ = ["series_problem"]
+__all__ = ["describes_image", "series_problem"]
 
 # Modalities whose files are images of their own: projections and photographs.
 _SINGLE = ("CR", "DX", "DR", "MG", "RG", "IO", "PX", "RF", "XA", "XC", "ES", "GM", "SM")
-_TAGS = ["SeriesInstanceUID", "Modality", "NumberOfFrames", "Rows"]
+_TAGS = ["SOPClassUID", "SeriesInstanceUID", "Modality", "NumberOfFrames", "Rows"]
+
+
+def describes_image(file: str | os.PathLike) -> bool:
+    """Whether a DICOM file is an image: reports, presentation states, contours and documents have no rows of pixels.
+
+    Args:
+        file: DICOM; one that does not say what it is counts as an image, and its reader tells what is wrong.
+
+    Example::
+
+        print(describes_image("ct/1.dcm"))
+    """
+    header = _header(file)
+    meta = getattr(header, "file_meta", {})
+    return "Rows" in header or not (header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID"))
 
 
 def series_problem(files: Sequence[str | os.PathLike]) -> str | None:

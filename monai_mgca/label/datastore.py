@@ -149,15 +149,30 @@ class RadiographDatastore(ContainedStore, LocalDatastore):
         if not os.path.isdir(folder):
             raise DataError(f"studies: there is no folder {folder}.")
         _check_names(folder)
-        super().__init__(folder, extensions=_PATTERNS, auto_reload=auto_reload, read_only=read_only)
+        super().__init__(folder, extensions=("*",), auto_reload=auto_reload, read_only=read_only)
+        if auto_reload:  # rsync, and whoever copies with care, gives a file its name at the end
+            self._handler.on_moved = self._on_any_event
 
     def _to_id(self, file: str) -> tuple[str, str]:
         return _id_and_ending(file)
 
     def _list_files(self, path: str, patterns: list[str]) -> dict[str, str]:
         if path != self._datastore.image_path():
-            return super()._list_files(path, patterns)
+            return super()._list_files(path, _PATTERNS)
         return {name: name for name in _image_names(path)}
+
+    def _on_any_event(self, event: Any) -> None:
+        names = [os.path.basename(os.fsdecode(path)) for path in (event.src_path, event.dest_path) if path]
+        own = os.path.basename(self._datastore_config_path)
+        if not event.is_directory and not all(is_clutter(name) or name.startswith(own) for name in names):
+            super()._on_any_event(event)
+
+    def _on_modify_event(self, event: Any) -> None:
+        """A file without a suffix shows what it is only when its content comes."""
+        name = os.path.basename(os.fsdecode(event.src_path))
+        if kind_of_name(name) is None and not self.knows(_id_and_ending(name)[0]):
+            self._on_any_event(event)
+        super()._on_modify_event(event)
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
         """Pairs of image and label, without those that a link leads out of the folder."""

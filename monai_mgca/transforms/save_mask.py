@@ -24,6 +24,7 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey, optional_import
 from PIL import Image
 
+from monai_mgca.io import stem_of
 from monai_mgca.transforms.orientation import turn_of_nifti
 from monai_mgca.utils.files import replacing
 
@@ -86,13 +87,12 @@ class SaveMaskd(MapTransform):
             place = self.output_dir / Path(os.path.relpath(image, self.data_dir)).parent
             place.mkdir(parents=True, exist_ok=True)
             suffix = next((s for s in (".nii.gz", ".nii") if image.name.lower().endswith(s)), None)
-            stem = image.name[: -len(suffix or image.suffix)]
             for plane, postfix in zip(d[key], self.postfixes, strict=True):
                 values = torch.as_tensor(plane).cpu().numpy()
                 if not ((values == 0) | (values == 1)).all():
                     raise ValueError(f"the mask of {image} holds more than 0 and 1: put a threshold before SaveMaskd.")
                 values = values.astype(np.uint8)
-                with replacing(place / f"{stem}_{postfix}{suffix or '.png'}") as temporary:
+                with replacing(place / f"{stem_of(image.name)}_{postfix}{suffix or '.png'}") as temporary:
                     _write_nifti(values, image, temporary, suffix) if suffix else _write_png(values, temporary)
         return d
 

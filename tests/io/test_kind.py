@@ -61,6 +61,16 @@ def write_dicom(path, preamble=True, size=(6, 8), place=None, **tags):
     return path
 
 
+def write_document(path, modality="SR"):
+    """A DICOM object that is no image: a report, contours."""
+    write_dicom(path, Modality=modality, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.22")
+    data = pydicom.dcmread(path)
+    for name in ("Rows", "Columns", "PixelData", "BitsAllocated"):
+        delattr(data, name)
+    data.save_as(path)
+    return path
+
+
 def write_picture(path, size=(8, 6), format=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.arange(size[0] * size[1], dtype=np.uint8).reshape(size[::-1])).save(path, format=format)
@@ -173,12 +183,39 @@ def test_others_are_named(tmp_path, caplog):
         find_images(tmp_path)
 
 
+@pytest.mark.parametrize("names", [("a.png", "a.dcm"), ("a.jpg", "a.JPEG"), ("IM1", "IM1.dcm"), ("a.nii.gz", "a.png")])
+def test_two_images_of_one_name(tmp_path, names):
+    for name in names:
+        write_nifti(tmp_path / "1" / name) if ".nii" in name else write_picture(tmp_path / "1" / name, format="PNG")
+        write_dicom(tmp_path / "1" / name) if name in ("a.dcm", "IM1", "IM1.dcm") else None
+    write_picture(tmp_path / "2" / "a.png")
+    with pytest.raises(DataError, match="holds several images of one name: 1/") as error:
+        find_images(tmp_path)
+    assert all(f"1/{name}" in str(error.value) for name in names) and "2/" not in str(error.value)
+
+
+@pytest.mark.parametrize("modality", ["SR", "PR", "KO", "RTSTRUCT"])
+@pytest.mark.parametrize("name", ["1.dcm", "1.2.840.7"])
+def test_dicom_that_is_no_image(tmp_path, caplog, modality, name):
+    radiograph = write_dicom(tmp_path / "IM1")
+    write_document(tmp_path / name, modality)
+    with caplog.at_level(logging.WARNING):
+        assert find_images(tmp_path) == [{"image": str(radiograph)}]
+    assert f"1 file is no image by name or content: {name}" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"no DICOM file at all", b"\0" * 128 + b"DICM" + b"\0" * 9])
+def test_damaged_dicom_is_told_by_its_reader(tmp_path, content):
+    (tmp_path / "1.dcm").write_bytes(content)
+    assert find_images(tmp_path) == [{"image": str(tmp_path / "1.dcm")}]
+
+
 @pytest.mark.parametrize("find", [find_images, find_volumes])
 @pytest.mark.parametrize("names", [("1.nii", "1.nii.gz"), ("1.NII", "1.nii.gz")])
 def test_packed_beside_unpacked(tmp_path, find, names):
     for name in names:
         write_nifti(tmp_path / "ct" / name)
-    with pytest.raises(DataError, match="both packed and unpacked"):
+    with pytest.raises(DataError, match=r"several images of one name: ct/1\.(nii|NII), ct/1\.nii\.gz\. Leave one"):
         find(tmp_path)
 
 
@@ -219,10 +256,11 @@ class TestSeries:
         with pytest.raises(DataError, match="4 files of 2 series"):
             find_volumes(tmp_path)
 
-    def test_a_structured_report_beside_the_slices(self, tmp_path):
+    @pytest.mark.parametrize("folder", ["ct", "reports"])
+    def test_a_structured_report_beside_the_slices(self, tmp_path, folder):
         self.write(tmp_path / "ct")
-        write_dicom(tmp_path / "ct" / "SR1", Modality="SR", SeriesInstanceUID="1.2.4", Rows=None, Columns=None)
-        assert len(find_volumes(tmp_path)) == 1
+        write_document(tmp_path / folder / "SR1")
+        assert find_volumes(tmp_path) == [{"image": str(tmp_path / "ct")}]
 
 
 class TestFolderSource:

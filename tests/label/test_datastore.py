@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,47 @@ def test_lists_what_is_an_image_by_name_or_content(place, save_image):
     assert store.get_image_uri("1.2.840.7") == str(place / "1.2.840.7")
     store.save_label("1.2.840.7", str(place / "b.jpg"), "final", {})
     assert set(RadiographDatastore(place).get_labels_by_image_id("1.2.840.7")) == {"final"}
+
+
+class TestWatching:
+    @pytest.fixture
+    def store(self, place):
+        store = RadiographDatastore(place, auto_reload=True)
+        yield store
+        store._observer.stop()
+        store._observer.join()
+
+    def wait(self, store, ids, seconds=20):
+        end = time.monotonic() + seconds
+        while not ids <= set(store.list_images()) and time.monotonic() < end:
+            time.sleep(0.05)
+        return ids <= set(store.list_images())
+
+    @pytest.mark.parametrize("name", ["IM000001", "1.2.840.7", "x.IMA", "y.png"])
+    @pytest.mark.parametrize("way", ["written", "renamed"])
+    def test_new_files_are_listed(self, store, place, name, way):
+        content = (place / "d.dcm").read_bytes()
+        first = place / name if way == "written" else place / f".{name}.4x2"
+        with first.open("wb", buffering=0) as file:
+            file.write(content[:99])
+            time.sleep(0.2)  # a copy that takes its time
+            file.write(content[99:])
+        first.rename(place / name)
+        assert self.wait(store, {name.removesuffix(".IMA").removesuffix(".png")})
+
+    def test_files_that_went_are_not_listed(self, store, place):
+        (place / "a.png").unlink()
+        (place / "b.jpg").rename(place / "f.jpg")
+        assert self.wait(store, {"f"}) and not {"a", "b"} & set(store.list_images())
+
+    def test_what_is_no_image_changes_nothing(self, store, place):
+        before = (place / "datastore_v2.json").read_bytes()
+        for name in ("notes", "a.xyz", ".hidden.png", "Thumbs.db"):
+            (place / name).write_text("no image")
+        store.update_image_info("a", {})
+        time.sleep(0.5)
+        assert set(store.list_images()) == {"E", "a", "b", "c", "d"}
+        assert (place / "datastore_v2.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("names", [("a.png", "a.JPG"), ("d.dcm", "d"), ("c.nii", "c.nii.gz")])

@@ -58,6 +58,15 @@ def test_png_of_an_image(tmp_path, name):
     assert torch.equal(LoadMask()(file).as_tensor(), MASK[None])
 
 
+def test_each_image_has_its_mask(tmp_path):
+    names = ["IM000001", "IM000002", "1.2.840.7", "1.2.840.8", "a.JPG", "b.c"]
+    (tmp_path / "in").mkdir()
+    for name in names:
+        Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(tmp_path / "in" / name, format="PNG")
+        written = save(tmp_path / "in" / name, MASK[None], tmp_path)
+    assert set(written) == {f"{name.removesuffix('.JPG')}_mask.png" for name in names}
+
+
 @pytest.mark.parametrize("name", ["flat.nii", "flat.nii.gz", "ward/deep.nii", "deep.nii.gz"])
 def test_nifti_has_the_image_geometry(tmp_path, name):
     path = write_image(tmp_path / "in" / name)
