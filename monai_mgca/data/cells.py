@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Mapping
+from types import NoneType
 from typing import Any
 
 from monai_mgca.utils import DataError
@@ -31,6 +32,7 @@ _MISSING = frozenset(
 _FORMULA = re.compile(r'="(.*)"|\'(?=\d)(.*)', re.DOTALL)  # how an id is kept from becoming a number in Excel
 _LIST = re.compile(r"\[.*\]|\{.*\}|\(\s*['\"].*['\"]\s*,?\s*\)", re.DOTALL)
 _QUOTED_LIST = re.compile(r"[\[(]\s*['\"].*['\"]\s*,?\s*[\])]", re.DOTALL)
+_SECTIONS = re.compile(r"\{\s*(['\"])[^'\"]+\1\s*:.*\}", re.DOTALL)
 _NO_COMMA = re.compile(r"'\s+'|\"\s+\"")  # numpy's way to print; Python would join the words
 _SCIENTIFIC = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+")
 _NUMBER = re.compile(r"0*(\d+?)(?:\.0*)?")
@@ -113,21 +115,30 @@ def names_in(cell: str, separator: str) -> set[str]:
 
 
 def text_in(cell: str) -> str:
-    """The text of a cell; sentences of a list are joined.
+    """The text of a cell; sentences of a list are joined, and the names of a dictionary are headings.
 
     Args:
         cell: cleaned.
 
     Raises:
-        ValueError: when it looks like a list of texts, and is none.
+        ValueError: when it looks like a list or dictionary of texts, and is none.
 
     Example::
 
         print(text_in("['Clear lungs.', 'No effusion.']"))  # Clear lungs. No effusion.
     """
-    if not _QUOTED_LIST.fullmatch(cell):
-        return cell
-    return " ".join(str(part).strip() for part in parse_value(cell) if part is not None)
+    if _SECTIONS.fullmatch(cell):
+        sections = {name: [] if text is None else text for name, text in parse_value(cell).items()}
+        return "\n".join(f"{name}:\n{_joined(text)}" for name, text in sections.items() if text)
+    return _joined(parse_value(cell)) if _QUOTED_LIST.fullmatch(cell) else cell
+
+
+def _joined(text: Any) -> str:
+    if isinstance(text, str):
+        return text
+    if not isinstance(text, (list, tuple, set)) or not all(isinstance(part, (str, NoneType)) for part in text):
+        raise ValueError("texts were expected, within the list or dictionary")
+    return " ".join(part.strip() for part in text if part)
 
 
 def refuse_list(cell: str, column: str) -> None:

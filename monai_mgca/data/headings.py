@@ -38,7 +38,7 @@ _QUALIFIERS = frozenset(
 )
 _JOINED = re.compile(r"[/&+,;]| (?:and|und|y|et|e|en|og|och|ve|or) ")
 _BRACKETED = re.compile(r"\([^()]{0,80}\)|\[[^\[\]]{0,80}\]")
-_NUMBERING = re.compile(r"(?:[0-9]{1,2}|[ivx]{1,4}|[a-h])(?= ) ")
+_NUMBERING = re.compile(r"^(?:[0-9]{1,2}|[ivx]{1,4}|[a-h])(?= ) ")
 _WORD = re.compile(r"[^\W_]+")
 _MOST_WORDS = 8
 

@@ -182,9 +182,11 @@ class _Line:
         return self._mark(0, colon + 1, Known("unknown", "")) if len(words.split()) <= _MOST_WORDS else None
 
     def _alone(self, ended: bool) -> Mark | None:
-        if not _ALONE.fullmatch(self.line):
+        number = _NUMBER.match(self.line)
+        label = self.line[number.end() :] if number else self.line
+        if not _ALONE.fullmatch(label):
             return None
-        known = self.headings.kind(self.line)
+        known = self.headings.kind(label)
         upper = self.line.isupper()
         if not known or known.kind == "header" or (self.line.rstrip().endswith(".") and not upper):
             return None

@@ -85,6 +85,19 @@ class TestCells:
         told = collect("image r", [["a.png", "['The lungs' 'are clear']"]], "--report", "r", fails=True)
         assert "line 2" in told and "lungs" not in told
 
+    @pytest.mark.parametrize(
+        "cell",
+        [
+            "{'Findings': 'The lungs are clear.', 'Impression': 'No effusion.', 'Technique': 'AP'}",
+            '{"indication": null, "findings": ["The lungs are", "clear."], "impression": "No effusion."}',
+        ],
+    )
+    def test_a_report_in_a_dictionary(self, collect, cell):
+        entries, _, _ = collect("image r", [["a.png", cell]], "--report", "r")
+        assert entries["a.png"]["report"] == "No effusion. The lungs are clear."
+        told = collect("image r", [["a.png", "{'lungs': {'right': 'clear'}}"]], "--report", "r", fails=True)
+        assert "line 2: texts were expected" in told and "lungs" not in told
+
     @pytest.mark.parametrize("column", ["image", "patient", "split"])
     def test_a_list_where_one_value_is_expected(self, collect, column):
         row = {"image": "a.png", "patient": "p", "split": "train", "r": TEXT} | {column: "['secret', 'b.png']"}
