@@ -17,14 +17,12 @@ import html
 import re
 from collections.abc import Callable
 
+from monai_mgca.transforms.hl7 import BREAK, hl7_to_text
 from monai_mgca.transforms.rtf import rtf_to_text
 
 __all__ = ["BREAK", "end_lines", "strip_markup", "with_stop"]
 
-# Where markup ends a line: a line that was ended on purpose, more than a line end of plain text tells.
-BREAK = "\x0b"
-
-_ANY = re.compile(r"[&<\\\r]|_x[0-9A-Fa-f]{4}_")
+_ANY = re.compile(r"[&<\\\r|~]|_x[0-9A-Fa-f]{4}_")
 _RTF_HEAD = "{\\rtf"
 # controls of RTF without its head, as a cut document has
 _RTF_RESTS = re.compile(
@@ -32,13 +30,6 @@ _RTF_RESTS = re.compile(
     r"|\\(?:pard|plain|b0?|i0?|ul0?|ulnone|tab|fs\d+|f\d+|cf\d+|lang\d+|q[lcrj]|[ls]i\d+|s[ab]\d+|fi-?\d+)"
     r"(?![A-Za-z])[ ]?"
 )
-_HL7 = re.compile(
-    r"\\(?P<end>\.br|\.sp\+?\d{0,3}|\.sk\+?\d{0,3}|\.ce)\\"
-    r"|\\(?:\.(?:fi|nf|in[+-]?\d{0,3}|ti[+-]?\d{0,3})|H|N|P|[CMZ][0-9A-Fa-f]{2,16})\\"
-    r"|\\(?P<sign>[FSTRE])\\"
-    r"|\\X(?P<hex>(?:[0-9A-Fa-f]{2}){1,32})\\"
-)
-_HL7_SIGNS = {"F": "|", "S": "^", "T": "&", "R": "~", "E": "\\"}
 # of strings as programs write them; never a slash that leans the wrong way ("left\right")
 _ESCAPES = re.compile(r"\\{1,2}(?:r\\{1,2}n|n|(?<![a-z]\\)(?<![a-z]\\\\)[rt]|[rt](?![a-z])|u(?P<code>[0-9a-fA-F]{4}))")
 _EXCEL = re.compile(r"_x([0-9A-Fa-f]{4})_")
@@ -66,7 +57,8 @@ _KINDS: tuple[tuple[str, Callable[[str], str]], ...]
 def strip_markup(text: str) -> tuple[str, tuple[str, ...]]:
     r"""Take markup away; comparison signs and the like stay.
 
-    HTML and XML (tags, entities, comments), Excel's ``_x000D_``, RTF, HL7's escapes (``\.br\``, ``\T\``), and escapes
+    HTML and XML (tags, entities, comments), Excel's ``_x000D_``, RTF, HL7's
+    segments and escapes (``OBX|1|``, ``\.br\``), and escapes
     of program strings (``\n`` as two characters). Where markup ends a line there is a vertical tab, see
     :func:`end_lines`.
 
@@ -124,15 +116,6 @@ def _behind_rtf(text: str) -> str:
     return ""
 
 
-def _strip_hl7(text: str) -> str:
-    def plain(match: re.Match) -> str:
-        if match["hex"]:
-            return bytes.fromhex(match["hex"]).decode("latin-1")
-        return BREAK if match["end"] else _HL7_SIGNS.get(match["sign"] or "", "")
-
-    return _HL7.sub(plain, text) if "\\" in text else text
-
-
 def _strip_escapes(text: str) -> str:
     def plain(match: re.Match) -> str:
         return _plain(int(match["code"], 16)) if match["code"] else " " if match[0].endswith("t") else "\n"
@@ -169,7 +152,7 @@ def _strip_html(text: str) -> str:
 _KINDS = (
     ("Excel", _strip_excel),
     ("RTF", _strip_rtf),
-    ("HL7", _strip_hl7),
+    ("HL7", hl7_to_text),
     ("escapes", _strip_escapes),
     ("HTML", _strip_html),
 )

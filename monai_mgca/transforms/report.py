@@ -42,7 +42,7 @@ WORD = re.compile(r"[^\W_]+(?:(?<=[0-9])\.[0-9]+)*|(?<!\w)\.[0-9]+")
 # From the first small letter between two spaces to the second space.
 SMALL_LETTERS = re.compile(r"[a-z]\S*")
 # What markup begins with, and the brackets: small letters may stand in it that are no words.
-MARKUP = re.compile(r"[&<\\]|_x|\[\*\*")
+MARKUP = re.compile(r"[&<\\|]|_x|\[\*\*")
 
 
 class CleanReport(Transform):

@@ -51,6 +51,12 @@ CLEANED = [
     (r"Left lower lobe opacity.\.br\No effusion.\.br\ ", ["left lower lobe opacity", "no effusion"]),
     (r"\H\Mass\N\ 2 \T\ 3 \X0D0A\of \S\lung\E\ ", ["mass 2 3 of lung"]),
     (r"Clear lungs\.sp2\\.in+4\No effusion", ["clear lungs", "no effusion"]),
+    (
+        "MSH|^~\\&|RIS\rPID|1||7||DOE^JOHN\rOBX|1|TX|1^CXR||Clear lungs~No \\T\\ effusion.||||||F\rNTE|1||Normal\rNTE|2||heart",
+        ["clear lungs", "no effusion", "normal heart"],
+    ),
+    ("Clear lungs.~No effusion~~Heart normal", ["clear lungs", "no effusion", "heart normal"]),
+    ("Clear lungs.|No effusion", ["clear lungs", "no effusion"]),
     # strings as programs write them
     (r"Left opacity.\nNo effusion.\r\n\tClear", ["left opacity", "no effusion", "clear"]),
     (r"Opacit\u00e9 du poumon", ["opacite du poumon"]),
@@ -67,6 +73,8 @@ def test_markup_becomes_no_words(text, sentences):
 
 
 PLAIN = (
+    "a nodule of ~5 mm, L|R",
+    "about:~5 mm",
     "nodule < 3 mm and > 2",
     "a<b and c>d",
     "pH<pKa> 7",
