@@ -52,7 +52,7 @@ CLEANED = [
     (r"\H\Mass\N\ 2 \T\ 3 \X0D0A\of \S\lung\E\ ", ["mass 2 3 of lung"]),
     (r"Clear lungs\.sp2\\.in+4\No effusion", ["clear lungs", "no effusion"]),
     (
-        "MSH|^~\\&|RIS\rPID|1||7||DOE^JOHN\rOBX|1|TX|1^CXR||Clear lungs~No \\T\\ effusion.||||||F\rNTE|1||Normal\rNTE|2||heart",
+        "PID|1||7||DOE^JOHN\rOBX|1|TX|1^CXR||Clear lungs~No \\T\\ effusion.||||||F\rNTE|1||Normal\rNTE|2||heart",
         ["clear lungs", "no effusion", "normal heart"],
     ),
     ("Clear lungs.~No effusion~~Heart normal", ["clear lungs", "no effusion", "heart normal"]),
