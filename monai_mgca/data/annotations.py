@@ -125,9 +125,9 @@ def _label_problems(labels: Any, classes: Sequence[str] | None) -> Iterator[str]
 def _box_problems(boxes: Any, labels: Any, size: tuple[int, int], classes: Sequence[str] | None) -> Iterator[str]:
     height, width = size
     try:
-        values = np.asarray(boxes, dtype=float).reshape(len(boxes), 4)
+        values = _box_values(boxes)
     except (TypeError, ValueError, OverflowError):
-        yield "boxes are no list of [x0, y0, x1, y1]"
+        yield "boxes are no list of [x0, y0, x1, y1], all of them numbers"
         return
     if not isinstance(labels, list) or len(labels) != len(values):
         yield f"{len(values)} boxes, but 'box_labels' are {len(labels) if isinstance(labels, list) else 'missing'}"
@@ -149,6 +149,12 @@ def _box_problems(boxes: Any, labels: Any, size: tuple[int, int], classes: Seque
             yield f"the box {told} leaves the image of {width} x {height} pixels"
         if classes is not None and (not isinstance(label, int) or not 0 <= label < len(classes)):
             yield f"the box label {_shown(label)} is no index of the {len(classes)} classes"
+
+
+def _box_values(boxes: Any) -> np.ndarray:
+    if np.asarray(boxes).dtype.kind in "US":  # "5" is a number to NumPy, and to nothing that reads the boxes later
+        raise TypeError("texts")
+    return np.asarray(boxes, dtype=float).reshape(len(boxes), 4)
 
 
 def _mask_problems(

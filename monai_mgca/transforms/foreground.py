@@ -36,7 +36,7 @@ def find_foreground(values: np.ndarray, lossy: bool = False) -> np.ndarray:
     - Of 0 and one other value, that is the structure.
     - Of more values it is what has at least half of the largest: edges are gray where a mask was resized or saved as
       JPEG. NaN and what is negative is background.
-    - Whole numbers of 0 to 31 are a label map, whose labels all belong to it.
+    - Whole numbers of 0 to 31, with 0, are a label map, whose labels all belong to it.
     - Areas of several gray levels may be classes or degrees, and are refused.
 
     Args:
@@ -66,12 +66,12 @@ def find_foreground(values: np.ndarray, lossy: bool = False) -> np.ndarray:
         raise DataError(f"its values are {low:g} to {top:g}: none is above 0; write 0 and 255 instead.")
     if top <= MAX_LABEL and lossy:
         raise DataError(f"its largest value is {top:g}, and JPEG keeps no small numbers; save it as PNG.")
-    if top <= MAX_LABEL and low >= 0 and (values == np.rint(values)).all():
-        return values != 0
-    inside = values >= top / 2
-    if inside.all() and low < 0.9 * top:
+    labels = top <= MAX_LABEL and low >= 0 and (values == np.rint(values)).all()
+    inside = values != 0 if labels else values >= top / 2
+    if inside.all() and (labels or low < 0.9 * top):
         raise DataError(f"its values are {low:g} to {top:g}: it has no background; write 0 outside of the structure.")
-    _refuse_levels(values, float(low), float(top), inside, lossy)
+    if not labels:
+        _refuse_levels(values, float(low), float(top), inside, lossy)
     return inside
 
 
@@ -103,11 +103,20 @@ def read_gray(image: Image.Image) -> np.ndarray:
         DataError: when colors and transparency are masks, and each another one.
     """
     if len(image.getbands()) == 1:
-        return np.asarray(image)  # a palette's indices are the classes, colors are not
+        # a palette's indices are the classes, colors are not; but where the background is not the first of them
+        return np.asarray(image.convert("L") if _is_disordered(image) else image)
     if "A" not in image.getbands():
         return np.asarray(image.convert("L"))
     color = image.convert("RGBA")
     return _visible(np.asarray(color.convert("L")), np.asarray(color)[..., 3])
+
+
+def _is_disordered(image: Image.Image) -> bool:
+    """Whether a palette was made for the colors alone, as by compression: black is a later index, another color 0."""
+    colors = image.getpalette("RGB") if image.mode == "P" else None
+    if not colors or not any(colors[:3]):
+        return False
+    return any(not any(colors[3 * index : 3 * index + 3]) for _, index in image.getcolors() or ())
 
 
 def _visible(gray: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -102,6 +102,8 @@ def test_right_annotations(problems, tmp_path):
         ([0, 0, 5], "no list of [x0, y0, x1, y1]"),
         ("box", "no list of [x0, y0, x1, y1]"),
         ([0, 0, "a", 5], "no list of [x0, y0, x1, y1]"),
+        ([0, 0, 4, "5"], "all of them numbers"),
+        (["0", "0", "4.5", "5"], "all of them numbers"),
     ],
 )
 def test_wrong_box(problems, box, reason):

@@ -297,7 +297,8 @@ def test_numbers_that_no_float_holds(tmp_path):
     """They were OverflowErrors."""
     Image.fromarray(GRAY).save(tmp_path / "1.png")
     entry = {"image": "1.png", "boxes": [[HUGE, 0, 1, 1]], "box_labels": [0]}
-    assert list(annotation_problems(entry, str(tmp_path))) == [("1.png", "boxes are no list of [x0, y0, x1, y1]")]
+    reason = "boxes are no list of [x0, y0, x1, y1], all of them numbers"
+    assert list(annotation_problems(entry, str(tmp_path))) == [("1.png", reason)]
     with pytest.raises(DataError, match="a box has four numbers"):
         LabelColumns(boxes="b").read({"b": f"[[{HUGE}, 0, 1, 1]]"}, "1.png")
     (tmp_path / "1.json").write_text(f'{{"markups": [{{"center": [{HUGE}, 0, 0], "size": [1, 1, 1]}}]}}')

@@ -54,6 +54,22 @@ def test_binary_masks_are_taken_as_they_are(values):
     np.testing.assert_array_equal(find_foreground(values), SHAPE)
 
 
+@pytest.mark.parametrize("add", [1, 2, 30])
+def test_labels_without_a_background_are_refused(add):
+    with pytest.raises(DataError, match="no background; write 0 outside"):
+        find_foreground(SHAPE.astype(np.uint8) + add)
+
+
+@pytest.mark.parametrize("suffix", ["png", "gif", "bmp"])
+def test_a_palette_that_begins_with_the_structure(suffix, tmp_path):
+    image = Image.fromarray((~SHAPE).astype(np.uint8), "P")
+    image.putpalette([255, 255, 255, 0, 0, 0])  # as made for the colors, by what compresses pictures
+    path = put(image, tmp_path / f"mask.{suffix}")
+    np.testing.assert_array_equal(LoadMask()(path)[0], SHAPE)
+    with pytest.raises(DataError, match="holds the value 255"):
+        LoadMask(2)(path)
+
+
 @pytest.mark.parametrize("value", [0, 1, 20, 255, True])
 def test_one_value(value):
     assert (find_foreground(np.full((4, 5), value)) == bool(value)).all()
