@@ -23,11 +23,13 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from ignite.metrics import Metric
 from monai.handlers import CheckpointSaver, EarlyStopHandler
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from monai_mgca.handlers.checkpoint_folder import CheckpointFolder
 from monai_mgca.handlers.checkpoint_state import (
     check_optimizer,
+    check_schedule,
     check_settings,
     go_to,
     process_state,
@@ -217,8 +219,14 @@ class TrainingCheckpoint:
         for name, item in self.objects.items():
             if isinstance(item, torch.optim.Optimizer) and name in state:
                 check_optimizer(item, path, state[name])
+            # one for other epochs is told of by itself
+            same = state["progress"].get("planned") == self._schedule.planned
+            if isinstance(item, LRScheduler) and name in state and same:
+                check_schedule(item, path, state[name])
+        # without mixed precision there is none, or an empty one: it begins anew
+        objects = {name: unwrap(item) for name, item in self.objects.items() if name != "scaler" or state.get(name)}
         try:
-            Checkpoint.load_objects({name: unwrap(item) for name, item in self.objects.items()}, state)
+            Checkpoint.load_objects(objects, state)
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(
                 f"The checkpoint {path} does not fit this network: resume with the options it was made with, or "

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from ignite.metrics import Metric
 from monai.data import MetaTensor
 from monai.handlers import CheckpointSaver, EarlyStopHandler
 from monai.utils import CommonKeys
+from torch.optim.lr_scheduler import LRScheduler
 
 from monai_mgca.utils.dist import rank, world_size
 from monai_mgca.utils.errors import CheckpointError
@@ -31,6 +33,7 @@ from monai_mgca.utils.random_state import random_state
 
 __all__ = [
     "check_optimizer",
+    "check_schedule",
     "check_settings",
     "go_to",
     "process_state",
@@ -72,6 +75,10 @@ FREE = {
     *("val_interval", "early_stopping_patience"),
     *("epochs", "total_steps", "warmup_steps"),  # the schedule is told of by itself
 }
+_AS_IT_BEGAN = (
+    "A resumed training goes on with what it began with: give that, or start a new training from its weights, "
+    "--pretrained_path."
+)
 _NOT_AGAIN = "a resumed training goes on from the checkpoint, and reads none of it."
 REPORTED = {
     "amp": "the rest is computed in another precision.",
@@ -166,10 +173,31 @@ def check_optimizer(optimizer: torch.optim.Optimizer, path: Path, state: Mapping
             was, asked = (list(v) if isinstance(v, tuple) else v for v in (made[name], now[name]))
             if was != asked:
                 raise CheckpointError(
-                    f"The checkpoint {path} is of another training: its optimizer has {name} {was}, now {asked}. A "
-                    "resumed training goes on with what it began with: give that, or start a new training from its "
-                    "weights, --pretrained_path."
+                    f"The checkpoint {path} is of another training: its optimizer has {name} {was}, now {asked}. "
+                    f"{_AS_IT_BEGAN}"
                 )
+
+
+def check_schedule(scheduler: LRScheduler, path: Path, state: Mapping[str, Any]) -> None:
+    """
+    Args:
+        scheduler: of this training, planned for as many iterations as that of the checkpoint.
+        path: of the checkpoint.
+        state: of the scheduler that is in it, which is about to take the place of this one's.
+
+    Raises:
+        CheckpointError: when this one was made with other numbers.
+    """
+    now, arguments = scheduler.state_dict(), inspect.signature(type(scheduler)).parameters
+    kept = {*arguments, *(f"_{name}" for name in arguments)} - {"last_epoch", "_schedulers"}
+    for name in sorted(kept & now.keys() & state.keys()):
+        if (was := _plain(state[name])) != (asked := _plain(now[name])):
+            raise CheckpointError(
+                f"The checkpoint {path} is of another training: its {type(scheduler).__name__} has {name} {was}, now "
+                f"{asked}. {_AS_IT_BEGAN}"
+            )
+    for part, made in zip(getattr(scheduler, "_schedulers", ()), state.get("_schedulers", ()), strict=False):
+        check_schedule(part, path, made)
 
 
 def process_state(metrics: Mapping[str, Metric]) -> dict[str, Any]:

@@ -203,6 +203,8 @@ class TestResume:
             ({"instance_temperature": 0.2, "pool_report": "cls"}, "pool_report mean, now cls; instance_temperature"),
             ({"freeze_report_encoder": True}, "freeze_report_encoder False, now True"),
             ({"optimizer#weight_decay": 0.3}, "its optimizer has weight_decay 0.05, now 0.3"),
+            ({"lr_scheduler#schedulers#1#T_max": 3}, "its CosineAnnealingLR has T_max"),
+            ({"lr_scheduler#milestones": [3]}, "its SequentialLR has _milestones"),
             ({"seed": 7, "batch_size": 4}, "batch_size 8, now 4"),
         ],
     )

@@ -105,6 +105,15 @@ def test_the_gradient_scaler_goes_on(make_toy, tmp_path, monkeypatch):
     assert whole["scale"] == 64
 
 
+@pytest.mark.parametrize("before", ["without", "not at work"])
+def test_mixed_precision_that_comes_or_goes_later(make_toy, tmp_path, monkeypatch, before):
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: torch.enable_grad())
+    run(make_toy(), tmp_path, epochs=1, amp=before == "not at work")  # torch's, without a GPU
+    monkeypatch.setattr(torch.cuda.amp, "GradScaler", Scaler)
+    assert run(make_toy(), tmp_path, epochs=2, resume=True, amp=True).scaler.state_dict()["scale"] > 4
+    assert run(make_toy(), tmp_path, epochs=3, resume=True).state.epoch == 3
+
+
 def test_nothing_to_resume_from(make_toy, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         assert run(make_toy(), tmp_path, epochs=1, resume=True).state.epoch == 1
