@@ -32,7 +32,7 @@ __all__ = ["OTHER_COLORS", "displayed_size", "to_gray", "upright"]
 # Modes of Pillow that are no gray and no RGB, from which a gray value does not follow.
 OTHER_COLORS = ("CMYK", "LAB", "HSV")
 _WHITE_IS_ZERO = 0
-_PHOTOMETRIC, _BITS = 262, 258
+_PHOTOMETRIC, _BITS, _PLANES, _SIGN = 262, 258, 284, 339
 _LUMINANCE = (0.299, 0.587, 0.114)
 
 # Pillow tells at DEBUG what the tags of TIFF and JPEG files hold, and that may be the patient's name
@@ -120,10 +120,14 @@ def _deep(image: Image.Image, turn: Turn) -> Image.Image:
     """Of 16 and 32 bits."""
     if image.mode[0] in "IF":
         values, alpha = np.asarray(image), None
+        if image.mode == "I" and image.format == "TIFF" and image.tag_v2.get(_SIGN, (1,))[0] == 1:
+            values = values.view(np.uint32)  # which Pillow takes for numbers with a sign
         if isinstance(image.info.get("transparency"), int):
             alpha = np.float32(values != image.info["transparency"])
         turn = AS_STORED if image.format == "TIFF" else turn
     else:
+        if image.format == "TIFF" and image.tag_v2.get(_PLANES) == 2:  # of which ITK keeps 8 bits
+            raise DataError("its channels of 16 bits lie behind each other; save it as gray, or pixel by pixel.")
         values, alpha = _read_deep_colors(image.filename)
     seen = values if alpha is None else values[alpha > 0]
     shown = scale_to_255(values, *ends_of(seen))

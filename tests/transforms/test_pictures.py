@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from monai_mgca.transforms import LoadRadiograph
+from monai_mgca.utils import DataError
 
 GRAY = np.arange(12).reshape(3, 4)
 HIDDEN = np.array([[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 1, 1]], bool)  # False: transparent
@@ -118,12 +119,13 @@ def test_nothing_is_seen(tmp_path):
     assert not load(png(tmp_path / "a.png", stack(DEEP, 0), 16, 4)).any()
 
 
-def tiff(path, values, photometric, samples=1, alpha=False):
+def tiff(path, values, photometric, samples=1, alpha=False, planes=False):
     """One strip, not compressed, of whole numbers in the order of bytes of most machines."""
     data = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes()
     bits = values.dtype.itemsize * 8
     numbers = {256: values.shape[1], 257: values.shape[0], 258: bits, 259: 1, 262: photometric, 277: samples}
     numbers |= {278: values.shape[0], 279: len(data), 339: {"u": 1, "i": 2, "f": 3}[values.dtype.kind]}
+    numbers |= {284: 2} if planes else {}
     count = len(numbers) + 1 + alpha
     behind = 8 + 2 + 12 * count + 4
     entries = {tag: struct.pack("<HHII", tag, 4, 1, value) for tag, value in numbers.items()}
@@ -155,6 +157,17 @@ def test_tiff_white_is_zero(tmp_path, dtype, white_is_zero):
     found = load(tiff(tmp_path / "a.tif", values, 0 if white_is_zero else 1))
     right = GRAY * 20.0 if dtype == np.uint8 else GRAY * 255.0 / 11
     np.testing.assert_allclose(found, 255 - right if white_is_zero else right, atol=0.01)
+
+
+def test_tiff_without_a_sign(tmp_path):
+    values = (GRAY * (2**32 // 12)).astype(np.uint32)
+    np.testing.assert_allclose(load(tiff(tmp_path / "a.tif", values, 1)), GRAY * 255.0 / 11, atol=0.01)
+
+
+def test_tiff_of_16_bit_planes_is_refused(tmp_path):
+    values = stack(DEEP, DEEP, DEEP).astype(np.uint16)
+    with pytest.raises(DataError, match="lie behind each other; save it as gray"):
+        LoadRadiograph()(tiff(tmp_path / "a.tif", values, 2, 3, planes=True))
 
 
 def test_tiff_of_16_bit_colors(tmp_path):
