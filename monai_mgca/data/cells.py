@@ -30,7 +30,7 @@ _MISSING = frozenset(
     " #n/a #na -1.#ind 1.#ind -1.#qnan 1.#qnan #null! #value! #ref! #name? #div/0! #num!".split()
 )
 _FORMULA = re.compile(r'="(.*)"|\'(?=\d)(.*)', re.DOTALL)  # how an id is kept from becoming a number in Excel
-_LIST = re.compile(r"\[.*\]|\{.*\}|\(\s*['\"].*['\"]\s*,?\s*\)", re.DOTALL)
+_LIST = re.compile(r"\[.*\]|\{.*\}|array\(.*\)|\(\s*['\"].*['\"]\s*,?\s*\)", re.DOTALL)
 _QUOTED_LIST = re.compile(r"[\[(]\s*['\"].*['\"]\s*,?\s*[\])]", re.DOTALL)
 _SECTIONS = re.compile(r"\{\s*(['\"])[^'\"]+\1\s*:.*\}", re.DOTALL)
 _NO_COMMA = re.compile(r"'\s+'|\"\s+\"")  # numpy's way to print; Python would join the words

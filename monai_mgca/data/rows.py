@@ -89,6 +89,8 @@ def numbered_rows(
     try:
         with _open(path, encoding) as file:
             head, before = file.readline(), 0
+            if "\0" in head:  # as UTF-16 without its mark
+                raise UnicodeError
             if separator := _SEPARATOR_LINE.fullmatch(head):
                 head, before = file.readline(), 1
             # strict: else a quote that is never closed would swallow all rows after it

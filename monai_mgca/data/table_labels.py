@@ -180,6 +180,14 @@ def name_classes(collection: Collection, annotations: LabelColumns) -> None:
         missing = [name for index, name in enumerate(collection.header.get(key, ())) if index not in seen]
         if missing:
             collection.notes.append(f"no entry has the class {', '.join(missing)}: is it written as in the table?")
+    for key in ("box_classes", "classes"):
+        alike: dict[str, list[str]] = {}
+        for name in collection.header.get(key, ()):
+            alike.setdefault(" ".join(re.split(r"[\s_-]+", name.lower())), []).append(name)
+        for names in (names for names in alike.values() if len(names) > 1):
+            collection.notes.append(
+                f"classes of nearly one name: {', '.join(names)}; write one that is meant in one way"
+            )
     joined = [name for name in collection.header.get("classes", ()) if annotations.label and re.search("[|;,]", name)]
     if joined:
         hint = "is --separator right?"

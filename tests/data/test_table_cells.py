@@ -64,11 +64,20 @@ class TestCells:
         _, document, _ = collect("image f", [["a.png", cell]], "--label", "f", "--separator", separator)
         assert document["classes"] == ["edema", "pleural effusion"]
 
-    @pytest.mark.parametrize("cell", ["['edema' 'mass']", "[edema, mass]", "['edema', 1]", "['edema'", "{'edema': 1}"])
+    @pytest.mark.parametrize(
+        "cell", ["['edema' 'mass']", "[edema, mass]", "array(['edema'])", "['edema', 1]", "['edema'", "{'edema': 1}"]
+    )
     def test_lists_that_cannot_be_understood(self, collect, cell):
         if cell.endswith(("]", "}")):
             told = collect("image f", [["a.png", cell]], "--label", "f", fails=True)
             assert "t.csv line 2: the names of a.png in column 'f' cannot be understood" in told
+
+    def test_names_that_are_nearly_one(self, collect):
+        _, _, told = collect(
+            "image f", [["a.png", "Edema|pleural_effusion"], ["b.png", "edema|Pleural effusion"]], "--label", "f"
+        )
+        assert "classes of nearly one name: Edema, edema;" in told
+        assert "classes of nearly one name: Pleural effusion, pleural_effusion;" in told
 
     def test_an_empty_list(self, collect):
         _, document, told = collect("image f", [["a.png", "[]"], ["b.png", "['x']"]], "--label", "f")
@@ -164,6 +173,12 @@ class TestFiles:
         assert "Größe" in entries["a.png"]["report"]
         options = ("--report", "r", "--encoding", "utf9")
         assert "no encoding 'utf9'" in collect("image r", [["a.png", TEXT]], *options, fails=True)
+
+    def test_utf_16_without_its_mark(self, tmp_path):
+        (tmp_path / "t.csv").write_bytes(f"image,r\na.png,{TEXT}\n".encode("utf-16-le"))
+        with pytest.raises(DataError, match="is not UTF-8 .*--encoding"):
+            list(numbered_rows(tmp_path / "t.csv", ["image"]))
+        assert len(list(numbered_rows(tmp_path / "t.csv", ["image"], "utf-16-le"))) == 1
 
     def test_excel_names_its_separator(self, tmp_path):
         (tmp_path / "t.csv").write_text("sep=;\nimage;text, long\na.png;1\n")
