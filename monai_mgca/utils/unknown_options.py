@@ -58,7 +58,8 @@ def refuse_unknown(config: RunningConfig) -> None:
         OptionError: naming each, and what was probably meant.
     """
     run = config.parser.get(config.workflow.run_id)
-    if not isinstance(run, (list, Mapping)) and not str(run).startswith("$"):
+    is_component = isinstance(run, Mapping) and "_target_" in run
+    if not is_component and not isinstance(run, list) and not str(run).startswith("$"):
         raise OptionError(
             f"There is nothing to run under '{config.workflow.run_id}' in the config. Options begin with two hyphens, "
             "as in --epochs 3."
@@ -74,10 +75,8 @@ def refuse_unknown(config: RunningConfig) -> None:
     for id in unread:
         if id in config.given:
             logger.warning(f"--{_typed(id)} has no effect: no part of these configs reads it.")
-    for id in _misspelled_in_files(config, references):
-        logger.warning(
-            f"{_typed(id)} of the config files has no effect{_meant(id, references & config.content.keys())}"
-        )
+    for id, meant in _misspelled_in_files(config, references):
+        logger.warning(f"{_typed(id)} of the config files has no effect{meant}")
 
 
 def _leaves(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -111,15 +110,26 @@ def _is_known(id: str, config: RunningConfig, disk: set[str]) -> bool:
     return config.files is None and isinstance(config.parser[id], (list, Mapping))  # may be what another run_id runs
 
 
-def _misspelled_in_files(config: RunningConfig, references: set[str]) -> list[str]:
-    """Top-level values of overlays of one's own that nothing reads, though something of nearly their name is read."""
-    ours, options = config.in_folder(), references & config.content.keys()
-    scalars = [id for id, value in config.content.items() if not isinstance(value, (list, Mapping))]
-    return [
-        id
-        for id in scalars
-        if id not in config.given and id not in ours and _meant(id, options) and not _is_read(id, config, references)
-    ]
+def _misspelled_in_files(config: RunningConfig, references: set[str]) -> Iterator[tuple[str, str]]:
+    """Values of overlays of one's own that nothing reads, though something of nearly their name beside them is read."""
+    ours = config.in_folder()
+    for id in sorted(_keys(config.content) - ours - config.given.keys()):
+        above, separator, last = id.rpartition(_SEPARATOR)
+        if (above and above not in ours) or _is_read(id, config, references):
+            continue
+        beside = config.parser.get(above) if above else config.content
+        read = [name for name in beside if _is_read(f"{above}{separator}{name}", config, references)]
+        if meant := _meant(last, read):
+            yield id, meant
+
+
+def _keys(content: Mapping[str, Any], above: str = "") -> set[str]:
+    """The ids of all keys, but of those of components."""
+    found = {f"{above}{key}" for key in content}
+    for key, value in content.items():
+        if isinstance(value, Mapping) and "_target_" not in value:
+            found |= _keys(value, f"{above}{key}{_SEPARATOR}")
+    return found
 
 
 def _no_argument(id: str, config: RunningConfig, disk: set[str]) -> str | None:

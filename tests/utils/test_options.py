@@ -136,9 +136,10 @@ class TestUnknown:
         with pytest.raises(KeyError, match="trian"):
             typed(["--trian#trainer#max_epochs", "3"])
 
-    def test_an_option_without_hyphens(self, typed):
+    @pytest.mark.parametrize("word", ["seed", "train", "ckpt_export"])
+    def test_an_option_without_hyphens(self, typed, word):
         with pytest.raises(OptionError, match="Options begin with two hyphens, as in --epochs 3"):
-            typed(["seed"])
+            typed([word])
 
 
 class TestKnown:
@@ -173,6 +174,14 @@ class TestKnown:
         with caplog.at_level("WARNING", "monai_mgca"):
             typed([], "seed", epoch=3)
         assert "epoch of the config files has no effect (did you mean epochs?)" in caplog.text
+
+    def test_misspelled_parts_in_a_file(self, typed, caplog):
+        parts = {"train#final_transform": [], "train#mine": 3, "train#trainer#max_epochs": 4, "train#handler": []}
+        with caplog.at_level("WARNING", "monai_mgca"):
+            typed([], "seed", **parts, optimiser={"_target_": "torch.optim.SGD"}, my_numbers={"seeds": 1})
+        told = [text.split()[0] for text in caplog.messages if "of the config files has no effect" in text]
+        assert told == ["optimiser", "train#final_transform", "train#handler"]
+        assert "train#final_transform of the config files has no effect (did you mean final_transforms?)" in caplog.text
 
     def test_options_of_no_effect_are_told(self, typed, caplog):
         with caplog.at_level("WARNING", "monai_mgca"):
