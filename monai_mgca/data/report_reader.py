@@ -20,11 +20,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from monai_mgca.data.headings import Headings
+from monai_mgca.data.marks import find_marks
 from monai_mgca.data.sections import join_report, parse_report
 from monai_mgca.transforms.markup import BREAK, end_lines, strip_markup, with_stop
 
 __all__ = ["Reading", "Readings", "ReportReader"]
 
+_TITLE = 200  # characters, more than any heading has
 _TAG = re.compile(r"<\s*([A-Za-z][\w .-]{2,40}?)\s*>")
 
 
@@ -102,11 +104,19 @@ class ReportReader:
             findings: what is to be seen; may be empty.
             impression: what it means; may be empty.
         """
-        (findings, one), (impression, two) = strip_markup(findings), strip_markup(impression)
+        (findings, one), (impression, two) = map(strip_markup, (findings, impression))
+        findings, impression = map(self._less_title, (findings, impression))
         findings, impression = (end_lines(t) if BREAK in t else t for t in (findings, impression))
         if findings.strip():
             impression = with_stop(impression)
         return Reading(join_report(findings, impression), Counter(), tuple(sorted({*one, *two})))
+
+    def _less_title(self, text: str) -> str:
+        """A part without the heading that says which it is."""
+        first = next(find_marks(text[:_TITLE], self.headings), None)
+        if first and first.strong and first.kind in ("findings", "impression") and not text[: first.start].strip():
+            return text[first.body :]
+        return text
 
     def labeled(self, parts: Iterable[tuple[str, str]]) -> Reading:
         """A report whose parts bear labels; one that the table does not know counts as findings.

@@ -233,6 +233,8 @@ def report_or_text(text: str) -> str:
 
 def _describe(unknown_splits: Counter) -> str:
     """Name the values that look like a split; others may be patients, or text, where the column is another one."""
+    if number := unknown_splits.pop("", 0):
+        return f"names no split of {number} images: fill it, choose rows with --where, or leave the column out."
     known = "a split is train, training, val, valid, validate, validation, test or testing."
     similar = [
         value for value in unknown_splits if get_close_matches(value.lower(), [*SPLIT_NAMES, "dev", "holdout"], n=1)

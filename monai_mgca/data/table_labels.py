@@ -125,10 +125,9 @@ class LabelColumns:
             boxes = [(str(label), [float(edge) for edge in box]) for label, box in pairs]
             if not all(len(box) == 4 and all(map(math.isfinite, box)) for _, box in boxes):
                 raise ValueError("a box has four numbers")
-        except (ValueError, OverflowError):  # what is no number may be any column's text, and is not told
-            raise DataError(f"the boxes of {image} cannot be understood (a box has four numbers).") from None
-        except (TypeError, KeyError) as error:
-            raise DataError(f"the boxes of {image} cannot be understood ({type(error).__name__}: {error}).") from None
+        except (ValueError, OverflowError, TypeError, KeyError):  # any column's text, which is not told
+            form = "" if self.box_columns else '[[x0, y0, x1, y1], ...] or [{"label": ..., "box": [x0, y0, x1, y1]}], '
+            raise DataError(f"the boxes of {image} cannot be understood ({form}a box has four numbers).") from None
         if not all(label for label, _ in boxes):
             raise DataError(f"a box of {image} has no class: fill column '{self.box_label}', or leave its row out.")
         if self.box_format == "xywh":

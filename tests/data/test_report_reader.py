@@ -153,3 +153,18 @@ CASES = "report_subheadings_lose_the_findings"
 def test_cases(shared, name, words):
     report = report_or_text((shared / "cases" / CASES / f"{name}.txt").read_text(encoding="utf-8")).lower()
     assert all(word in report for word in words)
+
+
+@pytest.mark.parametrize(
+    ("findings", "impression"),
+    [
+        ("FINDINGS: Clear lungs.", "IMPRESSION: Normal."),
+        ("Findings:\nClear lungs.", " Impression -\n Normal."),
+        ("Befund: Clear lungs.", "Beurteilung:\nNormal."),
+        ("**FINDINGS**\nClear lungs.", "IMPRESSION\nNormal."),
+        ("Clear lungs.", "Normal."),
+    ],
+)
+def test_a_part_may_bear_its_heading(findings, impression):
+    assert ReportReader().parts(findings, impression).report.split() == ["Normal.", "Clear", "lungs."]
+    assert ReportReader().parts("No new findings: clear", "").report == "No new findings: clear"

@@ -72,6 +72,11 @@ class TestCells:
             told = collect("image f", [["a.png", cell]], "--label", "f", fails=True)
             assert "t.csv line 2: the names of a.png in column 'f' cannot be understood" in told
 
+    def test_a_split_is_missing(self, collect):
+        rows = [["a.png", TEXT, "train"], ["b.png", TEXT, "nan"]]
+        told = collect("image r s", rows, "--report", "r", "--split", "s", fails=True)
+        assert "column 's' names no split of 1 images: fill it" in told
+
     def test_names_that_are_nearly_one(self, collect):
         _, _, told = collect(
             "image f", [["a.png", "Edema|pleural_effusion"], ["b.png", "edema|Pleural effusion"]], "--label", "f"

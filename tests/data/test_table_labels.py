@@ -180,7 +180,8 @@ class TestBoxes:
         "cell", ["[[1, 2, 3]]", "[1, 2, 3, 4]", '[{"box": [1, 2, 3, 4]}]', "[[1, 2, 3, NaN]]", "x"]
     )
     def test_what_cannot_be_understood(self, collect, cell):
-        assert "the boxes of 0.png cannot be understood" in collect({"b": [cell]}, "--boxes", "b", fails=True)
+        told = collect({"b": [cell]}, "--boxes", "b", fails=True)
+        assert "the boxes of 0.png cannot be understood ([[x0, y0, x1, y1], ...] or" in told
 
     def test_both_forms(self, collect):
         told = collect({"b": [""]}, "--boxes", "b", "--box-columns", "b", "b", "b", "b", fails=True)
