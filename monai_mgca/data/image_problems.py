@@ -132,7 +132,8 @@ def _reason(error: DataError) -> tuple[str, str]:
     cause = error.__cause__
     told = "" if cause is None else str(cause).removesuffix(".")
     if error.reason:
-        return error.reason, told if error.reason in ("no decoder", "unreadable") else ""
+        which = told.rpartition(". It is ")[1]  # of a series' files
+        return error.reason, told if which or error.reason in ("no decoder", "unreadable") else ""
     if isinstance(cause, EOFError) or (isinstance(cause, _CUT) and _ENDS_EARLY.search(_QUOTED.sub("", told))):
         return "truncated", ""
     return "unreadable", told if isinstance(cause, DataError) else type(cause).__name__ if cause else ""

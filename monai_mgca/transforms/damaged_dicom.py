@@ -128,7 +128,8 @@ class _Walk:
             if depth == 0 and tag == length == 0 and self._ends_in_zeros(place):
                 return
             if length != UNDEFINED and length > self.size - place:
-                raise DataError(f"an element of {length} bytes is longer than the rest of the DICOM file.")
+                cut = "truncated" if tag == PIXELS else None
+                raise DataError(f"an element of {length} bytes is longer than the rest of the DICOM file.", reason=cut)
             if depth == 0:
                 self._keep(tag, length)
             if length == UNDEFINED or kind == b"SQ" or (tag == 0xFFFEE000 and not opaque):

@@ -101,7 +101,7 @@ def find_slices(path: Path) -> list[Slice]:
             # before ITK, which makes room for the pixels already when it looks at a header
             pixels[file] = refuse_damaged_dicom(file) if file.stat().st_size else 0
         except DataError as error:
-            raise DataError(f"{error}{_take_out(path, file)}") from None
+            raise DataError(f"{error}{_take_out(path, file)}", reason=error.reason) from None
     refuse_bomb([sum(pixels.values())], MAX_VOXELS)
     slices = [one for file, count in pixels.items() if count for one in _slices_of(file)]
     series: dict[str, list[Slice]] = {}

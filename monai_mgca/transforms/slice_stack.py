@@ -131,7 +131,7 @@ def _refuse_uneven(ordered: Sequence[Slice], along: np.ndarray) -> None:
     off = np.abs(along - along[0] - step * np.arange(len(along))).max()
     if off <= max(UNEVEN * step, ROUNDED):
         return
-    steps = gaps / np.median(gaps)
+    steps = gaps / np.percentile(gaps, 50, method="lower")  # the usual one, also of two
     missing = np.rint(steps) - 1
     if np.abs(steps - np.rint(steps)).max() < 2 * UNEVEN and missing.max() > 0:
         raise DataError(

@@ -154,6 +154,7 @@ def test_places_with_few_digits():
     [
         ([0, 1, 2, 4, 5], r"missing: 1 of them, 1 between 2.dcm \(at 2 mm\) and 3.dcm \(at 4 mm\)"),
         ([0, 0.7, 1.4, 3.5, 4.2, 5.6], r"missing: 3 of them, 2 between 2.dcm \(at 1.4 mm\) and 3.dcm \(at 3.5 mm\)"),
+        ([0, 1, 3], r"missing: 1 of them, 1 between 1.dcm"),
         ([0, 1, 2, 3, 4.4], r"not evenly spaced: 1 to 1.4 mm apart, the last between 3.dcm .* and 4.dcm"),
         ([*np.arange(10), *np.arange(10, 20, 1.25)], "not evenly spaced: 1 to 1.25 mm"),
         ([3] * 9, r"all 9 slices are at one place \(3 mm\)"),
@@ -251,6 +252,19 @@ def test_a_damaged_file_of_the_folder_is_named(tmp_path, left):
     (folder / "003.dcm").write_bytes((folder / "003.dcm").read_bytes()[:left])
     with pytest.raises(DataError, match=r"It is 003.dcm: take it out of the folder if it is no slice"):
         LoadVolume()(folder)
+
+
+def test_a_cut_slice_is_truncated(tmp_path):
+    folder = draw(tmp_path / "ct")
+    (folder / "003.dcm").write_bytes((folder / "003.dcm").read_bytes()[:-9])
+    (reason, detail), *_ = check_volume(str(folder), CheckLimits()).found
+    assert reason == "truncated" and "It is 003.dcm" in detail
+
+
+def test_itk_says_nothing_of_rounded_places(tmp_path, capfd):
+    rounded = lambda k: {"ImagePositionPatient": [0, 0, round(k / 3, 2)]}  # noqa: E731
+    assert LoadVolume()(draw(tmp_path / "ct", change=rounded)).shape == (1, 5, 4, 6)
+    assert capfd.readouterr().err == ""
 
 
 def test_slices_without_suffix_or_preamble(tmp_path):
