@@ -28,6 +28,8 @@ MAX_LABEL = 31
 _LOW, _HIGH = 0.1, 0.7
 # A label map has few values, each with areas of its own; of gray edges there is a smaller part in flat areas.
 _FEW, _FLAT_PART = 16, 0.01
+# Channels that differ by more are a color, and what is brighter is no black.
+_COLORED = 100
 
 
 def find_foreground(values: np.ndarray, lossy: bool = False) -> np.ndarray:
@@ -100,15 +102,26 @@ def read_gray(image: Image.Image) -> np.ndarray:
         (H, W).
 
     Raises:
-        DataError: when colors and transparency are masks, and each another one.
+        DataError: when colors and transparency are masks, and each another one, or colors lie on white or gray.
     """
     if len(image.getbands()) == 1:
         # a palette's indices are the classes, colors are not; but where the background is not the first of them
         return np.asarray(image.convert("L") if _is_disordered(image) else image)
     if "A" not in image.getbands():
+        _refuse_colors(image)
         return np.asarray(image.convert("L"))
     color = image.convert("RGBA")
     return _visible(np.asarray(color.convert("L")), np.asarray(color)[..., 3])
+
+
+def _refuse_colors(image: Image.Image) -> None:
+    """Refuse colors on white, which would be the structure, or drawn over a picture; on black they are a mask."""
+    if image.mode not in ("RGB", "YCbCr"):
+        return
+    colors = np.asarray(image.convert("RGB")).astype(np.int16)
+    colored = np.ptp(colors, axis=2) > _COLORED
+    if (~colored & (colors.max(axis=2) > _COLORED)).sum() > 0.05 * colored.sum() > 0:
+        raise DataError("it has colors beside bright gray: what is the structure? Write a mask of 0 and 255.")
 
 
 def _is_disordered(image: Image.Image) -> bool:

@@ -26,7 +26,7 @@ from PIL import Image
 
 from monai_mgca.transforms.foreground import find_foreground, read_gray, refuse_no_labels
 from monai_mgca.transforms.limits import refuse_bomb
-from monai_mgca.transforms.pictures import upright
+from monai_mgca.transforms.pictures import is_white_zero, upright
 from monai_mgca.transforms.readers import RadiographNiftiReader
 from monai_mgca.transforms.rle import decode_rle
 from monai_mgca.utils import DataError
@@ -120,7 +120,10 @@ def _read(mask: MaskSource) -> tuple[np.ndarray, bool]:
             return reader.get_data(reader.read(path))[0], False
         with Image.open(path) as image:
             refuse_bomb(image.size)
-            return read_gray(upright(image)), image.format in ("JPEG", "MPO")
+            values = read_gray(upright(image))
+            if is_white_zero(image):
+                values = (np.iinfo(values.dtype).max if values.dtype.kind in "iu" else values.max()) - values
+            return values, image.format in ("JPEG", "MPO")
     except Exception as error:
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         raise DataError(f"cannot read the mask {path}: {reason}") from error

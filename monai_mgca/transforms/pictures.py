@@ -27,7 +27,7 @@ from monai_mgca.utils import DataError
 
 itk, _ = optional_import("itk", allow_namespace_pkg=True)
 
-__all__ = ["OTHER_COLORS", "displayed_size", "to_gray", "upright"]
+__all__ = ["OTHER_COLORS", "displayed_size", "is_white_zero", "to_gray", "upright"]
 
 # Modes of Pillow that are no gray and no RGB, from which a gray value does not follow.
 OTHER_COLORS = ("CMYK", "LAB", "HSV")
@@ -131,9 +131,18 @@ def _deep(image: Image.Image, turn: Turn) -> Image.Image:
         values, alpha = _read_deep_colors(image.filename)
     seen = values if alpha is None else values[alpha > 0]
     shown = scale_to_255(values, *ends_of(seen))
-    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO and shown.any():
+    if is_white_zero(image) and shown.any():
         shown = 255.0 - shown
     return _turned(Image.fromarray(shown if alpha is None else np.where(alpha > 0, shown * alpha, 0)), turn)
+
+
+def is_white_zero(image: Image.Image) -> bool:
+    """Whether 0 is white in a file of 16 or 32 bits; of fewer Pillow inverts it.
+
+    Args:
+        image: opened by Pillow.
+    """
+    return image.format == "TIFF" and image.mode[0] in "IF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
 def _has_deep_colors(image: Image.Image) -> bool:

@@ -81,6 +81,41 @@ def test_color_becomes_gray(tmp_path):
     assert LoadMask()(save(colors, tmp_path / "color.png")).tolist() == (VALUES[None] > 0).tolist()
 
 
+def square(size=(40, 60)):
+    mask = np.zeros(size, bool)
+    mask[8:24, 8:40] = True
+    return mask
+
+
+def test_colors_on_white_or_over_a_picture_are_refused(tmp_path):
+    mask, gray = square()[..., None], np.random.default_rng(0).integers(60, 255, (40, 60, 1))
+    red = np.array([255, 0, 0])
+    assert (LoadMask()(save(np.where(mask, red, 0).astype(np.uint8), tmp_path / "a.jpg"))[0].numpy() == square()).all()
+    for k, ground in enumerate((np.array([255, 255, 255]), gray)):
+        with pytest.raises(DataError, match="colors beside bright gray"):
+            LoadMask()(save(np.where(mask, red, ground).astype(np.uint8), tmp_path / f"{k}.png"))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_of_a_jpeg(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(square().astype(np.uint8) * 255).save(tmp_path / "a.jpg", exif=exif)
+    turns = {2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: np.transpose, 6: lambda a: np.rot90(a, -1)}
+    turns |= {7: lambda a: np.rot90(a, 2).T, 8: np.rot90}
+    right = turns.get(orientation, np.array)(square())
+    np.testing.assert_array_equal(LoadMask()(tmp_path / "a.jpg")[0].numpy(), right)
+
+
+def test_tiff_white_is_zero(tmp_path):
+    values = 65535 - square().astype(np.uint16) * 65535
+    image = Image.fromarray(values)
+    image.save(tmp_path / "a.tif", tiffinfo={262: 0})
+    with Image.open(tmp_path / "a.tif") as written:
+        assert written.tag_v2[262] == 0
+    np.testing.assert_array_equal(LoadMask()(tmp_path / "a.tif")[0].numpy(), square())
+
+
 def test_dictionary(tmp_path):
     path = save(VALUES, tmp_path / "gray.png")
     item = LoadMaskd(["mask", "other"], allow_missing_keys=True)({"mask": path, "image": path})
