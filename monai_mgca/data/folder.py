@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def collect_folder(
     refuse_links_out(images, found.kinds)
     others = FoundFiles({}, [path for path in found.others if path.suffix.lower() != ".txt"]).describe_others(images)
     collection.notes += filter(None, [others])
-    path_of, texts = _by_stem(found.kinds, images), _by_stem(find_files(reports, "*.txt"), reports)
+    path_of, texts = _by_stem(found.kinds, images), _texts(reports)
     text_of = reports_of_folders(path_of, texts.items()) if one_per_folder else texts
     reader, used = ReportReader(headings), dict[Path, str]()
     for stem, path in progress_bar(path_of.items(), "reading the reports"):
@@ -93,6 +94,13 @@ def collect_folder(
     return collection
 
 
+def _texts(folder: str | os.PathLike) -> dict[str, Path]:
+    texts = _by_stem(find_files(folder, "*.txt"), folder)
+    if not texts:
+        raise DataError(f"there is no .txt file in {folder}: a report is a text file with the name of its image.")
+    return texts
+
+
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -108,7 +116,8 @@ def _by_stem(files: Iterable[Path], folder: str | os.PathLike) -> dict[str, Path
     """
     found: dict[str, list[Path]] = {}
     for path in files:
-        relative = path.relative_to(folder).as_posix()
+        # macOS writes an accent behind its letter, other systems as one with it
+        relative = unicodedata.normalize("NFC", path.relative_to(folder).as_posix())
         stem = relative[:-4] if relative.lower().endswith(".txt") else stem_of(relative)
         found.setdefault(stem, []).append(path)
     twice = [(stem, ", ".join(path.name for path in paths)) for stem, paths in found.items() if len(paths) > 1]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -88,14 +89,20 @@ class ImageColumns:
 
     def _look_for(self, path: str) -> str:
         """The one file that the path or name means; the path itself, which is missing then, where there is none."""
-        tail = "/" + os.path.normpath(path).lstrip("/")
-        known = (self.found or {}).get(os.path.basename(path), ())
-        files = [file for file in known if file.endswith(tail) or stem_of(file).endswith(tail)]
+        tail = "/" + _composed(os.path.normpath(path)).lstrip("/")
+        known = (self.found or {}).get(os.path.basename(tail), ())
+        ends = {file: _composed(file) for file in known}
+        files = [file for file, end in ends.items() if end.endswith(tail) or stem_of(end).endswith(tail)]
         if len(files) > 1:
             names = name_some(os.path.relpath(file, self.base) for file in files)
             mend = "Name the folder too (--image-template), or search fewer folders."
             raise DataError(f"{len(files)} files are meant by '{path}': {names}. {mend}")
         return files[0] if files else os.path.join(self.base, path)
+
+
+def _composed(name: str) -> str:
+    """A name whose accents are one with their letters; macOS writes them behind."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def _files_by_name(folders: Sequence[str | os.PathLike]) -> dict[str, list[str]]:
@@ -105,7 +112,7 @@ def _files_by_name(folders: Sequence[str | os.PathLike]) -> dict[str, list[str]]
         if not Path(folder).is_dir():
             raise DataError(f"--images: there is no folder {folder}.")
         for path in map(str, list_files(os.path.realpath(folder))):
-            name = os.path.basename(path)
+            name = _composed(os.path.basename(path))
             for key in {name, stem_of(name) if kind_of_name(name) else name}:
                 found.setdefault(key, {})[path] = None
     return {name: list(paths) for name, paths in found.items()}

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,13 @@ class TestWhereTheImagesAre:
         rows = [["p1/a.png", "x"], ["p2/a.png", "x"]]
         entries, document, _ = collect("image f", rows, "--label", "f", "--images", tmp_path, images=["data/p1/a.png"])
         assert list(entries) == ["data/p1/a.png"] and document["dropped"] == {"image: missing": 1}
+
+    @pytest.mark.parametrize(("stored", "written"), [("NFD", "NFC"), ("NFC", "NFD")])
+    def test_accents_of_macos(self, collect, tmp_path, stored, written):
+        file, name = unicodedata.normalize(stored, "Müller.png"), unicodedata.normalize(written, "Müller")
+        images = ("--images", tmp_path)
+        entries, _, _ = collect("image f", [[name, "x"]], "--label", "f", *images, images=[f"ö/{file}"])
+        assert list(entries) == [f"ö/{file}"]
 
     def test_names_with_dots(self, collect, tmp_path):
         names = ["1.2.840.7", "1.2.840.8"]

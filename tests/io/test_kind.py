@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import shutil
+import unicodedata
 
 import numpy as np
 import pydicom
@@ -291,6 +292,17 @@ class TestFolderSource:
         number = 1 if case.startswith("appledouble") else 2
         assert f"training: {number} entries" in capsys.readouterr().out
         assert len(find_images(tmp_path / "images")) == number
+
+    @pytest.mark.parametrize(("of_image", "of_report"), [("NFD", "NFC"), ("NFC", "NFD")])
+    def test_accents_of_macos(self, tmp_path, capsys, of_image, of_report):
+        write_picture(tmp_path / "images" / unicodedata.normalize(of_image, "Müller.png"))
+        self.write_report(tmp_path / "reports" / unicodedata.normalize(of_report, "Müller.txt"))
+        assert self.run(tmp_path) == 0 and "training: 1 entries" in capsys.readouterr().out
+
+    def test_reports_that_are_no_text_files(self, tmp_path, capsys):
+        write_picture(tmp_path / "images" / "a.png")
+        self.write_report(tmp_path / "reports" / "a.rtf")
+        assert self.run(tmp_path) == 2 and "there is no .txt file in" in capsys.readouterr().err
 
     @pytest.mark.parametrize("names", [("a.png", "a.bmp"), ("a.nii", "a.nii.gz"), ("a.dcm", "a")])
     def test_two_images_of_one_name(self, tmp_path, capsys, names):
