@@ -27,6 +27,10 @@ from typing import Any
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers are as many as there are cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+os.environ.setdefault(
+    "HF_HUB_OFFLINE", "1"
+)  # a name that is no folder is refused at once, where there is a network too
+
 import monai
 import numpy as np
 import pytest

@@ -20,6 +20,7 @@ from monai.utils import optional_import
 
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.utils.files import replacing
+from monai_mgca.utils.weights import COPY
 
 transformers, _ = optional_import("transformers")
 
@@ -66,7 +67,7 @@ def keep_report_encoder(source: str | os.PathLike, folder: str | os.PathLike) ->
     digest = hashlib.sha256()
     for name, content in files.items():
         digest.update(f"{name}:{len(content)}:".encode() + content)
-    copy = Path(folder) / f"report_encoder-{digest.hexdigest()[:8]}"
+    copy = Path(folder) / f"{COPY}{digest.hexdigest()[:8]}"
     if not all((copy / name).is_file() for name in files):
         copy.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():

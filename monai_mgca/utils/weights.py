@@ -27,6 +27,8 @@ __all__ = ["add_settings", "read_model_settings", "refuse_sample"]
 logger = logging.getLogger(__name__)
 
 RECORD = "mgca_settings.json"
+# how the name of a report encoder's copy beside the weights begins
+COPY = "report_encoder-"
 # of settings that are read; a class has a name, a transform some arguments
 LONGEST = 2**24
 
@@ -150,10 +152,12 @@ def find_beside(weights: Path, folder: str) -> str:
         folder: as they name it.
 
     Returns:
-        Its path; what is not found, such as the name of a hub's model, as it is.
+        Its path; where it is not found, a hub's name as it is, and the place of what was copied beside the weights,
+        which no hub is to be asked for.
     """
     if os.path.isabs(folder):
         return folder
     above = [Path(os.path.abspath(weights)).parent]
     places = [above[0] / folder, Path(folder), *(parent / folder for parent in above[0].parents)]
-    return next((os.path.abspath(place) for place in places if place.is_dir()), folder)
+    missing = str(places[0]) if folder.startswith(COPY) else folder
+    return next((os.path.abspath(place) for place in places if place.is_dir()), missing)

@@ -134,7 +134,10 @@ class TestLoading:
         with pytest.raises(CheckpointError, match="another architecture"):
             load_pretrained(place[0] / "model_pretrain.pt")
 
-    def test_the_report_encoder_is_gone(self, place):
-        write_settings(place[0] / "model.json", SETTINGS | {"report_encoder": str(place[0] / "gone")})
-        with pytest.raises(DataError, match="encoder of reports that is not there"):
+    @pytest.mark.parametrize("copy", [False, True])
+    def test_the_report_encoder_is_gone(self, place, copy):
+        """What was copied beside the weights has no name that a hub could be asked for."""
+        name = "report_encoder-0123abcd" if copy else str(place[0] / "gone")
+        write_settings(place[0] / "model.json", SETTINGS | {"report_encoder": name})
+        with pytest.raises(DataError, match=f"encoder of reports that is not there.*{place[0]}"):
             load_pretrained(place[0] / "model_pretrain.pt")

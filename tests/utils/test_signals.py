@@ -105,7 +105,7 @@ def test_without_workers_nothing_is_done():
     assert loader.worker_init_fn is None and loader.multiprocessing_context is None
 
 
-@pytest.mark.parametrize("method", [None, "fork", "spawn"])
+@pytest.mark.parametrize("method", [None, "fork"])
 def test_a_loader_gives_the_same(method):
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     loader = DataLoader(range(4), num_workers=1, multiprocessing_context=method)
