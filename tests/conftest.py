@@ -29,7 +29,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers
 
 os.environ.setdefault(
     "HF_HUB_OFFLINE", "1"
-)  # a name that is no folder is refused at once, where there is a network too
+)  # what is no folder is refused at once
 
 import monai
 import numpy as np
