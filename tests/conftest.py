@@ -27,9 +27,7 @@ from typing import Any
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers are as many as there are cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-os.environ.setdefault(
-    "HF_HUB_OFFLINE", "1"
-)  # what is no folder is refused at once
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # what is no folder is refused at once
 
 import monai
 import numpy as np

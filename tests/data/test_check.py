@@ -16,8 +16,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 
 import nibabel
@@ -245,7 +243,7 @@ def test_what_a_view_says_is_not_told(tmp_path):
     assert problem.reason == "lateral view" and "Doe" not in problem.detail
 
 
-def test_whatever_a_datalist_has_is_written(tmp_path, capsys):
+def test_whatever_a_datalist_has_is_written(forks, tmp_path, capsys):
     entries = make_entries(tmp_path, ["a.png", "b.png", os.fsdecode(b"\xfc.png")])
     (tmp_path / "b.png").unlink()
     entries[0]["report"] += " \ud800"
@@ -257,8 +255,8 @@ def test_whatever_a_datalist_has_is_written(tmp_path, capsys):
     assert clean["training"] == [entries[0], entries[2]] and clean["path"] == "x" and clean["entries_by_split"] == 3
     assert clean["dropped"] == {"missing": 1, "empty report": 2}
     (tmp_path / os.fsdecode(b"\xfc.png")).write_bytes(b"")
-    process = subprocess.run([sys.executable, "-m", "monai_mgca.data", "check", str(datalist)], capture_output=True)
-    assert process.returncode == 1 and b"\\udcfc.png" in process.stdout and process.stderr == b""
+    process = forks.run("-m", "monai_mgca.data", "check", datalist)
+    assert process.returncode == 1 and "\\udcfc.png" in process.stdout and process.stderr == ""
 
 
 def test_annotations(tmp_path, capsys):

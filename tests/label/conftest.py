@@ -178,6 +178,7 @@ def start_server(forks: ForkServer, tmp_path_factory: pytest.TempPathFactory) ->
             env=run_environment(**environment),
             output=folder / "output.txt",
             start_new_session=True,
+            forking=True,
         )
         server = Server(f"http://127.0.0.1:{port}", folder / "app", folder / "output.txt", process)
         running.append(server)

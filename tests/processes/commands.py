@@ -104,12 +104,16 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._server: subprocess.Popen | None = None
+        self._folder = tempfile.TemporaryDirectory()
+        os.environ["FORK_SERVER"] = f"{self._folder.name}/socket"
 
     def _control(self) -> socket.socket:
         if self._server is None:
             self._socket, theirs = socket.socketpair()
             # the server looks for no GPU in a way that its forks would suffer from
             env = environment(PYTORCH_NVML_BASED_CUDA_CHECK="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+            # the order of a set is another one than here
+            env["PYTHONHASHSEED"] = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
             command = [sys.executable, str(PROGRAM), str(theirs.fileno())]
             self._server = subprocess.Popen(command, env=env, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
             theirs.close()
@@ -123,6 +127,7 @@ class ForkServer:
         output: str | Path | None = None,
         start_new_session: bool = False,
         heed_permissions: bool = False,
+        forking: bool = False,
     ) -> Command:
         """Start ``python`` with these arguments: "-m" and a module, "-c" and a program, or a file.
 
@@ -133,6 +138,7 @@ class ForkServer:
             output: file to which stdout and stderr go together.
             start_new_session: whether it leads a session, and a group of processes, of its own.
             heed_permissions: whether it may not write where permissions forbid it, not even as root.
+            forking: whether the Pythons that it starts as ``sys.executable`` are forks, too.
         """
         request = {
             "arguments": [str(argument) for argument in arguments],
@@ -140,6 +146,7 @@ class ForkServer:
             "env": environment() if env is None else env,
             "new_session": start_new_session,
             "heed_permissions": heed_permissions,
+            "forking": forking,
         }
         control = self._control()
         if output is not None:
@@ -203,3 +210,4 @@ class ForkServer:
             self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
             self._server.wait(60)
+        self._folder.cleanup()

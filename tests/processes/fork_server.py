@@ -27,6 +27,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import sys
@@ -65,6 +66,10 @@ MODULES = (
 )
 
 
+# the program that asks this one, in place of a Python that a command starts by itself
+CLIENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "forked_python.py")
+
+
 def import_all() -> None:
     """Import what there is of ``MODULES``."""
     for name in MODULES:
@@ -81,6 +86,8 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
         os.close(stream)
     if request["heed_permissions"]:
         heed_permissions()
+    if request["forking"]:
+        sys.executable = CLIENT
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
@@ -136,13 +143,14 @@ def leave(arguments: list[str]) -> NoReturn:
     os._exit(code)
 
 
-def serve(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
+def serve(control: socket.socket, requests: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """Wait for requests until one of them is this process's own, as it is in a fork."""
     while True:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        data, descriptors, _, _ = socket.recv_fds(control, 1, 5)
+        asked = select.select([control, requests], [], [])[0][0]
+        data, descriptors, _, _ = socket.recv_fds(asked, 1, 5)
         if not data:
             os._exit(0)
         if os.fork() == 0:
@@ -150,6 +158,7 @@ def serve(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
         for descriptor in descriptors:
             os.close(descriptor)
     control.close()
+    requests.close()
     content, *streams, place = descriptors
     status = socket.socket(fileno=place)
     process = os.fork()
@@ -162,6 +171,10 @@ def serve(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
         os.close(descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     status.sendall(b"%d\n" % process)
+    if asked is requests:  # another Python, which took its place: when that is killed, this goes, too
+        end = os.pidfd_open(process)
+        if end not in select.select([end, status], [], [])[0]:
+            os.kill(process, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     with contextlib.suppress(OSError):  # nobody waits for it any more
         status.sendall(b"%d\n" % code)
@@ -171,6 +184,8 @@ def serve(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
 if __name__ == "__main__":
     import_all()
     gc.freeze()  # a collection in a fork would touch, and so copy, all that was imported
-    request, streams = serve(socket.socket(fileno=int(sys.argv[1])))
+    place = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    place.bind(os.environ["FORK_SERVER"])
+    request, streams = serve(socket.socket(fileno=int(sys.argv[1])), place)
     become(request, streams)
     leave(request["arguments"])
