@@ -135,7 +135,7 @@ class TestTorchrun:
         recall = events.Scalars("val_image_to_report_recall_at_1")[0].value * 6
         assert recall == pytest.approx(round(recall), abs=1e-4)
 
-    def test_a_process_that_fails_ends_all(self, new_bundle, sample, tmp_path):
+    def test_a_process_that_fails_ends_all(self, forks, new_bundle, sample, tmp_path):
         bundle, data = new_bundle(), tmp_path / "data"
         shutil.copytree(sample, data)
         broken = data / json.loads((data / "datalist.json").read_text())["training"][5]["image"]
@@ -146,7 +146,7 @@ class TestTorchrun:
         # it is torchrun itself that ends the other one
         torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
         arguments = ["-m", "monai.bundle", "run", "--config_file", str(configs), *options]
-        done = run_python(*torchrun, *arguments, cwd=tmp_path)
+        done = forks.run(*torchrun, *arguments, cwd=tmp_path, forking=True)
         assert done.returncode == 1
         (told,) = re.findall(r"error: (cannot .*)", done.stderr)
         assert told.startswith("cannot read the radiograph") and str(broken) in told

@@ -192,7 +192,7 @@ def test_two_images_of_one_name(tmp_path, names):
     write_picture(tmp_path / "2" / "a.png")
     with pytest.raises(DataError, match="holds several images of one name: 1/") as error:
         find_images(tmp_path)
-    assert all(f"1/{name}" in str(error.value) for name in names) and "2/" not in str(error.value)
+    assert all(f"1/{name}" in str(error.value) for name in names) and " 2/" not in str(error.value)
 
 
 @pytest.mark.parametrize("modality", ["SR", "PR", "KO", "RTSTRUCT"])
