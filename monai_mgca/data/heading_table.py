@@ -82,7 +82,7 @@ HEADINGS = {
         study performed, study description, study type, procedure, procedures, procedure performed, name of study,
         procedure description, procedure comments, investigation,
         recommendation, recommendations, recommendation s, follow up recommendations, follow up recommendation,
-        recommended follow up, advice, advise, suggestion, suggestions, management, notification, notifications,
+        recommended follow up, advice, advise, suggestion, suggestions, plan, management, notification, notifications,
         communication, critical results communication, communication of critical results, wet read, addendum, addenda,
         disclaimer, attestation, teaching physician attestation, electronically signed, electronically signed by,
         signed, signed by, dictated by, dictated, reported by, read by, reviewed by, verified by, verifier, approved by,

@@ -138,10 +138,11 @@ class _Line:
 
     def _before_dash(self, start: int, end: int) -> Mark | None:
         label = self.line[self.begin : min(start, self.begin + _LONGEST)]
-        if start - self.begin > _LONGEST or not (self.begin == 0 or label.lstrip()[:1].isupper()):
+        first = self.begin == 0 or _NUMBER.fullmatch(self.line, 0, self.begin)
+        if start - self.begin > _LONGEST or not (first or label.lstrip()[:1].isupper()):
             return None
         known = self.headings.kind(label)
-        return self._mark(self.begin, end, known) if known and (self.begin == 0 or known.kind in _KEPT) else None
+        return self._mark(self.begin, end, known) if known and (first or known.kind in _KEPT) else None
 
     def _before_colon(self, colon: int) -> Mark | None:
         begin, label = self.begin, self.line[max(self.begin, colon - _LONGEST) : colon]

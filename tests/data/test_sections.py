@@ -157,6 +157,8 @@ WRITINGS = (
     "1. FINDINGS: Clear lungs.\n2. IMPRESSION: Normal.",
     "1) FINDINGS\nClear lungs.\n2) IMPRESSION\nNormal.",
     "I. FINDINGS\nClear lungs.\nII. IMPRESSION\nNormal.",
+    "1. Findings - Clear lungs.\n2. Impression - Normal.\n3. Recommendation - Follow up.",
+    "Findings: Clear lungs.\nASSESSMENT/PLAN: Normal.",
     "C. Findings\nClear lungs.\nIV) Impression\nNormal.",
     "=== FINDINGS ===\nClear lungs.\n--- IMPRESSION ---\nNormal.",
     "[FINDINGS]\nClear lungs.\n[IMPRESSION]\nNormal.",
