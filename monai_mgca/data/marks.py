@@ -23,7 +23,7 @@ __all__ = ["Mark", "find_marks"]
 
 _LINE = re.compile(r"[^\n\x0b]+")
 # What may end a heading, and the ends of sentences: headings begin behind those, or with the line.
-_STOP = re.compile(r"(?P<sentence>[.!?])(?=\s)|(?P<colon>[:\uff1a])|(?P<dash>[-\u2013\u2014=|>]+)(?=\s)|(?P<tab>\t)")
+_STOP = re.compile(r"(?P<sentence>[.!?])(?=\s)|(?P<colon>[:\uff1a])|(?P<dash>[-\u2013\u2014=|>]+|\])(?=\s)|(?P<tab>\t)")
 # "3." or "## 3)" before a heading
 _NUMBER = re.compile(r"[\s*_#>(-]*(?:\d{1,2}|[ivxIVX]{1,4}|[A-Ha-h])[.)]\s*")
 _DECORATED = re.compile(r"\s*(?:#|\*\*|__|==|--|\[)")
@@ -139,9 +139,11 @@ class _Line:
     def _before_dash(self, start: int, end: int) -> Mark | None:
         label = self.line[self.begin : min(start, self.begin + _LONGEST)]
         first = self.begin == 0 or _NUMBER.fullmatch(self.line, 0, self.begin)
-        if start - self.begin > _LONGEST or not (first or label.lstrip()[:1].isupper()):
+        if start - self.begin > _LONGEST or not (first or label.lstrip(" \t[")[:1].isupper()):
             return None
         known = self.headings.kind(label)
+        if known and self.line[start] == "]" and (known.kind == "header" or not label.lstrip().startswith("[")):
+            return None  # "[DATE]" stands for a date
         return self._mark(self.begin, end, known) if known and (first or known.kind in _KEPT) else None
 
     def _before_colon(self, colon: int) -> Mark | None:

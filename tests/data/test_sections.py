@@ -159,6 +159,7 @@ WRITINGS = (
     "I. FINDINGS\nClear lungs.\nII. IMPRESSION\nNormal.",
     "1. Findings - Clear lungs.\n2. Impression - Normal.\n3. Recommendation - Follow up.",
     "Findings: Clear lungs.\nASSESSMENT/PLAN: Normal.",
+    "[Indication] cough\n[Findings] Clear lungs. [Impression] Normal.",
     "C. Findings\nClear lungs.\nIV) Impression\nNormal.",
     "=== FINDINGS ===\nClear lungs.\n--- IMPRESSION ---\nNormal.",
     "[FINDINGS]\nClear lungs.\n[IMPRESSION]\nNormal.",
