@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from .find import FoundFiles, find_image_files, list_files, name_some, refuse_same_names
 from .kind import IMAGE_SUFFIXES, Kind, is_clutter, kind_of, kind_of_name, quick_kind, stem_of
-from .series import describes_image, series_problem
+from .series import describes_image, no_image, series_problem
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -27,6 +27,7 @@ __all__ = [
     "kind_of_name",
     "list_files",
     "name_some",
+    "no_image",
     "quick_kind",
     "refuse_same_names",
     "series_problem",

@@ -21,26 +21,40 @@ from monai.utils import optional_import
 
 pydicom, _ = optional_import("pydicom")
 
-__all__ = ["describes_image", "series_problem"]
+__all__ = ["describes_image", "no_image", "series_problem"]
 
 # Modalities whose files are images of their own: projections and photographs.
 _SINGLE = ("CR", "DX", "DR", "MG", "RG", "IO", "PX", "RF", "XA", "XC", "ES", "GM", "SM")
 _TAGS = ["SOPClassUID", "SeriesInstanceUID", "Modality", "NumberOfFrames", "Rows"]
 
 
-def describes_image(file: str | os.PathLike) -> bool:
-    """Whether a DICOM file is an image: reports, presentation states, contours and documents have no rows of pixels.
+def no_image(header: Any) -> str | None:
+    """What a DICOM object is that is no image: a report, presentation state, document; None for an image.
 
     Args:
-        file: DICOM; one that does not say what it is counts as an image, and its reader tells what is wrong.
+        header: pydicom's data set; one that lacks its rows, or does not say what it is, counts as a damaged image.
+
+    Example::
+
+        print(no_image(pydicom.dcmread("ct/1.dcm")))
+    """
+    meta = getattr(header, "file_meta", None) or {}
+    kind = str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
+    name = pydicom.uid.UID(kind).name
+    return None if "Rows" in header or not kind or "Image" in name else name
+
+
+def describes_image(file: str | os.PathLike) -> bool:
+    """Whether a DICOM file is an image; what is damaged counts as one, and its reader tells what is wrong.
+
+    Args:
+        file: DICOM.
 
     Example::
 
         print(describes_image("ct/1.dcm"))
     """
-    header = _header(file)
-    meta = getattr(header, "file_meta", {})
-    return "Rows" in header or not (header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID"))
+    return no_image(_header(file)) is None
 
 
 def series_problem(files: Sequence[str | os.PathLike]) -> str | None:

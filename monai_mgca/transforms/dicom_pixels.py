@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from monai_mgca.io import no_image
 from monai_mgca.transforms.dicom_codec import decode_frame, is_compressed
 from monai_mgca.transforms.dicom_file import number, numbers, syntax_of, tag_name, whole_number
 from monai_mgca.transforms.limits import refuse_bomb
 from monai_mgca.utils import DataError
 
-__all__ = ["PixelLayout", "photometric_of", "pixel_layout", "stored_pixels"]
+__all__ = ["PixelLayout", "photometric_of", "pixel_layout", "refuse_no_image", "stored_pixels"]
 
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
@@ -57,6 +58,19 @@ def photometric_of(dataset: Any) -> str:
     return str(dataset.get("PhotometricInterpretation") or "MONOCHROME2").strip().upper()
 
 
+def refuse_no_image(dataset: Any) -> None:
+    """Refuse a DICOM object that is a report, contours or alike.
+
+    Args:
+        dataset: of :func:`monai_mgca.transforms.dicom_file.read_dicom`.
+
+    Raises:
+        DataError: naming its kind.
+    """
+    if kind := no_image(dataset):
+        raise DataError(f"the DICOM file is no image, but of the kind {kind}.", reason="not an image")
+
+
 def pixel_layout(dataset: Any) -> PixelLayout:
     """How a radiograph's pixels are stored, by its tags.
 
@@ -67,8 +81,9 @@ def pixel_layout(dataset: Any) -> PixelLayout:
         dataset: of :func:`monai_mgca.transforms.dicom_file.read_dicom`.
 
     Raises:
-        DataError: when it holds several frames or colors, too many pixels, or a tag makes no sense.
+        DataError: when it is no image, holds several frames or colors, too many pixels, or a tag makes no sense.
     """
+    refuse_no_image(dataset)
     if (frames := whole_number(dataset, "NumberOfFrames", 1)) > 1:
         raise DataError(f"the DICOM file holds {frames} frames; a radiograph has one.", reason="multi-frame")
     if (photometric := photometric_of(dataset)) not in ("MONOCHROME1", "MONOCHROME2"):

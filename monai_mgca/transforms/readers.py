@@ -21,6 +21,7 @@ from monai.utils import MetaKeys, ensure_tuple, optional_import
 
 from monai_mgca.transforms.dicom_display import displayed_pixels, ends_of, scale_to_255
 from monai_mgca.transforms.dicom_file import numbers, read_dicom
+from monai_mgca.transforms.dicom_pixels import refuse_no_image
 from monai_mgca.transforms.limits import refuse_nifti_bomb
 from monai_mgca.transforms.orientation import AS_STORED, turn_of_nifti
 from monai_mgca.transforms.pictures import OTHER_COLORS, to_gray
@@ -61,6 +62,7 @@ class RadiographDicomReader(PydicomReader):
 
     def _get_array_data(self, img: Any, filename: Any) -> np.ndarray:
         if "PixelData" not in img:
+            refuse_no_image(img)
             with open(filename, "rb") as file:
                 cut = PIXEL_TAG in file.read()  # pydicom leaves out what it could not read to its end
             told = "is truncated: its pixels end too early" if cut else "holds no pixel data"

@@ -203,6 +203,15 @@ def test_dicom_that_is_no_image(tmp_path, caplog, modality, name):
     with caplog.at_level(logging.WARNING):
         assert find_images(tmp_path) == [{"image": str(radiograph)}]
     assert f"1 file is no image by name or content: {name}" in caplog.text
+    header = look_at_header(tmp_path / name)
+    assert header.problem == "not an image" and "no image, but of the kind Enhanced SR Storage" in header.detail
+    with pytest.raises(DataError, match="no image, but of the kind"):
+        LoadRadiograph()(tmp_path / name)
+
+
+def test_a_radiograph_without_its_rows_is_damaged(tmp_path):
+    write_dicom(tmp_path / "1.dcm", Rows=None)
+    assert len(find_images(tmp_path)) == 1 and look_at_header(tmp_path / "1.dcm").problem == "unreadable"
 
 
 @pytest.mark.parametrize("content", [b"", b"no DICOM file at all", b"\0" * 128 + b"DICM" + b"\0" * 9])
