@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from monai.utils import look_up_option
 
-from monai_mgca.data.annotations import annotation_problems
+from monai_mgca.data.annotations import annotation_problems, refuse_repeated
 from monai_mgca.data.datalist import load_datalist, read_datalist
 from monai_mgca.data.fraction import take_fraction
 from monai_mgca.data.many import list_problems, map_in_threads
@@ -46,7 +46,7 @@ def class_names(path: str | os.PathLike, task: str, label_key: str | None = None
         label_key: key of the masks, whose name without "_mask" is the one class where the datalist names none.
 
     Raises:
-        DataError: when the datalist has no classes for this task.
+        DataError: when the datalist has no classes for this task, or one twice.
 
     Example::
 
@@ -62,7 +62,8 @@ def class_names(path: str | os.PathLike, task: str, label_key: str | None = None
             f"{path} names no classes under '{key}', which {task} needs: make it anew with the labels of its source, "
             "see `python -m monai_mgca.data --help`."
         )
-    return [str(name) for name in names]
+    refuse_repeated(names := [str(name) for name in names], f"'{key}' of {path}")
+    return names
 
 
 def load_labeled(
@@ -96,9 +97,9 @@ def load_labeled(
         "boxes" (list of [x0, y0, x1, y1] in pixels) and "box_labels" (list of indices into ``classes``).
 
     Raises:
-        DataError: listing all files with a bad annotation; when entries have none; when a class does not exist, has no
-            positive to train with, or cannot be chosen from a mask of several; when no box is left at `image_size`, or
-            a section has nothing to measure by.
+        DataError: listing all files with a bad annotation; when entries have none; when a class does not exist, is
+            chosen twice, has no positive to train with, or cannot be chosen from a mask of several; when no box is left
+            at `image_size`, or a section has nothing to measure by.
 
     Example::
 
@@ -106,10 +107,7 @@ def load_labeled(
         data = load_labeled(datalist, "training", "segmentation", label_key="lung_mask", fraction=0.5)
     """
     known = class_names(path, task, label_key)
-    chosen = list(known if classes is None else classes)
-    unknown = [name for name in chosen if name not in known]
-    if unknown:
-        raise DataError(f"{path} has no class {', '.join(unknown)}; its classes are {', '.join(known)}.")
+    chosen = _choose_classes(path, known, classes)
     entries, base = load_datalist(path, section, dataset_dir, report=False), find_dataset_dir(path, dataset_dir)
     _check(f"{path}: section '{section}'", entries, base, task, known, label_key)
     items = [_item(entry, base, task, known, chosen, label_key) for entry in entries]
@@ -125,6 +123,15 @@ def load_labeled(
         _check_positives(path, items, task, chosen)
     keep = ("image", "boxes", "box_labels") if task == "detection" else ("image", "label")
     return [{key: item[key] for key in keep} for item in items]
+
+
+def _choose_classes(path: str | os.PathLike, known: list[str], classes: Sequence[str] | None) -> list[str]:
+    chosen = list(known if classes is None else classes)
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise DataError(f"{path} has no class {', '.join(unknown)}; its classes are {', '.join(known)}.")
+    refuse_repeated(chosen, "classes")
+    return chosen
 
 
 def _keys(task: str, label_key: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from monai_mgca.data.annotations import refuse_repeated
 from monai_mgca.data.cells import names_in, parse_value
 from monai_mgca.data.source import Collection
 from monai_mgca.utils import DataError
@@ -48,7 +49,7 @@ class LabelColumns:
         classes: the names to take and their order; boxes and names of others are left out. Defaults to all, sorted.
 
     Raises:
-        DataError: when two options exclude each other.
+        DataError: when two options exclude each other, or one has a name twice.
 
     Example::
 
@@ -73,6 +74,9 @@ class LabelColumns:
             raise DataError("name either columns of labels, one a class, or one column of names.")
         if len(self.masks) > 1 and not all("=" in mask for mask in self.masks):
             raise DataError("of several masks each needs its class: --mask CLASS=COL.")
+        for name in ("box_columns", "labels", "classes"):
+            refuse_repeated(getattr(self, name), f"--{name.replace('_', '-')}")
+        refuse_repeated([mask.partition("=")[0] for mask in self.masks], "--mask")
 
     def __bool__(self) -> bool:
         return bool(self.columns)

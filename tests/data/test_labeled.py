@@ -97,6 +97,13 @@ class TestClasses:
         path = write(tmp_path, [{"labels": [1, 0]}], classes=["a", "b"])
         assert "no class c; its classes are a, b" in error_of(path, "training", "classification", classes=["a", "c"])
 
+    def test_repeated(self, tmp_path):
+        path = write(tmp_path, [{"labels": [1, 0]}], classes=["a", "b"])
+        assert "classes has 'a' 2 times" in error_of(path, "training", "classification", classes=["a", "a"])
+        path = write(tmp_path, [{"labels": [1, 0]}], classes=["a", "a"])
+        with pytest.raises(DataError, match="'classes' of .* has 'a' 2 times"):
+            class_names(path, "classification")
+
     def test_unknown_task(self, tmp_path):
         with pytest.raises(ValueError, match="segmentation"):
             load_labeled(write(tmp_path, [{}]), "training", "segment")

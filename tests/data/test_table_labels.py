@@ -236,6 +236,20 @@ def test_columns():
         columns.read({"m": "", "b": "{", "k": "", "e": "", "f": ""}, "1.png")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"labels": ["e", "f", "e"]},
+        {"label": "k", "classes": ["e", "e"]},
+        {"masks": ["e=left", "e=right"]},
+        {"box_columns": ["x", "e", "x1", "e"]},
+    ],
+)
+def test_repeated(options):
+    with pytest.raises(DataError, match="has 'e' 2 times"):
+        LabelColumns(**options)
+
+
 def test_real_table(shared, tmp_path):
     table = str(shared / "data" / "cxr" / "manifest.csv")
     common = ["csv", table, "--image", "image_path", "--patient", "patient_id", "--split", "split"]
