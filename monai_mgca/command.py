@@ -14,21 +14,20 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from monai_mgca.data import resolve_dataset
-from monai_mgca.utils import CheckpointError, DataError, read_model_settings
+from monai_mgca.data import read_datalist, resolve_dataset
+from monai_mgca.utils import CheckpointError, DataError, bundle_root, read_model_settings
 from monai_mgca.utils.errors import StorageError, first_cause
 
-__all__ = ["bundle_root", "choose_data", "run_command"]
+__all__ = ["choose_data", "run_command"]
 
-
-def bundle_root() -> str:
-    """The bundle's folder, from the repository's or from its own."""
-    return next((d for d in (".", "bundles/mgca") if os.path.isfile(f"{d}/configs/metadata.json")), ".")
+logger = logging.getLogger(__name__)
 
 
 def choose_data(args: argparse.Namespace, checkpoint: str) -> None:
@@ -41,9 +40,10 @@ def choose_data(args: argparse.Namespace, checkpoint: str) -> None:
     Raises:
         DataError: when ``dataset_dir`` does not exist, or none is given and the checkpoint is of other data.
     """
-    if args.dataset_dir is None and args.datalist is not None:
-        return
     settings = read_model_settings(checkpoint)
+    if args.dataset_dir is None and args.datalist is not None:
+        _tell_of_sample(checkpoint, settings, args.datalist)
+        return
     if args.dataset_dir is None and settings.get("use_sample") is False:
         raise DataError(
             f"{checkpoint} was trained on data of your own, and the built-in sample tells nothing of it: give "
@@ -52,6 +52,20 @@ def choose_data(args: argparse.Namespace, checkpoint: str) -> None:
     size, pixels = args.sample_size or settings.get("sample_size", 640), max(64, settings.get("resize_size", 146))
     args.dataset_dir = resolve_dataset(args.dataset_dir, f"{bundle_root()}/data/sample", size, pixels)
     args.datalist = args.datalist or os.path.join(args.dataset_dir, "datalist.json")
+    _tell_of_sample(checkpoint, settings, args.datalist)
+
+
+def _tell_of_sample(checkpoint: str, settings: Mapping[str, Any], datalist: str) -> None:
+    if settings.get("use_sample") and read_datalist(datalist).get("source") != "sample":
+        _warn(
+            f"{checkpoint} was learned from the built-in sample, which is drawn by code: what it says of your data "
+            "means nothing. Pretrain on them, or give --checkpoint."
+        )
+
+
+@functools.cache  # a command may ask for its data more than once
+def _warn(message: str) -> None:
+    logger.warning(message)
 
 
 def run_command(run: Callable[[argparse.Namespace], Sequence[str]], args: argparse.Namespace) -> int:

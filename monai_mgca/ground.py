@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from monai_mgca.command import bundle_root, choose_data, run_command
+from monai_mgca.command import choose_data, run_command
 from monai_mgca.data import load_datalist, read_datalist
 from monai_mgca.data.datalist import SECTIONS
 from monai_mgca.data.many import progress_bar
@@ -31,7 +31,7 @@ from monai_mgca.handlers.overlays import draw_heat
 from monai_mgca.inferers import PhraseGrounder, PretrainedModel, load_pretrained, read_reference
 from monai_mgca.inferers.grounding_set import GroundingFigures, load_regions, measure_regions
 from monai_mgca.transforms import LoadRadiograph
-from monai_mgca.utils import DataError, read_model_settings
+from monai_mgca.utils import DataError, bundle_root, read_model_settings
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.files import replacing
 from monai_mgca.utils.page import data_uri, write_page

@@ -17,7 +17,7 @@ import argparse
 import csv
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from monai.transforms import Compose, RepeatChanneld, Resized, ScaleIntensityRanged, SpatialPadd
 
-from monai_mgca.command import bundle_root, choose_data, run_command
+from monai_mgca.command import choose_data, run_command
 from monai_mgca.data import class_names, load_labeled, read_datalist
 from monai_mgca.data.fraction import take_fraction
 from monai_mgca.inferers import compute_features, draw_curves, fit_linear_probe, summarize_curves
@@ -34,7 +34,7 @@ from monai_mgca.inferers.pretrained import fixed_preprocessing
 from monai_mgca.metrics import compute_classification
 from monai_mgca.networks import ImageFeatures, create_image_encoder, load_encoder
 from monai_mgca.transforms import LoadRadiographd, ResolveUncertainLabels, restore_preprocessing
-from monai_mgca.utils import CheckpointError, DataError, read_model_settings
+from monai_mgca.utils import CheckpointError, DataError, bundle_root, read_model_settings
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.extras import require_extra
 from monai_mgca.utils.files import replacing
@@ -75,6 +75,8 @@ def _settings(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
             settings[checkpoint] = {"image_size": 32, "in_channels": 1}
             continue
         own = Path(checkpoint).with_suffix(".json")
+        if checkpoint != RANDOM and not Path(checkpoint).is_file():
+            raise CheckpointError(f"There is no checkpoint file '{checkpoint}': check the path, or train one first.")
         found = read_model_settings(checkpoint, own.name if own.is_file() else "model.json")
         if checkpoint == RANDOM:
             found = next((s for name, s in settings.items() if name != PIXELS), {})
@@ -136,9 +138,10 @@ def _features(checkpoint: str, settings: dict[str, Any], seed: int, items: Seque
         return compute_features(encoder, batches, device, f"features of {checkpoint}").numpy()
 
 
-def _probe(train: _Set, test: _Set, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _probe(
+    train: _Set, test: _Set, settings: Mapping[str, dict[str, Any]], args: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
     """The rows of the table."""
-    settings = _settings(args)
     images = train.items + test.items
     for checkpoint in args.checkpoint:
         for seed in range(args.seeds):
@@ -248,10 +251,11 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> list[str]:
     require_extra("probe", "A linear probe")
     args.checkpoint = args.checkpoint or [f"{bundle_root()}/models/model.pt", RANDOM, PIXELS]
+    settings = _settings(args)
     choose_data(args, args.checkpoint[0])
     args.classes = args.classes or class_names(args.datalist, "classification")
     train, test = (_load(args, section) for section in ("training", args.section))
-    rows = list(_probe(train, test, args))
+    rows = list(_probe(train, test, settings, args))
     _write(args.output, rows)
     picture = str(Path(args.output).with_suffix(".png"))
     draw_curves(picture, summarize_curves(rows))

@@ -25,12 +25,19 @@ import torch
 from monai.metrics import EmbeddingCollapseMetric
 
 import monai_mgca
-from monai_mgca.command import bundle_root, choose_data, run_command
+from monai_mgca.command import choose_data, run_command
 from monai_mgca.data import load_datalist, read_datalist
 from monai_mgca.data.datalist import SECTIONS
 from monai_mgca.data.many import progress_bar
 from monai_mgca.handlers.overlays import draw_heat
-from monai_mgca.inferers import PhraseGrounder, PretrainedModel, ZeroShotClassifier, load_pretrained, prompted_classes
+from monai_mgca.inferers import (
+    PhraseGrounder,
+    PretrainedModel,
+    ZeroShotClassifier,
+    load_pretrained,
+    prompted_classes,
+    read_reference,
+)
 from monai_mgca.inferers.gallery import thumbnail
 from monai_mgca.inferers.grounding_set import Region, load_regions
 from monai_mgca.inferers.model_report import (
@@ -45,7 +52,7 @@ from monai_mgca.inferers.report_page import write_report
 from monai_mgca.inferers.training_curves import draw_training_curves, has_matplotlib, read_training_curves
 from monai_mgca.metrics import chance_retrieval, compute_retrieval
 from monai_mgca.transforms import LoadRadiograph
-from monai_mgca.utils import DataError
+from monai_mgca.utils import DataError, bundle_root
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.page import data_uri
 
@@ -141,10 +148,7 @@ def _heat_maps(model: PretrainedModel, data: Mapping[str, Any], args: argparse.N
     regions = _regions(model, data, args)
     if not regions:
         return []
-    usual = data["entries"]
-    if read_datalist(args.datalist).get("training"):
-        usual = load_datalist(args.datalist, "training", args.dataset_dir, report=False)
-    ground = PhraseGrounder(model, [entry["image"] for entry in usual[:REFERENCE]])
+    ground = PhraseGrounder(model, _usual(data, args))
     names = {entry["image"]: name for entry, name in zip(data["entries"], data["names"], strict=True)}
     maps, load = [], LoadRadiograph()
     for region in progress_bar(regions, "heat maps"):
@@ -155,6 +159,14 @@ def _heat_maps(model: PretrainedModel, data: Mapping[str, Any], args: argparse.N
         item["phrase"] = region.phrase if args.with_text and region.phrase != region.name else ""
         maps.append(item | {"drawn": drawn, "hit": drawn and bool(region.mask.flatten()[heat.argmax()])})
     return maps
+
+
+def _usual(data: Mapping[str, Any], args: argparse.Namespace) -> list[str] | dict[str, list[torch.Tensor]]:
+    """What the maps compare with: training images, of the data or what the weights' training kept; else those shown."""
+    if read_datalist(args.datalist).get("training"):
+        training = load_datalist(args.datalist, "training", args.dataset_dir, report=False)
+        return [entry["image"] for entry in training[:REFERENCE]]
+    return read_reference(args.checkpoint) or [entry["image"] for entry in data["entries"][:REFERENCE]]
 
 
 def _maps_note(maps: Sequence[Mapping[str, Any]]) -> str:

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from monai_mgca.command import bundle_root, choose_data, run_command
+from monai_mgca.command import choose_data, run_command
 from monai_mgca.data import find_images, load_datalist, read_datalist
 from monai_mgca.data.datalist import SECTIONS
 from monai_mgca.data.paths import find_dataset_dir
@@ -35,7 +35,7 @@ from monai_mgca.inferers.gallery import Hit, Ranking, public_names, write_galler
 from monai_mgca.inferers.pretrained import PretrainedModel, load_pretrained
 from monai_mgca.inferers.retrieval import BACKENDS, EmbeddingIndex
 from monai_mgca.metrics.retrieval import chance_retrieval, compute_retrieval
-from monai_mgca.utils import DataError
+from monai_mgca.utils import DataError, bundle_root
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.extras import require_extra
 from monai_mgca.utils.files import replacing

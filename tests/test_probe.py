@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 from scipy import stats
 
+from monai_mgca import command
 from monai_mgca.networks import create_image_encoder
 from monai_mgca.probe import main
 from monai_mgca.utils import write_settings
@@ -149,11 +150,28 @@ def test_runs_on_the_sample(tmp_path, monkeypatch, capsys, checkpoint):
     assert "cardiomegaly" in capsys.readouterr().out
 
 
+def test_what_was_learned_from_the_sample_says_nothing_of_own_data(data, checkpoint, caplog):
+    write_settings(checkpoint.with_suffix(".json"), {"image_encoder": "resnet_compact", "use_sample": True})
+    options = ["--checkpoint", str(checkpoint), "--image-size", "64", "--seeds", "1", "--fractions", "1"]
+    for own in (["--dataset-dir", str(data)], ["--datalist", str(data / "datalist.json")]):
+        caplog.clear()
+        command._warn.cache_clear()
+        assert main([*options, *own, "--output", str(data / "probe.csv")]) == 0
+        assert caplog.text.count("was learned from the built-in sample") == 1
+    sample = json.loads((data / "datalist.json").read_text()) | {"source": "sample"}
+    (data / "datalist.json").write_text(json.dumps(sample))
+    caplog.clear()
+    command._warn.cache_clear()
+    assert main([*options, *own, "--output", str(data / "probe.csv")]) == 0
+    assert "learned from" not in caplog.text
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            (["--checkpoint", "none.pt", "--encoder", "resnet_compact"], "none.pt"),
+            (["--checkpoint", "none.pt", "--encoder", "resnet_compact"], "There is no checkpoint file 'none.pt'"),
+            (["--checkpoint", "none.pt"], "There is no checkpoint file 'none.pt'"),
             (["--checkpoint", "random"], "--encoder"),
             (["--datalist", "none.json"], "no such datalist"),
             (["--classes", "brigt"], "no class brigt"),
@@ -166,6 +184,10 @@ class TestErrors:
         assert main([*options, "--output", str(data / "probe.csv")]) == 2
         assert words in capsys.readouterr().err
         assert not (data / "probe.csv").exists()
+
+    def test_nothing_is_drawn_for_a_checkpoint_that_is_not_there(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert main(["--checkpoint", "none.pt"]) == 2 and not list(tmp_path.iterdir())
 
     def test_a_broken_image_is_named(self, data, checkpoint, capsys):
         (data / "training3.png").write_bytes(b"no image")

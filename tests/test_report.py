@@ -25,6 +25,7 @@ import torch
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from monai_mgca import report
 from monai_mgca.data import make_sample
 from monai_mgca.inferers import load_pretrained
 from monai_mgca.inferers.model_report import Pair, best_and_worst, rank_pairs, shown_names
@@ -243,6 +244,14 @@ class TestFigures:
             assert blue.min(0) == pytest.approx([y0, x0], abs=1.01)
             assert blue.max(0) == pytest.approx([y1 - 1, x1 - 1], abs=1.01)
 
+    def test_without_training_images_they_are_compared_with_those_of_the_training(self, place, monkeypatch):
+        kept = []
+        monkeypatch.setattr(report, "read_reference", lambda path: kept.append(path))
+        assert run(place, "--section", "test") == 0 and not kept
+        edit(place, lambda document: document.pop("training"))
+        assert run(place, "--section", "test") == 0
+        assert kept == [str(place / "models/model_pretrain.pt")]
+
     def test_names_hide_patients(self):
         entries = [
             {"image": "/d/00012_a.png", "patient": "p12"},
@@ -319,7 +328,7 @@ class TestErrors:
         [
             (["--limit", "1"], "--limit must be 2 or more"),
             (["--logdir", "none"], "There is no folder none"),
-            (["--checkpoint", "none/model_pretrain.pt"], "model.json"),
+            (["--checkpoint", "none/model_pretrain.pt"], "There is no checkpoint file 'none/model_pretrain.pt'"),
             (["--dataset-dir", "none"], "does not exist"),
             (["--datalist", "none.json"], "no such datalist"),
             (["--section", "training", "--prompts", "none.json"], "no such file of prompts"),

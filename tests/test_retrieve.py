@@ -342,7 +342,7 @@ class TestErrors:
             (["--text", "left pleural effusion " * 40], "longer than the 40"),
             (["--image", "none.png"], "no image none.png"),
             (["--text", TEXT, "--top", "0"], "--top must be 1 or more"),
-            (["--text", TEXT, "--checkpoint", "none/model_pretrain.pt"], "model.json"),
+            (["--text", TEXT, "--checkpoint", "none/model_pretrain.pt"], "no checkpoint file 'none/model"),
             (["--text", TEXT, "--datalist", "none.json"], "no such datalist"),
             (["--text", TEXT, "--dataset-dir", "none"], "does not exist"),
             (["--text", TEXT, "--images", "none"], "No such folder"),

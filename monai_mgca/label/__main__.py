@@ -20,9 +20,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from monai_mgca.command import bundle_root
 from monai_mgca.label.settings import MODELS, LabelSettings
-from monai_mgca.utils import CheckpointError, DataError
+from monai_mgca.utils import CheckpointError, DataError, bundle_root
 from monai_mgca.utils.arguments import ArgumentParser
 
 __all__ = ["make_app"]

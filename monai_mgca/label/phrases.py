@@ -21,7 +21,7 @@ import torch
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from monai_mgca.inferers import PhraseGrounder, PretrainedModel, load_pretrained
+from monai_mgca.inferers import PhraseGrounder, PretrainedModel, load_pretrained, read_reference
 from monai_mgca.label.infers import cause_of, write_result
 from monai_mgca.label.settings import LabelSettings
 from monai_mgca.label.values import number
@@ -39,8 +39,8 @@ REFERENCE = 32
 class PhraseInfer(InferTask):
     """Grounding on MONAI Label's server: a phrase becomes a heat map, or a mask of its hottest part.
 
-    No weights but those of the pretraining are needed. What is usual at each place is learned from some of the studies,
-    the same ones each time.
+    No weights but those of the pretraining are needed. What is usual at each place is what its training kept, or is
+    learned from some of the studies, the same ones each time.
 
     Args:
         settings: of the app.
@@ -111,11 +111,16 @@ class PhraseInfer(InferTask):
         with self._lock:
             if version not in self._grounders:
                 self._grounders = {key: value for key, value in self._grounders.items() if key[1] == time}
-                reference = list(islice(_readable(self.studies(), model), REFERENCE))
+                reference = self._reference(model, method)
                 if not reference:
                     raise HTTPException(409, "No study can be read: grounding needs some to know what is usual.")
                 self._grounders[version] = PhraseGrounder(model, reference, method)
             return self._grounders[version]
+
+    def _reference(self, model: PretrainedModel, method: str) -> Any:
+        """What the training kept of its own images, as elsewhere; of other weights some studies."""
+        kept = read_reference(self.settings.pretrained) or {}
+        return kept if method in kept else list(islice(_readable(self.studies(), model), REFERENCE))
 
     def _load(self) -> tuple[int, PretrainedModel]:
         """The pretraining's model, with the time of its file; what cannot be loaded waits for another file."""

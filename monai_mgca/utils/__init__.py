@@ -19,6 +19,7 @@ from .files import read_settings, write_settings
 from .folders import check_folders, training_bytes
 from .options import check_options, option_value
 from .run_log import start_run_log, stop_run_log
+from .running_config import bundle_root
 from .signals import leave_after_signal
 from .switches import switches
 from .weights import read_model_settings, refuse_sample
@@ -28,6 +29,7 @@ __all__ = [
     "DataError",
     "MGCAKeys",
     "OptionError",
+    "bundle_root",
     "check_folders",
     "check_options",
     "explain_errors",

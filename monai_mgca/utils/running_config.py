@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Any
 
 from monai.bundle import ConfigExpression, ConfigItem, ConfigParser, ConfigWorkflow, create_workflow
 
-__all__ = ["RunningConfig", "running_config"]
+__all__ = ["RunningConfig", "bundle_root", "running_config"]
 
 # what comes before a workflow's options
 _OF_THE_WORKFLOW = set(inspect.signature(ConfigWorkflow.__init__).parameters) | {"workflow_name"}
@@ -94,6 +95,17 @@ def running_config() -> RunningConfig | None:
             return RunningConfig(workflow, [files] if isinstance(files, str) else files, given)
         frame = frame.f_back
     return None if workflow is None else RunningConfig(workflow, None, {})
+
+
+def bundle_root() -> str:
+    """The bundle's folder: that of the running config, wherever it is run; else from the repository's or its own.
+
+    In a config: ``"bundle_root": "$monai_mgca.utils.bundle_root()"``.
+    """
+    config = running_config()
+    own = [] if config is None else [os.path.normpath(os.path.join(config.workflow.config_root_path, ".."))]
+    places = (*own, ".", "bundles/mgca")
+    return next((place for place in places if os.path.isfile(f"{place}/configs/metadata.json")), ".")
 
 
 def typed_options() -> dict[str, str]:

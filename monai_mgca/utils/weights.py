@@ -84,6 +84,8 @@ def read_model_settings(weights: str | os.PathLike, name: str = "model.json", re
     weights = Path(weights)
     beside = weights.parent / name
     settings = _settings_inside(weights)
+    if settings is None and required and not weights.is_file() and not beside.is_file():
+        raise CheckpointError(f"There is no checkpoint file '{weights}': check the path, or train first.")
     if settings is None:
         settings = read_settings(beside, required)
     elif beside.is_file():

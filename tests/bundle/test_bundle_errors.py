@@ -184,7 +184,7 @@ class TestWeights:
     def test_evaluation_without_a_model(self, fail):
         error = fail("train", "evaluate")
         assert isinstance(error, CheckpointError)
-        assert "model.json" in str(error) and "train first" in str(error)
+        assert "model_pretrain.pt" in str(error) and "train first" in str(error)
 
     def test_pickled_code(self, fail, tmp_path):
         torch.save({"model": object()}, tmp_path / "pickle.pt")
@@ -230,6 +230,7 @@ def test_the_command_ends_with_the_cause(new_bundle, command, tmp_path):
     assert done.returncode == 1
     cause, place = done.stderr.rstrip().splitlines()[-2:]
     assert cause.startswith("error: dataset_dir does not exist: nowhere.")
-    log = tmp_path / "eval" / "run.log"  # no bundle is where it was started
-    assert place == f"The traceback is at the end of {log.relative_to(tmp_path)}." and "Traceback" not in done.stderr
+    log = bundle.path("eval", "run.log")  # and nothing where it was started
+    assert place == f"The traceback is at the end of {log}." and "Traceback" not in done.stderr
+    assert not (tmp_path / "eval").exists()
     assert "Traceback" in log.read_text()

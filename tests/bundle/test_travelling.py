@@ -28,6 +28,7 @@ from monai_mgca.handlers import best_model
 from monai_mgca.inferers import PhraseGrounder, load_pretrained, read_reference
 from monai_mgca.utils import CheckpointError, files, read_model_settings
 from monai_mgca.utils.errors import first_cause
+from monai_mgca.utils.weights import add_settings
 
 
 def snapshot(folder):
@@ -113,9 +114,16 @@ class TestLoading:
         assert isinstance(error, CheckpointError) and "workflow_type='inference'" in str(error)
         assert snapshot(bundle.root) == before
 
-    def test_bundle_load_for_inference_gives_every_tensor(self, bundle, monkeypatch):
+    @pytest.mark.parametrize("place", ["in it", "beside it", "in another bundle"])
+    def test_bundle_load_for_inference_gives_every_tensor(self, bundle, new_bundle, monkeypatch, tmp_path, place):
+        """Of the bundle that is named, wherever that is done: a network built for another takes a part of them only."""
         before = snapshot(bundle.root)
-        monkeypatch.chdir(bundle.root)
+        monkeypatch.chdir(bundle.root if place == "in it" else tmp_path)
+        if place == "in another bundle":
+            other = new_bundle()
+            other.take_models(bundle)
+            add_settings(other.path("models", "model.pt"), {"image_encoder": "resnet_tiny", "hidden_dim": 8})
+            monkeypatch.chdir(other.root)
         network = load(name="mgca", bundle_dir=str(bundle.root.parent), workflow_type="inference")
         state = torch.load(bundle.path("models", "model.pt"), weights_only=True)
         assert state.keys() == network.state_dict().keys()

@@ -25,6 +25,8 @@ from fastapi import HTTPException
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
+from monai_mgca.inferers import PhraseGrounder, load_pretrained, read_reference
+from monai_mgca.label import phrases
 from monai_mgca.label.__main__ import make_app
 from monai_mgca.label.app import MGCAApp
 from monai_mgca.label.geometry import read_geometry, read_label_map
@@ -241,10 +243,24 @@ def test_a_phrase_that_cannot_be_grounded_is_told(settings, studies, request_, e
         infer({"image": str(studies / "a.png"), **request_})
 
 
+def test_few_studies_are_compared_with_what_the_training_kept(settings, studies, monkeypatch):
+    """An image that is compared with itself alone has nothing unusual."""
+    model, image = load_pretrained(settings.pretrained), str(studies / "a.png")
+    request = {"image": image, "text": "pleural effusion", "result": "heat"}
+    heat = read_heat(PhraseInfer(settings, lambda: iter([]))(request)[0])
+    expected = PhraseGrounder(model, read_reference(settings.pretrained))(image, ["pleural effusion"])[0]
+    np.testing.assert_allclose(heat, expected, rtol=1e-5)
+    with pytest.raises(HTTPException, match="No study can be read"):
+        PhraseInfer(settings, lambda: iter([]))({**request, "method": "token"})
+    monkeypatch.setattr(phrases, "read_reference", lambda path: None)  # as of weights that were converted
+    alone = read_heat(PhraseInfer(settings, lambda: iter([image]))(request)[0])
+    assert heat.max() > 100 * alone.max()
+
+
 def test_what_is_usual_leaves_broken_studies_out(settings, studies, tmp_path, caplog):
     (tmp_path / "broken.png").write_bytes(b"no image")
     files = [str(tmp_path / "broken.png"), str(studies / "a.png")]
-    PhraseInfer(settings, lambda: iter(files))({"image": files[1], "text": "effusion"})
+    PhraseInfer(settings, lambda: iter(files))({"image": files[1], "text": "effusion", "method": "token"})
     assert "broken.png" in caplog.text
     with pytest.raises(HTTPException, match="No study can be read"):
-        PhraseInfer(settings, lambda: iter(files[:1]))({"image": files[1], "text": "effusion"})
+        PhraseInfer(settings, lambda: iter(files[:1]))({"image": files[1], "text": "effusion", "method": "token"})

@@ -54,6 +54,8 @@ def test_old_weights_have_the_file_beside_them(weights):
     write_settings(weights.with_name("model.json"), {"image_size": 32})
     assert read_model_settings(weights, required=True) == {"image_size": 32}
     assert read_model_settings(weights, "model_segmentation.json") == {}
+    with pytest.raises(CheckpointError, match="There is no checkpoint file 'nowhere/model.pt'"):
+        read_model_settings("nowhere/model.pt", required=True)
     assert read_model_settings(weights.with_suffix(".safetensors")) == {"image_size": 32}  # converted: no archive
 
 
