@@ -94,6 +94,8 @@ def find_images(folder: str | os.PathLike) -> list[dict[str, str]]:
 
         data = find_images("radiographs")
     """
+    if folder is None:  # "None" on the command line
+        raise DataError("No folder of images is given: --dataset_dir FOLDER.")
     if not os.path.isdir(folder):
         raise DataError(f"No such folder of images: {folder}.")
     found = find_image_files(folder)

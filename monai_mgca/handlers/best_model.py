@@ -23,7 +23,7 @@ from monai.handlers import CheckpointSaver
 
 from monai_mgca.networks.report_files import keep_report_encoder
 from monai_mgca.utils.dist import rank
-from monai_mgca.utils.files import replacing, write_settings
+from monai_mgca.utils.files import remove_unfinished, replacing, write_settings
 from monai_mgca.utils.weights import add_settings
 
 __all__ = ["BestModelSaver"]
@@ -129,5 +129,4 @@ class _WholeFile(BaseSaveHandler):
     def tidy(self) -> None:
         """Remove what killed trainings left half written."""
         # beside the network its settings, as in model.pt and model.json
-        for path in self.path.parent.glob(f"{self.path.stem}.*.tmp"):
-            path.unlink(missing_ok=True)
+        remove_unfinished(self.path.parent, self.path.stem)

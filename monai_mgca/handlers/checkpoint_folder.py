@@ -21,7 +21,7 @@ import torch
 
 from monai_mgca.utils.dist import rank
 from monai_mgca.utils.errors import CheckpointError
-from monai_mgca.utils.files import replacing
+from monai_mgca.utils.files import remove_unfinished, replacing
 
 __all__ = ["CheckpointFolder"]
 
@@ -54,8 +54,7 @@ class CheckpointFolder:
 
     def tidy(self) -> None:
         """Remove what killed trainings left half written."""
-        for path in self.path.glob(_NAME.format("*") + ".*.tmp"):
-            path.unlink(missing_ok=True)
+        remove_unfinished(self.path, _NAME.format("*"))
 
     def write(self, state: Mapping[str, Any], iteration: int) -> Path:
         """Write a checkpoint, and then remove all but this one and the one written or read before it.

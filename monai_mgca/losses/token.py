@@ -107,6 +107,7 @@ class TokenContrast:
         return torch.baddbmm(bound, self.tokens[:, rows], columns, alpha=self.scale).exp_()
 
     def loss(self, blocks: list[slice]) -> torch.Tensor:
+        """The loss, from one block of rows after the other."""
         real = self.real[:, :, None]
         row, column, matched = torch.empty_like(real), torch.zeros_like(real), torch.empty_like(self.real)
         for rows in blocks:
@@ -119,6 +120,7 @@ class TokenContrast:
         return (self.weights * ((self.row / matched).log() + (self.column / matched).log())).sum() / 2
 
     def add_gradients(self, blocks: list[slice], token_grad: torch.Tensor, context_grad: torch.Tensor) -> None:
+        """Add the loss's gradients to those of tokens and context, after :meth:`loss` with the same blocks."""
         weights = self.weights * (self.scale / 2)
         left = torch.stack((weights / self.row, self.real), dim=2)
         right = torch.stack((self.real, weights / self.column), dim=1)

@@ -19,7 +19,7 @@ from pathlib import Path
 from monai.utils import optional_import
 
 from monai_mgca.utils.errors import CheckpointError
-from monai_mgca.utils.files import replacing
+from monai_mgca.utils.files import remove_unfinished, replacing
 from monai_mgca.utils.weights import COPY
 
 transformers, _ = optional_import("transformers")
@@ -73,8 +73,7 @@ def keep_report_encoder(source: str | os.PathLike, folder: str | os.PathLike) ->
         for name, content in files.items():
             with replacing(copy / name, sync=True) as path:
                 path.write_bytes(content)
-    for left in copy.glob("*.tmp"):  # by a training that was killed while it wrote them
-        left.unlink(missing_ok=True)
+    remove_unfinished(copy)
     return copy.name
 
 

@@ -45,7 +45,7 @@ from .labels import (
     ResolveUncertainLabelsDict,
 )
 from .mask import LoadMask, LoadMaskD, LoadMaskd, LoadMaskDict
-from .preprocessing import describe_preprocessing, restore_preprocessing, trained_preprocessing
+from .preprocessing import compare_preprocessing, describe_preprocessing, restore_preprocessing, trained_preprocessing
 from .radiograph import LoadRadiograph, LoadRadiographD, LoadRadiographd, LoadRadiographDict
 from .readers import RadiographDicomReader, RadiographNiftiReader
 from .report import CleanReport, CleanReportD, CleanReportd, CleanReportDict
@@ -114,6 +114,7 @@ __all__ = [
     "TokenizeReportd",
     "decode_rle",
     "decode_siim",
+    "compare_preprocessing",
     "describe_preprocessing",
     "encode_rle",
     "map_boxes",

@@ -29,7 +29,7 @@ import monai_mgca.transforms
 from monai_mgca.utils import CheckpointError
 from monai_mgca.utils.config import component_config, config_resolver
 
-__all__ = ["describe_preprocessing", "restore_preprocessing", "trained_preprocessing"]
+__all__ = ["compare_preprocessing", "describe_preprocessing", "restore_preprocessing", "trained_preprocessing"]
 
 logger = logging.getLogger(__name__)
 
@@ -156,6 +156,41 @@ def _dtype(name: Any) -> Any:
     if not isinstance(found, torch.dtype | np.dtype):
         raise ValueError(f"{name!r} is no type of numbers")
     return found
+
+
+def compare_preprocessing(pretrained: Mapping[str, Any], described: Any) -> None:
+    """Warn where a finetuning gives its encoder other values of pixels than it was pretrained on.
+
+    Sizes and crops are each task's own.
+
+    Args:
+        pretrained: settings of the encoder's weights; nothing is compared where they tell no preprocessing.
+        described: what :func:`describe_preprocessing` says of the finetuning.
+
+    In a config: ``"$monai_mgca.transforms.compare_preprocessing(@pretrained, @model_settings#preprocessing)"``.
+    """
+    before = pretrained.get("preprocessing")
+    if before is None or REFUSED in described:
+        return
+    was, now = _steps_of_values(before), _steps_of_values(described)
+    if was != now:
+        logger.warning(
+            f"The encoder was pretrained on images of other values: {was}; here: {now}. Lay the same steps over "
+            "this config (train#deterministic_transforms, train#final_transforms), or the encoder sees what it does "
+            "not know."
+        )
+
+
+def _steps_of_values(described: Any) -> str:
+    if REFUSED in described:
+        return f"what could not travel with the weights ({described[REFUSED]})"
+    told = []
+    for step in described:
+        kind = _allowed().get(step[TARGET])
+        if kind is not None and (kind.__module__ == MODULES[1] or kind.__name__.startswith("Load")):
+            arguments = ", ".join(f"{name} {value}" for name, value in step.items() if name not in (TARGET, KEYS))
+            told.append(f"{kind.__name__}({arguments})")
+    return ", ".join(told)
 
 
 def restore_preprocessing(settings: Mapping[str, Any]) -> list[MapTransform] | None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from monai_mgca.utils.errors import CheckpointError, storage_error
 
-__all__ = ["parse_json", "read_settings", "replacing", "write_settings"]
+__all__ = ["parse_json", "read_settings", "remove_unfinished", "replacing", "write_settings"]
 
 
 @contextmanager
@@ -61,6 +61,21 @@ def replacing(path: str | os.PathLike, sync: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where the folder cannot be read, there is nothing of ours
             temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path, name: str = "*") -> None:
+    """Remove the temporary files that :func:`replacing` had no time to, in processes that were killed.
+
+    Args:
+        folder: of the files.
+        name: with which they begin, or a pattern of it.
+
+    Example::
+
+        remove_unfinished(Path("models"), "model")
+    """
+    for path in folder.glob(f"{name}.*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

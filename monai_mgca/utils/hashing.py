@@ -45,7 +45,7 @@ def hash_contents(value: Any, files: bool = False) -> str:
         value: plain values, containers, tensors, arrays, functions, objects of any class that can be copied.
         files: take what is on the disk into account: of every path in it, wherever it stands, the file's size and time,
             of a folder those of the files in it; and the source of every class. A text is a path when it has a
-            separator and something is there.
+            separator and something is there, or a suffix and there is such a file.
 
     Returns:
         64 hexadecimal digits.
@@ -71,8 +71,10 @@ class _Hasher:
         """The hash of a value."""
         if isinstance(value, _PLAIN) and type(value) in _PLAIN:
             parts = [repr(value).encode("utf-8", "surrogatepass")]
-            if self.files and isinstance(value, str) and os.sep in value:
-                parts += _on_disk(value)
+            if self.files and isinstance(value, str):
+                # a word alone may be the name of a folder by chance
+                is_path = os.sep in value or (os.path.splitext(value)[1] and os.path.isfile(value))
+                parts += _on_disk(value) if is_path else []
             return _sha(type(value).__name__, *parts)
         if id(value) not in self.known:
             self.known[id(value)] = value, _sha("itself")  # as its own parts see it

@@ -211,8 +211,9 @@ def _restore(config: RunningConfig) -> None:
                     f"--{name} {meant}: what begins with {meant[0]} is no path to MONAI: write ./{meant}."
                 )
             continue
-        if isinstance(meant, str) and meant[:1] in (("{",) if kind is _text else ("(", "[")):
-            meant = config.given.get(name, value)
+        made = config.given.get(name, value)
+        if isinstance(meant, str) and (isinstance(made, Mapping) if kind is _text else meant[:1] in ("(", "[")):
+            meant = made
         if isinstance(meant, str) and name not in config.given and not os.path.exists(meant):
             meant = meant.replace("::", "#")  # MONAI's own spelling of "#", also where it is no separator
         if meant != value:

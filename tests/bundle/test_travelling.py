@@ -200,6 +200,16 @@ class TestOwnPreprocessing:
         with pytest.raises(CheckpointError, match="Lambdad"):
             load_pretrained(bundle.path("models", "model_pretrain.pt"))
 
+    @pytest.mark.parametrize("task", ["segmentation", "detection", "classification"])
+    def test_a_finetuning_that_prepares_images_in_another_way_says_so(self, own, bundle, task, captured_logs):
+        for start, told in ((own[0], True), (bundle, False)):
+            weights = str(start.path("models", "model.pt"))
+            with captured_logs() as log:
+                workflow = bundle.workflow(f"train_{task}", pretrained_path=weights, cache="none")
+                workflow.initialize()
+                workflow.finalize()
+            assert ("pretrained on images of other values: " in log.getvalue()) == told, log.getvalue()
+
     @pytest.mark.parametrize("task", ["segmentation", "classification"])
     def test_finetuned_networks_too(self, new_bundle, task):
         bundle = new_bundle()

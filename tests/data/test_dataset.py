@@ -141,10 +141,13 @@ class TestWhatAnItemHangsOn:
     def test_relative_paths(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "a").mkdir()
-        touch(tmp_path / "a" / "mask.png", b"1")
-        before = hash_item({"label": ["a/mask.png"]})
-        touch(tmp_path / "a" / "mask.png", b"2")
-        assert hash_item({"label": ["a/mask.png"]}) != before
+        for name in ("a/mask.png", "mask.png"):
+            touch(tmp_path / name, b"1")
+            before = hash_item({"label": [name]})
+            touch(tmp_path / name, b"2")
+            assert hash_item({"label": [name]}) != before
+        (tmp_path / "label").mkdir()  # a word is not the folder that has its name
+        assert hash_item({"label": [name], "finding": "label"}) == hash_item({"label": [name], "finding": "label"})
 
     @pytest.mark.parametrize("report", ["and/or " * 2000, "a/b\0c", "/" * 300, "1/2\n/3", "\udc80/"])
     def test_texts_that_are_no_paths(self, report):

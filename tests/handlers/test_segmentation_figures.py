@@ -29,14 +29,20 @@ BOX[0, 5:15, 4:12] = 1
 MOVED = BOX.roll(2, dims=2)  # six of its eight columns overlap
 
 
-def figures(*pairs):
-    """Dice, IoU and Hausdorff distance of pairs of a prediction and a mask."""
+def evaluator():
+    """An engine with the metrics of the evaluation's config, to be run over pairs of a prediction and a mask."""
     parser = ConfigParser()
     parser.read_config([str(CONFIGS / f"{name}_segmentation.json") for name in ("train", "evaluate")])
     engine = Engine(lambda engine, pair: [{"pred": pair[0], "label": pair[1]}])
     for key in ("key_metric", "additional_metrics"):
         for name, metric in parser.get_parsed_content(f"validate#{key}").items():
             metric.attach(engine, name)
+    return engine
+
+
+def figures(*pairs):
+    """Dice, IoU and Hausdorff distance of the pairs."""
+    engine = evaluator()
     engine.run(pairs)
     names = ("val_mean_dice", "val_mean_iou", "val_hausdorff_95")
     return [float(engine.state.metrics[name]) for name in names]
@@ -66,12 +72,7 @@ def test_empty_masks_and_predictions(pairs, expected):
 
 def test_what_is_undefined_is_counted_in_the_summary(caplog):
     pairs = [(MOVED, BOX), (NOTHING, BOX), (NOTHING, NOTHING)]
-    parser = ConfigParser()
-    parser.read_config([str(CONFIGS / f"{name}_segmentation.json") for name in ("train", "evaluate")])
-    engine = Engine(lambda engine, pair: [{"pred": pair[0], "label": pair[1]}])
-    for key in ("key_metric", "additional_metrics"):
-        for name, metric in parser.get_parsed_content(f"validate#{key}").items():
-            metric.attach(engine, name)
+    engine = evaluator()
     RunSummary({}).attach(engine)
     with caplog.at_level("INFO"):
         engine.run(pairs)

@@ -154,6 +154,8 @@ def test_clutter(tmp_path, name):
 def test_the_folder_itself_may_be_hidden(tmp_path):
     write_picture(tmp_path / ".cache" / "1.png")
     assert len(find_images(tmp_path / ".cache")) == 1
+    with pytest.raises(DataError, match="No folder of images is given"):  # --dataset_dir None
+        find_images(None)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose, ScaleIntensityd
 from PIL import Image
 
-from monai_mgca.transforms import restore_preprocessing, trained_preprocessing
+from monai_mgca.transforms import compare_preprocessing, restore_preprocessing, trained_preprocessing
 from monai_mgca.utils import CheckpointError
 
 M, OURS = "monai.transforms.", "monai_mgca.transforms."
@@ -146,6 +146,20 @@ def test_expressions_are_no_code(image):
     with pytest.raises(Exception, match="applying transform"):
         steps = [LOAD, step("ScaleIntensityd", minv="$__import__('os').abort()")]
         Compose(restore_preprocessing({"preprocessing": steps}))({"image": image})
+
+
+def test_only_steps_that_set_values_are_compared(caplog):
+    def told(*steps, **pretrained):
+        caplog.clear()
+        settings = pretrained or {"preprocessing": describe([LOAD, step("Resized", spatial_size=9), *steps])[0]}
+        compare_preprocessing(settings, describe([LOAD, step("ScaleIntensityd", minv=-1.0)])[0])
+        return caplog.text
+
+    assert told(step("ScaleIntensityd", minv=-1.0), step("CenterSpatialCropd", roi_size=7)) == ""
+    assert compare_preprocessing({}, []) is None and caplog.text == ""  # random weights, or of another program
+    other = "LoadRadiographd(), ScaleIntensityd(minv 0.0); here: LoadRadiographd(), ScaleIntensityd(minv -1.0)"
+    assert other in told(step("ScaleIntensityd", minv=0.0))
+    assert "could not travel with the weights (Lambdad)" in told(preprocessing={"refused": "Lambdad"})
 
 
 def test_an_evaluation_keeps_its_own_steps_for_all_else():

@@ -217,7 +217,22 @@ class TestKnown:
 class TestTexts:
     @pytest.mark.parametrize(
         "text",
-        ["2024", "2024_01_15", "run#3", "007", "1,2", "True", "a b", "./@x", "1e3", "100%", "[1]", "a@b#c", "x'y"],
+        [
+            "2024",
+            "2024_01_15",
+            "run#3",
+            "007",
+            "1,2",
+            "True",
+            "a b",
+            "./@x",
+            "1e3",
+            "100%",
+            "[1]",
+            "{1}",
+            "a@b#c",
+            "x'y",
+        ],
     )
     def test_a_folder_is_found_by_its_name(self, typed, text, tmp_path):
         (tmp_path / text).mkdir()
