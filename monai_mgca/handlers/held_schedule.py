@@ -56,11 +56,12 @@ class HeldSchedule:
         if planned is None:
             return
         asked, planned_epochs = state.max_epochs, planned // state.epoch_length
+        last = max(asked, iteration // state.epoch_length)  # as many may be done already
         if rank() == 0 and asked != planned_epochs:
             what = (
                 f"those after it, up to {asked}, are trained at its last rate"
                 if asked > planned_epochs
-                else f"it is not made shorter, and epoch {asked} is the last one"
+                else f"it is not made shorter, and epoch {last} is the last one"
             )
             logger.warning(
                 f"The schedule of the learning rate was planned for {planned_epochs} epochs: {what}. For another "

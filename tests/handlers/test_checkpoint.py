@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from monai.handlers import ValidationHandler
 from monai_mgca.data import StreamDataset, StreamSampler
 from monai_mgca.handlers import AlignmentLossHandler, BestModelSaver, EarlyStopOnKeyMetric, TrainingCheckpoint
 from monai_mgca.handlers.checkpoint_folder import CheckpointFolder
+from monai_mgca.handlers.held_schedule import HeldSchedule
 from monai_mgca.utils import CheckpointError
 
 
@@ -131,6 +133,12 @@ def test_finished_training_is_not_trained_further(make_toy, tmp_path):
     weight = toy.network.image.weight.detach().clone()
     run(toy, tmp_path, epochs=2, resume=True)
     assert toy.network.image.weight.equal(weight)
+
+
+@pytest.mark.parametrize(("asked", "last"), [(1, 3), (3, 3), (4, 4)])
+def test_fewer_epochs_than_are_done_are_told_right(caplog, asked, last):
+    HeldSchedule(2 * asked, {}).resume(6, 12, SimpleNamespace(max_epochs=asked, epoch_length=2))
+    assert f"planned for 6 epochs: it is not made shorter, and epoch {last} is the last one" in caplog.text
 
 
 def damage(path, keep):
