@@ -160,13 +160,17 @@ class _Line:
         return mark
 
     def _capitals(self, label: str, colon: int, whole: bool) -> Mark | None:
-        """A heading of the table in upper case whose words are the last before the colon."""
+        """The last words before a colon: a heading in upper case, or that of findings or impression in capitals."""
         words = label.split()
         first = len(words)
-        while first and words[first - 1].isupper():
+        while first and words[first - 1][:1].isupper():
             first -= 1
         for i in range(first, len(words)):
             known = self.headings.kind(" ".join(words[i:]))
+            if known and not all(map(str.isupper, words[i:])):
+                if known.name not in _STRONG:
+                    return None
+                known = known._replace(exact=False)  # what stands before it may be findings, too
             if known and (first or not whole or known.name.split(" ")[-1] in _STRONG):
                 if whole and not first and self.begin == 0 and len(words) <= _MOST_WORDS:
                     # "CARDIAC FINDINGS:": its words say what of

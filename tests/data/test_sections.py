@@ -59,6 +59,7 @@ def test_mimic_report():
         ("IMPRESSION:\n1. Edema.\nIMPRESSION: 2. Effusion.", "1. Edema. 2. Effusion."),
         (" PA AND LATERAL CHEST RADIOGRAPH:\n Clear lungs.\n\n IMPRESSION: Normal.", "Normal. Clear lungs."),
         (" WET READ: FINDINGS: edema.\n FINAL REPORT\n FINDINGS: No edema.", "No edema."),
+        ("Indication: Cough Findings: Clear lungs Impression: Normal.", "Normal. Clear lungs"),
         ("The findings: none of note were our impression of it.", ""),
         ("INDICATION: Cough.", ""),
         ("", ""),
@@ -157,6 +158,7 @@ WRITINGS = (
     "1. FINDINGS: Clear lungs.\n2. IMPRESSION: Normal.",
     "1) FINDINGS\nClear lungs.\n2) IMPRESSION\nNormal.",
     "I. FINDINGS\nClear lungs.\nII. IMPRESSION\nNormal.",
+    "Indication: cough Findings: Clear lungs. Impression: Normal.",
     "1. Findings - Clear lungs.\n2. Impression - Normal.\n3. Recommendation - Follow up.",
     "Findings: Clear lungs.\nASSESSMENT/PLAN: Normal.",
     "[Indication] cough\n[Findings] Clear lungs. [Impression] Normal.",
@@ -197,6 +199,12 @@ def test_headings_however_they_are_written(text):
     parts = parse_report(text)
     assert (parts.impression, parts.findings) == ("Normal.", "Clear lungs.")
     assert join_report(parts.findings, parts.impression) == report_from_text(text)
+
+
+def test_capitals_within_a_line_take_nothing_away():
+    text = "The heart is large Other Findings: small effusion"
+    assert parse_report(text).findings.startswith("The heart is large") and not parse_report(text).left_out
+    assert not parse_report("FINDINGS: Chest Comparison: no change Plan: none").left_out
 
 
 def test_mimic_takes_only_what_stands_under_a_heading():
