@@ -77,6 +77,7 @@ TEST = [
     "mlflow>=3.1",
     "playwright>=1.40",
     "pycocotools>=2.0.8",
+    "pynrrd>=1.0.0",
     "pytest>=8",
     "pytest-xdist>=3.6",
     "ruff>=0.8",

@@ -173,7 +173,7 @@ class TestErrors:
             ([], "give --image FILE"),
             (["--image", "none.png", "--text", "effusion"], "no image none.png"),
             (["--evaluate", "--checkpoint", "random"], "needs a model_pretrain.pt"),
-            (["--evaluate", "--checkpoint", "nowhere/model_pretrain.pt"], "model.json"),
+            (["--evaluate", "--checkpoint", "nowhere/model_pretrain.pt"], "no checkpoint file"),
             (["--evaluate", "--phrases", "efusion=pleural fluid"], "no box class efusion"),
             (["--evaluate", "--mask-key", "none"], "none"),
             (["--evaluate", "--section", "test", "--datalist", "none.json"], "no such datalist"),

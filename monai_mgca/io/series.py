@@ -36,7 +36,9 @@ def no_image(header: Any) -> str | None:
 
     Example::
 
-        print(no_image(pydicom.dcmread("ct/1.dcm")))
+        header = pydicom.Dataset()
+        header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
+        print(no_image(header))  # Basic Text SR Storage
     """
     meta = getattr(header, "file_meta", None) or {}
     kind = str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")

@@ -16,7 +16,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -143,10 +142,12 @@ def write_dicom(values: np.ndarray, syntax: str = _EXPLICIT, frames: Sequence[by
     for name, value in tags.items():
         setattr(data, name, value)
     stream = io.BytesIO()
-    with warnings.catch_warnings():  # pydicom 3 has other names for these, pydicom 2 needs them
-        warnings.simplefilter("ignore")
-        data.is_little_endian, data.is_implicit_VR = syntax != "1.2.840.10008.1.2.2", syntax == "1.2.840.10008.1.2"
-        data.save_as(stream, write_like_original=False)
+    little, implicit = syntax != "1.2.840.10008.1.2.2", syntax == "1.2.840.10008.1.2"
+    if pydicom.__version_info__[0] == "2":
+        data.is_little_endian, data.is_implicit_VR = little, implicit
+        pydicom.dcmwrite(stream, data, write_like_original=False)
+    else:
+        pydicom.dcmwrite(stream, data, little_endian=little, implicit_vr=implicit, enforce_file_format=True)
     return stream.getvalue()
 
 
