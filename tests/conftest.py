@@ -138,6 +138,7 @@ def _logging_state() -> Iterator[None]:
     own = ("ignite", "monai", "monai_mgca")
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in own]
     loggers = [logging.getLogger(name) for name in (None, *names)]
+    stop_run_log()  # of a run of a fixture that others share
     before = [(logger.level, logger.propagate, logger.disabled, list(logger.handlers)) for logger in loggers]
     yield
     stop_run_log()
