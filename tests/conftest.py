@@ -50,14 +50,16 @@ SLOW = (
     "tests/test_docs.py",
     "tests/test_packaging.py",
     "tests/test_probe.py",
+    "tests/test_report.py",
+    "tests/test_retrieve.py",
 )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Without options for pytest-xdist: a process a core, up to four; ``-n 0`` for one process, as for a named file.
+    """Without options for pytest-xdist: a process a core, and one more; ``-n 0`` for one process, as for a named file.
 
-    A file's tests stay together, so that what they share is made once.
+    A file's tests stay together, so that what they share is made once. The one more, for they often wait for commands.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:  # a worker starts no workers of its own: coordinator's note, they doubled
         return
@@ -65,7 +67,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     one = len(files) == 1 and all(file.endswith(".py") for file in files)
     if getattr(option, "numprocesses", 0) is None and not (one or option.usepdb or option.collectonly):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        option.numprocesses, option.dist, option.loadscopereorder = min(cores, 4), "loadfile", False
+        option.numprocesses, option.dist, option.loadscopereorder = min(cores + 1, 5), "loadfile", False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -107,9 +107,17 @@ class Trained:
     log: str
 
 
+MADE: list[Path] = []
+
+
 @pytest.fixture(autouse=True)
-def _global_state(global_state: None) -> None:
-    """Around every test here."""
+def _around(global_state: None) -> Iterator[None]:
+    """What a config sets for its process is undone, and the bundles go that were made for this test alone."""
+    shared = len(MADE)  # by fixtures of modules and of the session, which come before this one
+    yield
+    for root in MADE[shared:]:
+        shutil.rmtree(root)
+    del MADE[shared:]
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +133,8 @@ def new_bundle(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Callab
     """Makes a fresh copy of the bundle's configs at each call."""
 
     def make() -> Bundle:
-        root = tmp_path_factory.mktemp("bundle") / "mgca"
+        MADE.append(tmp_path_factory.mktemp("bundle"))
+        root = MADE[-1] / "mgca"
         shutil.copytree(CONFIGS, root / "configs")
         return Bundle(root, sample)
 

@@ -23,7 +23,7 @@ def test_vit_base_and_bert_base(new_bundle, sample, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(sample, data)
     document = json.loads((data / "datalist.json").read_text())
-    for section, count in (("training", 8), ("validation", 4)):
+    for section, count in (("training", 4), ("validation", 2)):
         document[section] = document[section][:count]
     (data / "datalist.json").write_text(json.dumps(document))
 
@@ -45,7 +45,7 @@ def test_vit_base_and_bert_base(new_bundle, sample, tmp_path):
         max_length=64,
         hidden_dim=2048,
         num_prototypes=500,
-        batch_size=4,
+        batch_size=2,
         use_sample=False,
         num_workers=0,
         cache="none",
