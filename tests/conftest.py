@@ -44,7 +44,7 @@ from commands import ForkServer  # noqa: E402
 # what takes most of the time; the other tests together take less than two minutes
 SLOW = (
     "tests/bundle/",
-    "tests/engines/test_many_processes.py",
+    "tests/engines/",
     "tests/fuzz/test_fuzz.py",
     "tests/label/",
     "tests/test_docs.py",
@@ -52,6 +52,7 @@ SLOW = (
     "tests/test_probe.py",
     "tests/test_report.py",
     "tests/test_retrieve.py",
+    "tests/utils/test_signals.py",
 )
 
 
@@ -74,7 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow or of MONAI Label by its place; files with slow tests come first, so that none comes last."""
     for item in items:
         place = item.path.relative_to(ROOT).as_posix()
-        if place.startswith(SLOW):
+        if place.startswith(SLOW) or item.get_closest_marker("multiprocess"):
             item.add_marker("slow")
         if place.startswith("tests/label/"):
             item.add_marker("label")
