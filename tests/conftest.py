@@ -29,13 +29,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # what is no folder is refused at once
 
-import monai
+# nothing that imports torch: the process that only hands out the tests would wait for it, too
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
-
-from monai_mgca.utils.run_log import stop_run_log
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tests" / "processes"))
@@ -138,6 +135,8 @@ def save_dicom() -> Callable[..., Path]:
 @pytest.fixture(autouse=True)
 def _logging_state() -> Iterator[None]:
     """A run's log and a bundle's logging.conf change the loggers of the whole process."""
+    from monai_mgca.utils.run_log import stop_run_log
+
     own = ("ignite", "monai", "monai_mgca")
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in own]
     loggers = [logging.getLogger(name) for name in (None, *names)]
@@ -154,10 +153,13 @@ def _logging_state() -> Iterator[None]:
 @pytest.fixture
 def global_state() -> Iterator[None]:
     """A config sets the excepthook, the seeds and the threads' settings for its own process."""
+    import torch
+    from monai.utils import set_determinism
+
     hook, paths = sys.excepthook, list(sys.path)
     yield
     sys.excepthook, sys.path[:] = hook, paths
-    monai.utils.set_determinism(seed=None)
+    set_determinism(seed=None)
     torch.use_deterministic_algorithms(False)
 
 
