@@ -45,6 +45,7 @@ SLOW = (
     "tests/fuzz/test_fuzz.py",
     "tests/label/",
     "tests/test_docs.py",
+    "tests/test_imports.py",
     "tests/test_packaging.py",
     "tests/test_probe.py",
     "tests/test_report.py",
