@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections import defaultdict
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,17 +21,20 @@ from typing import Any
 
 from fastapi import HTTPException
 from filelock import FileLock
-from monailabel.datastore.local import LocalDatastore
+from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
 
 from monai_mgca.data.many import list_problems
 from monai_mgca.io import IMAGE_SUFFIXES, is_clutter, kind_of_name, quick_kind
+from monai_mgca.label.held_folder import HeldFolder
 from monai_mgca.utils import DataError
+from monai_mgca.utils.errors import StorageError
 from monai_mgca.utils.files import replacing
 
 __all__ = ["ContainedStore", "RadiographDatastore", "check_info", "check_plain"]
 
 # how Slicer and we write labels
 _LABELS = (".nrrd", ".seg.nrrd")
+BOXES = ".json"
 _PATTERNS = [f"*{case(suffix)}" for suffix in (*IMAGE_SUFFIXES, *_LABELS) for case in (str.lower, str.upper)]
 # what a client may name: no separator, nothing hidden
 NAME = re.compile(r"[^\W_][\w .,=+@-]*")
@@ -71,7 +75,11 @@ class ContainedStore:
         check_plain(image_id, "an image's id")
         check_info(image_info)
         self._check_file(image_id, image_filename)
-        return super().add_image(image_id, image_filename, image_info)
+        with FileLock(self._lock_file):
+            image = self._put(image_filename, image_id, self._datastore.image_path(), image_info)
+            self._datastore.objects[image_id] = ImageLabelModel(image=image)
+            self._update_datastore_file(lock=False)
+        return image_id
 
     def remove_image(self, image_id: str) -> None:
         self._need(image_id)
@@ -81,7 +89,39 @@ class ContainedStore:
         self._need(image_id)
         check_plain(label_tag, "a label's tag")
         check_info(label_info)
-        return super().save_label(image_id, label_filename, label_tag, label_info)
+        return self._save_label(image_id, label_filename, label_tag, label_info)
+
+    def _save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        with FileLock(self._lock_file):
+            label = self._put(label_filename, image_id, self._datastore.label_path(label_tag), label_info)
+            self._datastore.objects[image_id].labels[label_tag] = label
+            self._update_datastore_file(lock=False)
+        return image_id
+
+    def _put(self, file: str, id: str, folder: str, info: dict[str, Any]) -> DataModel:
+        """Copy what a client sent to its place, whole or not at all, in the place of what has the same id there."""
+        ending = self._to_id(os.path.basename(file))[1]
+        name = self._filename(id, ending)
+        parts = Path(os.path.relpath(folder, self._datastore_path)).parts
+        try:
+            with HeldFolder(self._datastore_path, *parts) as place:
+                if place.is_link(name):
+                    raise HTTPException(409, f"{os.path.join(*parts, name)} is a link: remove it first.")
+                place.put(file, name)
+                if parts:
+                    self._remove_others(place, id, ending)
+        except DataError as error:
+            raise HTTPException(409, str(error)) from error
+        except StorageError as error:
+            raise HTTPException(507, str(error)) from error
+        return DataModel(info={**(info or {}), "ts": int(time.time()), "name": name}, ext=ending)
+
+    def _remove_others(self, place: HeldFolder, id: str, ending: str) -> None:
+        """An image has one mask of a tag, and one file of boxes: an older one of another ending would come back."""
+        for name in place.names():
+            other, kind = self._to_id(name)
+            if other == id and kind != ending and (kind == BOXES) == (ending == BOXES) and not is_clutter(name):
+                place.remove(name)
 
     def get_label_uri(self, label_id: str, label_tag: str, *args: Any) -> str:
         if not self.knows(label_id):
@@ -99,6 +139,10 @@ class ContainedStore:
     def remove_label(self, label_id: str, label_tag: str) -> None:
         if not self.get_label_uri(label_id, label_tag):
             raise HTTPException(404, f"There is no label '{label_id}' of tag '{label_tag}'.")
+        ending = self._datastore.label(label_id, label_tag).ext
+        parts = Path(os.path.relpath(self._datastore.label_path(label_tag), self._datastore_path)).parts
+        with HeldFolder(self._datastore_path, *parts) as place:
+            self._remove_others(place, label_id, ending)
         super().remove_label(label_id, label_tag)
 
     def _need(self, image_id: str) -> None:
@@ -110,8 +154,10 @@ class ContainedStore:
         ending = self._to_id(os.path.basename(file))[1]
         if kind_of_name(file) is None:  # without an ending it could take the place of the list, say
             raise HTTPException(400, f"a radiograph is {', '.join(IMAGE_SUFFIXES)}, not '{ending}'.")
-        if self.knows(image_id) and self._datastore.objects[image_id].image.ext != ending:
-            raise HTTPException(409, f"There is an image '{image_id}' in another format: choose another id.")
+        if self.knows(image_id):
+            raise HTTPException(
+                409, f"There is an image '{image_id}': choose another id, or delete it with its labels."
+            )
 
     def _inside(self, path: str, name: str) -> str:
         if not self._is_inside(path):

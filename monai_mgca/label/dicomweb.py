@@ -125,7 +125,7 @@ class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
             names = (label_info or {}).get("label_info")
             self.pacs.store(segmentation_of(self._folder(image_id), label_filename, names, automatic=False))
             return image_id
-        return LocalDatastore.save_label(self, image_id, label_filename, label_tag, label_info)
+        return self._save_label(image_id, label_filename, label_tag, label_info)
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         if label_tag == FINAL and label_id in self.pacs.segmentations():

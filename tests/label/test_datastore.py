@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -167,7 +168,7 @@ def test_only_radiographs_are_added(place, file):
     for name in ("a", "datastore_v2", "new"):
         with pytest.raises(HTTPException, match="a radiograph is"):
             store.add_image(name, str(place.parent / file), {})
-    with pytest.raises(HTTPException, match="another format"):  # two of one name: the next start would fail
+    with pytest.raises(HTTPException, match="delete it with its labels"):  # two of one name: the next start would fail
         store.add_image("a", str(place / "b.jpg"), {})
     assert everything(place) == before
 
@@ -241,3 +242,118 @@ def test_sessions_end_and_what_a_stopped_upload_left_goes(tmp_path):
         os.utime(tmp_path / name, (1, 1))
     assert store.remove_expired() == 1
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.fixture
+def outside(place):
+    """A folder and a file beside the studies, which nothing may change."""
+    folder = place.parent / "outside"
+    folder.mkdir()
+    (folder / "a.nrrd").write_bytes(b"somebody's own")
+    return folder
+
+
+class TestLinks:
+    """Of somebody who can write into the studies, to have the server write elsewhere."""
+
+    @pytest.mark.parametrize("target", ["a.nrrd", "nothing"])
+    def test_file(self, place, outside, target):
+        (place / "labels" / "final").mkdir(parents=True)
+        (place / "labels" / "final" / "a.nrrd").symlink_to(outside / target)
+        (place / "new.png").symlink_to(outside / target)
+        store = RadiographDatastore(place)
+        store._datastore.objects.pop("new", None)  # as before the link was made
+        (place.parent / "sent.nrrd").write_bytes(b"sent")
+        before = everything(outside)
+        for attempt in (
+            lambda: store.save_label("a", str(place.parent / "sent.nrrd"), "final", {}),
+            lambda: store.add_image("new", str(place / "a.png"), {}),
+        ):
+            with pytest.raises(HTTPException, match="is a link") as refused:
+                attempt()
+            assert refused.value.status_code == 409
+        assert everything(outside) == before and len(list(outside.iterdir())) == 1
+
+    @pytest.mark.parametrize("link", ["labels", "labels/final"])
+    def test_folder(self, place, outside, link):
+        store = RadiographDatastore(place)
+        shutil.rmtree(place / "labels")
+        (place / link).parent.mkdir(exist_ok=True)
+        (place / link).symlink_to(outside, target_is_directory=True)
+        before = everything(outside)
+        with pytest.raises(HTTPException, match=f"{link} is a link") as refused:
+            store.save_label("a", str(place / "b.jpg"), "final", {})
+        assert refused.value.status_code == 409
+        assert everything(outside) == before and len(list(outside.iterdir())) == 1
+
+    def test_link_that_comes_after_the_check(self, place, outside, monkeypatch):
+        store = RadiographDatastore(place)
+
+        def make_link(folder, name):
+            (place / "labels" / "final" / name).symlink_to(outside / "a.nrrd")
+            return False
+
+        monkeypatch.setattr("monai_mgca.label.held_folder.HeldFolder.is_link", make_link)
+        (place.parent / "sent.nrrd").write_bytes(b"sent")
+        store.save_label("a", str(place.parent / "sent.nrrd"), "final", {})
+        assert (outside / "a.nrrd").read_bytes() == b"somebody's own"
+        label = place / "labels" / "final" / "a.nrrd"
+        assert not label.is_symlink() and label.read_bytes() == b"sent"
+
+    def test_folder_that_is_replaced_after_the_check(self, place, outside, monkeypatch):
+        store = RadiographDatastore(place)
+
+        def replace(folder, name):
+            (place / "labels" / "final").rename(place / "labels" / "moved")
+            (place / "labels" / "final").symlink_to(outside, target_is_directory=True)
+            return False
+
+        monkeypatch.setattr("monai_mgca.label.held_folder.HeldFolder.is_link", replace)
+        before = everything(outside)
+        store.save_label("a", str(place / "b.jpg"), "final", {})
+        assert everything(outside) == before and (place / "labels" / "moved" / "a.jpg").is_file()
+
+
+class TestFullDisk:
+    @pytest.fixture
+    def store(self, small_disk, save_image):
+        folder = small_disk(1)
+        save_image(folder / "a.png")
+        return RadiographDatastore(folder)
+
+    @pytest.mark.parametrize("before", [False, True])
+    def test_a_label_is_old_or_new(self, store, tmp_path, before):
+        folder = Path(store._datastore_path)
+        (tmp_path / "small.nrrd").write_bytes(b"x" * 99)
+        (tmp_path / "large.nrrd").write_bytes(bytes(2**21))
+        if before:
+            store.save_label("a", str(tmp_path / "small.nrrd"), "final", {})
+        kept = everything(folder)
+        with pytest.raises(HTTPException, match="the disk is full") as refused:
+            store.save_label("a", str(tmp_path / "large.nrrd"), "final", {})
+        assert refused.value.status_code == 507
+        with pytest.raises(HTTPException, match="the disk is full"):
+            store.add_image("new", str((tmp_path / "large.nrrd").rename(tmp_path / "large.png")), {})
+        assert everything(folder) == kept
+        assert set(RadiographDatastore(folder).get_labels_by_image_id("a")) == ({"final"} if before else set())
+
+
+def test_one_mask_and_one_file_of_boxes_of_a_tag(place, tmp_path):
+    store = RadiographDatastore(place)
+    for name in ("1.nii.gz", "2.json", "3.seg.nrrd"):
+        (tmp_path / name).write_bytes(b"{}")
+        store.save_label("a", str(tmp_path / name), "final", {})
+    assert sorted(path.name for path in (place / "labels" / "final").iterdir()) == ["a.json", "a.seg.nrrd"]
+    # as older versions left them
+    (place / "labels" / "final" / "a.nii.gz").write_bytes(b"{}")
+    store.remove_label("a", "final")
+    again = RadiographDatastore(place)
+    assert "final" not in again.get_labels_by_image_id("a")
+
+
+def test_an_image_is_not_replaced(place):
+    store = RadiographDatastore(place)
+    before = (place / "a.png").read_bytes()
+    with pytest.raises(HTTPException, match="delete it with its labels") as refused:
+        store.add_image("a", str(place / "E.PNG"), {})
+    assert refused.value.status_code == 409 and (place / "a.png").read_bytes() == before

@@ -1,0 +1,122 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Writes into folders that others can write to: no link leads out of them, and no file is ever half written."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+from contextlib import suppress
+from types import TracebackType
+
+from monai_mgca.utils import DataError
+from monai_mgca.utils.errors import storage_error
+
+__all__ = ["HeldFolder"]
+
+# Windows has none of these: there a link needs an administrator
+_HELD = os.open in os.supports_dir_fd
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+
+class HeldFolder:
+    """A folder that is held open while files are put into it, so that none can take its place: a context manager.
+
+    Args:
+        root: a folder, which may itself be given by a link.
+        parts: names of the folders that lead from there to this one; they are made where they are missing.
+
+    Raises:
+        DataError: when one of the parts is a link, or no folder.
+
+    Example::
+
+        with HeldFolder("studies", "labels", "final") as folder:
+            folder.put("sent.nrrd", "a.nrrd")
+    """
+
+    def __init__(self, root: str | os.PathLike, *parts: str) -> None:
+        self.root, self.parts = os.path.realpath(root), parts
+        self.path = os.path.join(self.root, *parts)
+        self._handle: int | None = None
+
+    def __enter__(self) -> HeldFolder:
+        if not _HELD:
+            os.makedirs(self.path, exist_ok=True)
+            return self
+        handle = os.open(self.root, _FOLDER)
+        for i, part in enumerate(self.parts):
+            try:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=handle)
+                inner = os.open(part, _FOLDER, dir_fd=handle)
+            except OSError as error:
+                path = os.path.join(self.root, *self.parts[: i + 1])
+                told = storage_error(error, path) or DataError(f"{path} is a link or no folder: put a folder there.")
+                raise told from error
+            finally:
+                os.close(handle)
+            handle = inner
+        self._handle = handle
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def names(self) -> list[str]:
+        """What is in it."""
+        return os.listdir(self.path if self._handle is None else self._handle)
+
+    def is_link(self, name: str) -> bool:
+        """Whether a name in it is a link, wherever that leads."""
+        with suppress(FileNotFoundError):
+            return stat.S_ISLNK(os.stat(self._at(name), dir_fd=self._handle, follow_symlinks=False).st_mode)
+        return False
+
+    def put(self, source: str | os.PathLike, name: str) -> None:
+        """Copy a file into it, whole or not at all, in place of what has its name; a link there is not followed.
+
+        Args:
+            source: the file.
+            name: in this folder.
+
+        Raises:
+            StorageError: when the disk is full or cannot be written; what was there before is there still.
+        """
+        temporary = f".{secrets.token_hex(8)}.tmp"
+        try:
+            with open(os.open(self._at(temporary), _NEW, 0o666, dir_fd=self._handle), "wb") as target:
+                with open(source, "rb") as content:
+                    shutil.copyfileobj(content, target)
+                target.flush()
+                os.fsync(target.fileno())
+            os.replace(self._at(temporary), self._at(name), src_dir_fd=self._handle, dst_dir_fd=self._handle)
+            if self._handle is not None:
+                with suppress(OSError):  # not every file system can; the file itself is there
+                    os.fsync(self._handle)
+        except OSError as error:
+            raise storage_error(error, os.path.join(self.path, name)) or error from error
+        finally:
+            self.remove(temporary)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, or a link itself, where there is one."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._at(name), dir_fd=self._handle)
+
+    def _at(self, name: str) -> str:
+        return name if self._handle is not None else os.path.join(self.path, name)
