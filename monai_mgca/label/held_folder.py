@@ -43,8 +43,11 @@ class HeldFolder:
 
     Example::
 
+        Path("studies").mkdir()
+        Path("sent.nrrd").write_bytes(b"NRRD0004")
         with HeldFolder("studies", "labels", "final") as folder:
             folder.put("sent.nrrd", "a.nrrd")
+            print(folder.names())  # ['a.nrrd']
     """
 
     def __init__(self, root: str | os.PathLike, *parts: str) -> None:
