@@ -43,6 +43,8 @@ class HeldFolder:
 
     Example::
 
+        from pathlib import Path
+
         Path("studies").mkdir()
         Path("sent.nrrd").write_bytes(b"NRRD0004")
         with HeldFolder("studies", "labels", "final") as folder:
