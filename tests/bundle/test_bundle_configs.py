@@ -264,6 +264,24 @@ def test_places_in_lists(new_bundle):
     assert last == ["StatsHandler", "TrainingProgress", "TensorBoardStatsHandler", "RunSummary"]
 
 
+@pytest.mark.parametrize(
+    ("configs", "settings", "batch_size"),
+    [
+        (["train"], {}, 48),
+        (["train"], {"sample_size": 48}, 24),
+        (["train"], {"sample_size": 48, "dataset_dir": "own"}, 72),
+        (["train", "train_volume"], {}, 32),
+        (["train", "train_volume"], {"sample_size": 24}, 12),
+    ],
+)
+def test_a_small_sample_has_a_whole_batch(configs, settings, batch_size):
+    """As .ci/run has one on every Python."""
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / f"{name}.json") for name in configs])
+    parser.update(settings)
+    assert parser.get_parsed_content("batch_size") == batch_size
+
+
 def test_metadata_and_inference_agree():
     metadata = json.loads((CONFIGS / "metadata.json").read_text())
     parser = ConfigParser()

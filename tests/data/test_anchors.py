@@ -23,6 +23,8 @@ from monai_mgca.data import write_datalist
 from monai_mgca.data.anchors import fit_anchors, main, read_box_sizes
 from monai_mgca.utils import DataError
 
+pytest.importorskip("sklearn", reason="fitting needs the extra probe")
+
 
 @pytest.fixture
 def datalist(tmp_path):

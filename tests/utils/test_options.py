@@ -74,7 +74,7 @@ def typed(show, monkeypatch):
                 *arguments,
             ]
             monkeypatch.setattr(sys, "argv", line)
-            monkeypatch.setattr("monai.bundle.workflows._apply_logging_file", lambda path: None)
+            monkeypatch.setattr("monai.bundle.workflows._apply_logging_file", lambda path: None, raising=False)
             runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
 
         found = show(shown, start, *names, **overlay)
