@@ -110,7 +110,7 @@ setup(
         "huggingface-hub>=1.3",
         "einops>=0.8",
         "fire>=0.7",
-        "itk>=5.4",
+        "itk>=5.4.6",
         "jinja2>=3.1",
         "nibabel>=5.3",
         "numpy>=1.26",

@@ -109,9 +109,11 @@ def _flat(image: Image.Image) -> Image.Image:
         return image.convert("L")
     image.load()
     value = image.info.get("transparency")
-    if image.format == "PNG" and isinstance(value, int) and image.mode == "L":
-        # Pillow widens gray values of 2 and 4 bits, and not the one that is transparent
-        image.info["transparency"] = value * (255 // (2 ** _png_bits(image) - 1) if _png_bits(image) < 8 else 1)
+    if image.format == "PNG" and isinstance(value, int) and image.mode in ("1", "L"):
+        # Pillow widens gray values of few bits, and in some versions not the one that is transparent
+        most = 2 ** _png_bits(image) - 1
+        image = image.convert("L")
+        image.info["transparency"] = min(value, most) * (255 // most)
     colors = image.convert("RGBA")
     return ImageChops.multiply(colors.convert("L"), colors.getchannel("A"))
 

@@ -135,6 +135,8 @@ def _load(source: PathLike) -> Any:
     try:
         # a folder's own code is never run, nor asked about at the terminal
         tokenizer = kind.from_pretrained(str(source), local_files_only=folder.is_dir(), trust_remote_code=False)
+        if _is_bare(tokenizer):  # transformers 5.0 makes one of an empty folder
+            raise ValueError("it has no vocabulary.")
     except (OSError, ValueError) as e:
         raise ValueError(
             f"no tokenizer could be loaded from '{source}': pass a local folder that holds the tokenizer's files "
@@ -164,11 +166,14 @@ def _is_bert_of_own_code(folder: Path, settings: Mapping[str, Any]) -> bool:
     return "bert" in kind and kind not in transformers.CONFIG_MAPPING and (folder / "vocab.txt").is_file()
 
 
+def _is_bare(tokenizer: Any) -> bool:
+    return len(tokenizer) <= len(tokenizer.all_special_ids)
+
+
 def _checked(tokenizer: Any) -> Any:
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(f"a fast tokenizer of transformers is needed for the words, got {type(tokenizer).__name__}.")
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
-        # transformers 5 makes one silently of BertTokenizerFast(vocab_file=...) and of folders without a vocabulary.
+    if _is_bare(tokenizer):  # as transformers 5 makes one silently of BertTokenizerFast(vocab_file=...)
         raise ValueError("the tokenizer knows its special tokens alone: load it with from_pretrained(folder).")
     return tokenizer
 
