@@ -60,7 +60,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
     A file's tests stay together, so that what they share is made once. The one more, for they often wait for commands.
     """
-    if "PYTEST_XDIST_WORKER" in os.environ:  # a worker starts no workers of its own: coordinator's note, they doubled
+    if "PYTEST_XDIST_WORKER" in os.environ:  # a worker starts no workers of its own
         return
     option, files = config.option, {argument.split("::")[0] for argument in config.args}
     one = len(files) == 1 and all(file.endswith(".py") for file in files)

@@ -15,7 +15,8 @@ import os
 import re
 import time
 from collections import defaultdict
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -102,19 +103,25 @@ class ContainedStore:
         """Copy what a client sent to its place, whole or not at all, in the place of what has the same id there."""
         ending = self._to_id(os.path.basename(file))[1]
         name = self._filename(id, ending)
+        with self._held(folder) as place:
+            if place.is_link(name):
+                raise HTTPException(409, f"{os.path.join(*place.parts, name)} is a link: remove it first.")
+            place.put(file, name)
+            if place.parts:  # of a label
+                self._remove_others(place, id, ending)
+        return DataModel(info={**(info or {}), "ts": int(time.time()), "name": name}, ext=ending)
+
+    @contextmanager
+    def _held(self, folder: str) -> Iterator[HeldFolder]:
+        """The datastore's folder or one in it, held open; what prevents that, or writing there, is told."""
         parts = Path(os.path.relpath(folder, self._datastore_path)).parts
         try:
             with HeldFolder(self._datastore_path, *parts) as place:
-                if place.is_link(name):
-                    raise HTTPException(409, f"{os.path.join(*parts, name)} is a link: remove it first.")
-                place.put(file, name)
-                if parts:
-                    self._remove_others(place, id, ending)
+                yield place
         except DataError as error:
             raise HTTPException(409, str(error)) from error
         except StorageError as error:
             raise HTTPException(507, str(error)) from error
-        return DataModel(info={**(info or {}), "ts": int(time.time()), "name": name}, ext=ending)
 
     def _remove_others(self, place: HeldFolder, id: str, ending: str) -> None:
         """An image has one mask of a tag, and one file of boxes: an older one of another ending would come back."""
@@ -140,8 +147,7 @@ class ContainedStore:
         if not self.get_label_uri(label_id, label_tag):
             raise HTTPException(404, f"There is no label '{label_id}' of tag '{label_tag}'.")
         ending = self._datastore.label(label_id, label_tag).ext
-        parts = Path(os.path.relpath(self._datastore.label_path(label_tag), self._datastore_path)).parts
-        with HeldFolder(self._datastore_path, *parts) as place:
+        with self._held(self._datastore.label_path(label_tag)) as place:
             self._remove_others(place, label_id, ending)
         super().remove_label(label_id, label_tag)
 

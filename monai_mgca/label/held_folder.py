@@ -114,7 +114,10 @@ class HeldFolder:
                 with suppress(OSError):  # not every file system can; the file itself is there
                     os.fsync(self._handle)
         except OSError as error:
-            raise storage_error(error, os.path.join(self.path, name)) or error from error
+            told = storage_error(error, os.path.join(self.path, name))
+            if told is None:
+                raise
+            raise told from error
         finally:
             self.remove(temporary)
 

@@ -11,7 +11,7 @@
 
 """Commands of Python, one or several that know of each other, each in a process that the fork server makes.
 
-Used by the fixtures ``forked`` and ``together`` of tests/conftest.py.
+Used by the fixture ``forks`` of tests/conftest.py.
 """
 
 from __future__ import annotations
