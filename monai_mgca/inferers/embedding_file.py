@@ -18,13 +18,13 @@ import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from monai_mgca.utils.files import replacing
 
-__all__ = ["fingerprint_of", "read_embeddings", "write_embeddings"]
+__all__ = ["fingerprint_of", "read_embeddings", "save_embeddings", "write_embeddings"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,18 @@ def write_embeddings(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], 
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays, **{FINGERPRINT: np.array(fingerprint)})
+        save_embeddings(file, arrays, fingerprint)
+
+
+def save_embeddings(file: IO[bytes], arrays: Mapping[str, np.ndarray], fingerprint: str) -> None:
+    """Write embeddings into an open file, as :func:`write_embeddings` does.
+
+    Args:
+        file: open for bytes.
+        arrays: name to array, none of Python objects.
+        fingerprint: of :func:`fingerprint_of`.
+    """
+    np.savez(file, **arrays, **{FINGERPRINT: np.array(fingerprint)})
 
 
 def read_embeddings(path: str | os.PathLike, fingerprint: str) -> dict[str, np.ndarray] | None:

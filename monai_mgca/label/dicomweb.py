@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
 
-from monai_mgca.label.datastore import ContainedStore, check_info, check_plain
+from monai_mgca.label.contained_store import ContainedStore
 from monai_mgca.label.geometry import read_geometry, write_label_map
+from monai_mgca.label.names import check_info
 from monai_mgca.label.pacs import Pacs, open_pacs
 from monai_mgca.label.pacs_endpoints import SOURCE, replace_endpoints, segmentation_of
 from monai_mgca.label.segmentation_objects import names_of, read_segmentation
@@ -51,12 +53,15 @@ class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
     Args:
         pacs: the DICOMweb server.
         folder: to keep radiographs and labels in; each server has its own in it.
+
+    Raises:
+        DataError: when others could write there.
     """
 
     def __init__(self, pacs: Pacs, folder: str | os.PathLike) -> None:
         self.pacs, self._client = pacs, pacs.client
         place = Path(folder).resolve() / f"mgca-{hashlib.sha256(pacs.client.base_url.encode()).hexdigest()[:16]}"
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_own(place)
         LocalDatastore.__init__(self, str(place), extensions=("*.nii.gz", "*.nii", "*.nrrd"), auto_reload=False)
 
     def knows(self, image_id: str) -> bool:
@@ -119,12 +124,12 @@ class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], label_id: str = ""
     ) -> str:
         self.get_image_uri(image_id)
-        check_plain(label_tag, "a label's tag")
-        check_info(label_info)
         if label_tag == FINAL and not label_filename.endswith(".json"):
+            check_info(label_info)
             names = (label_info or {}).get("label_info")
             self.pacs.store(segmentation_of(self._folder(image_id), label_filename, names, automatic=False))
             return image_id
+        self._check_label(image_id, label_filename, label_tag, label_info)
         return self._save_label(image_id, label_filename, label_tag, label_info)
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
@@ -197,6 +202,19 @@ class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
                 write_settings(folder / f"{series.uid}.json", {"label_info": names_of(data)})
                 write_label_map(mask, geometry, path)
         return path
+
+
+def _make_own(folder: Path) -> None:
+    """Make a folder that is this user's alone, or refuse the one that is there."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found, parent = folder.lstat(), folder.parent.stat()
+    # in a folder that all can write to, only a sticky one keeps others from moving what is ours
+    movable = parent.st_mode & 0o022 and not parent.st_mode & stat.S_ISVTX
+    if stat.S_ISLNK(found.st_mode) or found.st_mode & 0o022 or found.st_uid != getattr(os, "getuid", int)() or movable:
+        raise DataError(
+            f"{folder} is a link, somebody else's, or others can write to it or move it: radiographs of the PACS are "
+            "kept there. Name a folder of your own as MONAI_LABEL_DICOMWEB_CACHE_PATH."
+        )
 
 
 def connect(url: str, folder: str | os.PathLike) -> RadiographDICOMWebDatastore:

@@ -17,8 +17,10 @@ import os
 import secrets
 import shutil
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
+from typing import IO
 
 from monai_mgca.utils import DataError
 from monai_mgca.utils.errors import storage_error
@@ -39,7 +41,7 @@ class HeldFolder:
         parts: names of the folders that lead from there to this one; they are made where they are missing.
 
     Raises:
-        DataError: when one of the parts is a link, or no folder.
+        DataError: when one of the parts is a link, no folder, or no plain name.
 
     Example::
 
@@ -53,7 +55,7 @@ class HeldFolder:
     """
 
     def __init__(self, root: str | os.PathLike, *parts: str) -> None:
-        self.root, self.parts = os.path.realpath(root), parts
+        self.root, self.parts = os.path.realpath(root), tuple(map(_plain, parts))
         self.path = os.path.join(self.root, *parts)
         self._handle: int | None = None
 
@@ -93,20 +95,30 @@ class HeldFolder:
         return False
 
     def put(self, source: str | os.PathLike, name: str) -> None:
-        """Copy a file into it, whole or not at all, in place of what has its name; a link there is not followed.
+        """Copy a file into it, as :meth:`write` does.
 
         Args:
             source: the file.
             name: in this folder.
+        """
+        with open(source, "rb") as content:
+            self.write(name, lambda target: shutil.copyfileobj(content, target))
+
+    def write(self, name: str, fill: Callable[[IO[bytes]], object]) -> None:
+        """Write a file, whole or not at all, in place of what has its name; a link there is not followed.
+
+        Args:
+            name: in this folder.
+            fill: writes the content into the open file.
 
         Raises:
+            DataError: when the name is a path.
             StorageError: when the disk is full or cannot be written; what was there before is there still.
         """
-        temporary = f".{secrets.token_hex(8)}.tmp"
+        temporary, name = f".{secrets.token_hex(8)}.tmp", _plain(name)
         try:
             with open(os.open(self._at(temporary), _NEW, 0o666, dir_fd=self._handle), "wb") as target:
-                with open(source, "rb") as content:
-                    shutil.copyfileobj(content, target)
+                fill(target)
                 target.flush()
                 os.fsync(target.fileno())
             os.replace(self._at(temporary), self._at(name), src_dir_fd=self._handle, dst_dir_fd=self._handle)
@@ -124,7 +136,14 @@ class HeldFolder:
     def remove(self, name: str) -> None:
         """Remove a file, or a link itself, where there is one."""
         with suppress(FileNotFoundError):
-            os.unlink(self._at(name), dir_fd=self._handle)
+            os.unlink(self._at(_plain(name)), dir_fd=self._handle)
 
     def _at(self, name: str) -> str:
         return name if self._handle is not None else os.path.join(self.path, name)
+
+
+def _plain(name: str) -> str:
+    """One folder's or file's name: a list that somebody else wrote may hold paths."""
+    if name in ("", ".", "..") or "\0" in name or os.path.basename(name) != name:
+        raise DataError(f"'{name}' is no name of a file or folder.")
+    return name

@@ -68,15 +68,14 @@ class BundleInfer(InferTask):
         super().__init__(InferType(task), None, 2, description, config)
 
     def is_valid(self) -> bool:
-        return self.settings.weights(self.task) is not None and self.problem() is None
+        return self.problem() is None
 
     def problem(self) -> str | None:
         """Why no image can be answered, None where one can: what the server says at its start, and leaves out after."""
         return cause_of(self._load)
 
     def get_path(self, validate: bool = True) -> str | None:
-        path = self.settings.weights(self.task)
-        return str(path) if path else None
+        return str(self.settings.weights(self.task)) if self.is_valid() else None
 
     def info(self) -> dict[str, Any]:
         classes = [] if self.problem() else self.classes

@@ -11,9 +11,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-import re
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -23,22 +24,17 @@ import numpy as np
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from PIL import Image
 
-from monai_mgca.data.annotations import image_size
 from monai_mgca.data.datalist import write_datalist
 from monai_mgca.data.many import list_problems
-from monai_mgca.label.geometry import read_geometry, read_label_map
-from monai_mgca.label.markups import read_markups
+from monai_mgca.label.held_folder import HeldFolder
+from monai_mgca.label.saved_label import BOXES, check_names, read_label
 from monai_mgca.utils import DataError
-from monai_mgca.utils.files import replacing
 
-__all__ = ["check_names", "labels_to_datalist"]
+__all__ = ["labels_to_datalist"]
 
 logger = logging.getLogger(__name__)
 
-BOXES = ".json"
-# a class's name goes into a configuration, which would run what begins with "$"
-NAME = re.compile(r"[^\W_][\w .,()/+-]*")
-
+WORK = ".mgca"
 
 def labels_to_datalist(
     datastore: Datastore, task: str, classes: Sequence[str] | None = None, val_split: float = 0.2
@@ -79,39 +75,17 @@ def labels_to_datalist(
         raise DataError(list_problems(title, problems, "Save these labels again, or delete them."))
     parts = split_ids(list(planes), val_split)
     _check_positives({name: _positives(planes[name]) for name in parts["training"]}, names, len(parts["validation"]))
-    base, folder = Path(os.path.realpath(datastore.work_dir)).parent, datastore.work_dir / task
+    base = Path(os.path.realpath(datastore.work_dir)).parent
     images = {name: os.path.relpath(os.path.realpath(image), base) for name, image, _ in wanted}
-    _remove_old(folder / "masks", planes)
-    entries = {
-        name: {
-            "id": name,
-            "image": images[name],
-            "patient": name,
-            **_entry(item, folder / "masks" / f"{name}.png", base),
-        }
-        for name, item in planes.items()
-    }
+    annotations = _boxes(planes) if task == "detection" else _write_masks(planes, base, task)
+    entries = {name: {"id": name, "image": images[name], "patient": name, **annotations[name]} for name in planes}
     sections = {part: [entries[name] for name in some] for part, some in parts.items()}
     key = "box_classes" if task == "detection" else "mask_classes"
-    write_datalist(folder / "datalist.json", sections, task, "labels of MONAI Label", {}, **{key: names})
-    return folder / "datalist.json"
-
-
-def check_names(classes: Iterable[str]) -> None:
-    """Refuse names of classes that are no plain words, or given twice.
-
-    Raises:
-        DataError: naming them.
-
-    Example::
-
-        check_names(["left lung", "right lung"])
-    """
-    names = list(classes)
-    bad = [repr(name) for name in names if not NAME.fullmatch(name)]
-    bad += [f"{name!r} twice" for name in sorted(set(names)) if names.count(name) > 1]
-    if bad:
-        raise DataError(f"classes: {', '.join(bad)}. A name is letters, digits, blanks and _.,()/+-, and there once.")
+    with tempfile.TemporaryDirectory() as own, HeldFolder(base, WORK, task) as folder:
+        path = Path(own, "datalist.json")
+        write_datalist(path, sections, task, "labels of MONAI Label", {}, **{key: names})
+        folder.put(path, path.name)
+        return Path(folder.path, path.name)
 
 
 def split_ids(ids: Sequence[str], val_split: float) -> dict[str, list[str]]:
@@ -153,40 +127,11 @@ def _read_all(
     found, problems = {}, []
     for name, image, label in wanted:
         try:
-            if task == "detection":
-                found[name] = _read_boxes(image, label)
-            else:
-                info = datastore.get_label_info(name, DefaultLabelTag.FINAL) or {}
-                found[name] = _read_mask(image, label, info.get("label_info"))
+            info = datastore.get_label_info(name, DefaultLabelTag.FINAL) or {}
+            found[name] = read_label(image, label, info.get("label_info"))
         except DataError as error:
             problems.append((name, str(error)))
     return found, problems
-
-
-def _read_mask(image: str, label: str, info: Any) -> tuple[np.ndarray, dict[int, str]]:
-    """(H, W) values, and the names of those in it where Slicer saved names."""
-    mask, size = read_label_map(label, read_geometry(image).turn), image_size(image)
-    if mask.shape != size:
-        raise DataError(f"its mask is {mask.shape[1]} x {mask.shape[0]}, the image {size[1]} x {size[0]} pixels")
-    mask = mask.astype(np.int64)
-    try:
-        named = {int(row.get("idx") or number): str(row["name"]) for number, row in enumerate(info or [], 1)}
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise DataError('the label_info saved with it is no list of {"name": ..., "idx": ...}') from None
-    present = [int(value) for value in np.unique(mask) if value]
-    if named and (unnamed := [value for value in present if value not in named]):
-        raise DataError(f"its mask holds {unnamed}, but the label_info saved with it names {sorted(named)}")
-    return mask, {value: named[value] for value in present if named}
-
-
-def _read_boxes(image: str, label: str) -> tuple[np.ndarray, list[str]]:
-    """(N, 4) in pixels, what lies over the image's edge cut off, and their names."""
-    geometry = read_geometry(image)
-    boxes, names = read_markups(label, geometry)
-    inside = boxes.clip(0, [*geometry.size, *geometry.size])
-    if not np.isfinite(inside).all() or (inside[:, 2:] - inside[:, :2] < 1).any():
-        raise DataError("a box lies outside the image, or is smaller than a pixel")
-    return inside.round(2), names
 
 
 def _names_of(items: Iterable[tuple[np.ndarray, Any]]) -> list[str]:
@@ -234,18 +179,15 @@ def _check_positives(positives: dict[str, Iterable[int]], classes: list[str], va
         )
 
 
-def _remove_old(folder: Path, wanted: Iterable[str]) -> None:
-    """Masks of labels that are no more."""
-    keep = {f"{name}.png" for name in wanted}
-    for path in folder.glob("*.png"):
-        if path.name not in keep:
-            path.unlink()
+def _boxes(planes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: {"boxes": boxes.tolist(), "box_labels": labels} for name, (boxes, labels) in planes.items()}
 
 
-def _entry(item: Any, path: Path, base: Path) -> dict[str, Any]:
-    if isinstance(item, tuple):
-        return {"boxes": item[0].tolist(), "box_labels": item[1]}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        Image.fromarray(item).save(temporary, format="PNG")
-    return {"mask": os.path.relpath(os.path.realpath(path), base)}
+def _write_masks(planes: dict[str, np.ndarray], base: Path, task: str) -> dict[str, dict[str, Any]]:
+    """Masks as PNG below the studies; those of labels that are no more go."""
+    with HeldFolder(base, WORK, task, "masks") as folder:
+        for name, mask in planes.items():
+            folder.write(f"{name}.png", functools.partial(Image.fromarray(mask).save, format="PNG"))
+        for name in set(folder.names()) - {f"{name}.png" for name in planes}:
+            folder.remove(name)
+        return {name: {"mask": os.path.join(*folder.parts, f"{name}.png")} for name in planes}

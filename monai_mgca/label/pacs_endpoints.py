@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from fastapi import HTTPException, Request, Response
 from monai.utils import optional_import
+from monailabel.config import settings
 from monailabel.endpoints import infer, proxy
+from requests import RequestException
 
 from monai_mgca.label.geometry import read_geometry, read_label_map
 from monai_mgca.label.segmentation_objects import segment_names, write_segmentation
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 pydicom, _ = optional_import("pydicom")
 
-__all__ = ["replace_endpoints", "result_as_segmentation", "segmentation_of"]
+__all__ = ["replace_endpoints", "replace_proxy", "result_as_segmentation", "segmentation_of"]
 
 SOURCE, RESULT = "image.dcm", "segmentation.dcm"  # in the folder of a series
 # "studies/1.2/series/1.3/frames/1,2": nothing that leads elsewhere, nor a percent sign that hides it
@@ -40,13 +42,20 @@ _hand_on = proxy.proxy_dicom
 
 
 def replace_endpoints() -> None:
-    """Put ours in the place of two functions of MONAI Label's endpoints.
+    """Put ours in the place of a function of MONAI Label's endpoints.
 
     ``/infer?output=dicom_seg`` would run a program that wants planes, which radiographs lack, and number the segments
-    anew. ``/proxy/dicom`` would hand on, with the server's password, what is no DICOMweb: ``../`` leads to all that
-    the PACS has under other addresses.
+    anew.
     """
     infer.nifti_to_dicom_seg = result_as_segmentation
+    replace_proxy()
+
+
+def replace_proxy() -> None:
+    """``/proxy/dicom`` would hand on, with the server's password, what is no DICOMweb.
+
+    ``../`` leads to all that the PACS has under other addresses.
+    """
     proxy.proxy_dicom = hand_on
 
 
@@ -54,11 +63,16 @@ async def hand_on(request: Request, op: str, path: str) -> Response:
     """MONAI Label's own, for addresses of DICOMweb alone.
 
     Raises:
-        HTTPException: 404, for others.
+        HTTPException: 404, for others, and where the studies are a folder; 502, when the PACS does not answer.
     """
+    if not settings.MONAI_LABEL_STUDIES.startswith(("http://", "https://")):
+        raise HTTPException(404, "The studies are a folder: there is no PACS to hand a request on to.")
     if not RESOURCE.fullmatch(path):
         raise HTTPException(404, "Only addresses of DICOMweb are handed on.")
-    return await _hand_on(request, op, path)
+    try:
+        return await _hand_on(request, op, path)
+    except RequestException as error:
+        raise HTTPException(502, f"The DICOMweb server does not answer: {type(error).__name__}.") from None
 
 
 def result_as_segmentation(series_dir: str, label: str | None, label_info: Any, **_options: Any) -> str:

@@ -18,7 +18,8 @@ import numpy as np
 from fastapi import HTTPException
 from filelock import FileLock, Timeout
 
-from monai_mgca.inferers.embedding_file import read_embeddings, write_embeddings
+from monai_mgca.inferers.embedding_file import read_embeddings, save_embeddings
+from monai_mgca.label.held_folder import HeldFolder
 
 __all__ = ["Rows", "refresh_rows"]
 
@@ -56,7 +57,7 @@ def refresh_rows(
     Several processes may do so at a time; the file is written whole or not at all, now and then on a long way.
 
     Args:
-        path: of the npz file.
+        path: of the npz file; neither it nor its folder may be a link.
         fingerprint: of what computes; when it changes, all is computed anew.
         states: what each id's vector is computed from, such as a file's size and time; those that are no longer here
             are dropped.
@@ -67,6 +68,7 @@ def refresh_rows(
 
     Raises:
         HTTPException: when another process computes for longer than a few seconds; 503.
+        DataError: when the folder is a link.
 
     Example::
 
@@ -75,7 +77,8 @@ def refresh_rows(
         print(rows.ids, rows.computed)  # ['a', 'b'] 2
     """
     try:
-        with FileLock(f"{path}.lock", timeout=PATIENCE):
+        # the lock lies beside the folder, which somebody could replace
+        with FileLock(path.parent.with_name(f"{path.parent.name}-{path.name}.lock"), timeout=PATIENCE):
             return _refresh(path, fingerprint, states, compute)
     except Timeout:
         raise HTTPException(
@@ -109,9 +112,11 @@ def _refresh(
 
 
 def _write(path: Path, fingerprint: str, states: Mapping[str, str], rows: Mapping[str, np.ndarray]) -> None:
-    if not rows:
-        path.unlink(missing_ok=True)
-        return
-    names = [name for name in states if name in rows]
-    arrays = {"ids": np.array(names), "states": np.array([states[name] for name in names])}
-    write_embeddings(path, {**arrays, "values": np.stack([rows[name] for name in names])}, fingerprint)
+    with HeldFolder(path.parent.parent, path.parent.name) as folder:
+        if not rows:
+            folder.remove(path.name)
+            return
+        names = [name for name in states if name in rows]
+        arrays = {"ids": np.array(names), "states": np.array([states[name] for name in names])}
+        arrays["values"] = np.stack([rows[name] for name in names])
+        folder.write(path.name, lambda file: save_embeddings(file, arrays, fingerprint))

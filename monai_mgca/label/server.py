@@ -10,23 +10,34 @@
 # limitations under the License.
 """MONAI Label's web application without what lets pages of other sites in; ``monailabel start_server`` has it as it is.
 
-``MGCA_ALLOWED_HOSTS``, names separated by commas, are those under which the server may be asked (default: any).
+``MGCA_ALLOWED_HOSTS``, names separated by commas, are those under which the server may be asked (default: any), and
+``MGCA_MAX_UPLOAD`` the MiB of a request (default: 200).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 from types import SimpleNamespace
 from typing import Any
 
 from fastapi import HTTPException
 from fastapi.middleware.cors import CORSMiddleware
 from monailabel.app import app
-from monailabel.endpoints import datastore, infer
+from monailabel.endpoints import datastore, infer, logs, session
+from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from monai_mgca.label.guards import SameSite, UploadLimit, answer_error, answer_half_characters
+from monai_mgca.label.names import id_and_ending
+from monai_mgca.label.pacs_endpoints import replace_proxy
+
 __all__ = ["app"]
+
+ENDING = re.compile(r"[\w.-]{0,32}")
+_run_inference, _basename = infer.run_inference, session.get_basename
 
 
 def read_object(text: str) -> dict[str, Any]:
@@ -44,9 +55,65 @@ def read_object(text: str) -> dict[str, Any]:
     return found
 
 
+def read_name(file: str) -> SimpleNamespace:
+    """What MONAI Label asks of the name of a file that a client sent: its ending, which becomes part of another name.
+
+    Raises:
+        HTTPException: 400, when that could not be a file's.
+    """
+    ending = id_and_ending(os.path.basename(file))[1]
+    if not ENDING.fullmatch(ending):
+        raise HTTPException(400, "A file's ending is a few letters, such as .png or .nii.gz.")
+    return SimpleNamespace(suffixes=[ending])
+
+
+def base_name(file: str) -> str:
+    """The name of a file of a session, without folders.
+
+    Raises:
+        HTTPException: 400, when no file could have it.
+    """
+    name = str(_basename(file))
+    if "\0" in name or name in (".", "..") or len(name.encode()) > 255:
+        raise HTTPException(400, "A file's name has at most 255 bytes, and is no folder's.")
+    return name
+
+
+def run_inference(
+    tasks: Any, model: str, image: str, session_id: str, params: str, file: Any, label: Any, output: Any = None
+) -> Any:
+    """MONAI Label's own, which without an image would answer that it failed itself.
+
+    Scribbles, the `label` of a request, are left out: no model of ours takes them.
+
+    Raises:
+        HTTPException: 400, when there is no image.
+    """
+    if not (image or session_id or file):
+        raise HTTPException(400, "image: name an image of the datastore, send a file, or name a session.")
+    return _run_inference(tasks, model, image, session_id, params, file, None, output)
+
+
+def run_program(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """``nvidia-smi``, which a machine without a GPU of NVIDIA lacks."""
+    try:
+        return subprocess.run(command, **options)
+    except OSError:
+        raise HTTPException(404, f"There is no {command[0]} on this machine.") from None
+
+
 for endpoints in (datastore, infer):
     endpoints.json = SimpleNamespace(loads=read_object, dumps=json.dumps)
+    endpoints.pathlib = SimpleNamespace(Path=read_name)
+infer.run_inference = run_inference
+session.get_basename = base_name
+logs.subprocess = SimpleNamespace(run=run_program, PIPE=subprocess.PIPE)
+replace_proxy()
+app.add_exception_handler(AnyHTTPException, answer_error)
+app.add_exception_handler(UnicodeError, answer_half_characters)
 # MONAI Label lets scripts of every site read every answer; Slicer needs no such leave, and OHIF is served from here
 app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not CORSMiddleware]
+app.add_middleware(UploadLimit, limit=int(os.environ.get("MGCA_MAX_UPLOAD", "200")) << 20)
+app.add_middleware(SameSite)
 # a site can give its own name the address of this machine
 app.add_middleware(TrustedHostMiddleware, allowed_hosts=os.environ.get("MGCA_ALLOWED_HOSTS", "*").split(","))

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from monai_mgca.utils import DataError, read_model_settings, read_settings, write_settings
+from monai_mgca.utils import CheckpointError, DataError, read_model_settings, read_settings, write_settings
 
 __all__ = ["MODELS", "LabelSettings"]
 
@@ -100,6 +100,13 @@ class LabelSettings:
         """
         for folder in (self.trained_dir, self.bundle / "models"):
             path = folder / f"model_{task}.pt"
-            if path.is_file() and (path.with_suffix(".json").is_file() or read_model_settings(path, path.stem)):
+            if path.is_file() and _has_settings(path):
                 return path
         return None
+
+
+def _has_settings(weights: Path) -> bool:
+    try:
+        return weights.with_suffix(".json").is_file() or bool(read_model_settings(weights, f"{weights.stem}.json"))
+    except CheckpointError:  # who loads them says what is wrong with them
+        return True

@@ -32,11 +32,12 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.others.generic import device_list, name_to_device
 
 from monai_mgca.data.datalist import read_datalist
-from monai_mgca.label.labels import check_names, labels_to_datalist
+from monai_mgca.label.labels import labels_to_datalist
+from monai_mgca.label.saved_label import check_names
 from monai_mgca.label.settings import LabelSettings
 from monai_mgca.label.values import number
 from monai_mgca.networks import load_network
-from monai_mgca.utils import read_model_settings, read_settings, switches, write_settings
+from monai_mgca.utils import CheckpointError, read_model_settings, read_settings, switches, write_settings
 from monai_mgca.utils.run_log import stop_run_log
 
 __all__ = ["BundleTrain"]
@@ -78,8 +79,12 @@ class BundleTrain(TrainTask):
         }
 
     def stats(self) -> dict[str, Any]:
-        """How far a training is, or how the last one ended."""
-        return read_settings(self._partial / self._stats.name) or read_settings(self._stats)
+        """How far a training is, or how the last one ended; nothing, where the file that tells it is damaged."""
+        try:
+            return read_settings(self._partial / self._stats.name) or read_settings(self._stats)
+        except CheckpointError as error:
+            logger.warning(str(error))
+            return {}
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         """
@@ -103,6 +108,8 @@ class BundleTrain(TrainTask):
         known = read_model_settings(served, served.with_suffix(".json").name) if served else {}
         with self._alone():
             wanted = values["classes"] or known.get("classes")
+            if wanted and set(wanted) == set(known.get("classes") or ()):
+                wanted = known["classes"]  # named in another order, they are the same classes, and can be compared
             datalist = labels_to_datalist(datastore, self.task, wanted, values["val_split"])
             content = read_datalist(datalist)
             classes = content["box_classes" if self.task == "detection" else "mask_classes"]

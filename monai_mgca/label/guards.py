@@ -1,0 +1,110 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What stands before MONAI Label's web application: pages of other sites, uploads without end, failures of words."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Request
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["SameSite", "UploadLimit", "answer_error", "answer_half_characters"]
+
+REFUSED = "Pages of other sites may ask nothing here; open the viewer from this server's own address."
+
+
+class SameSite:
+    """Refuses what a web page of another site has a browser ask; programs, and this server's own pages, are let in.
+
+    Without it any page that an annotator has open could start trainings. A link to this server may be followed.
+
+    Args:
+        app: the application behind it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket") and is_foreign(scope.get("method", "GET"), Headers(scope=scope)):
+            refuse = JSONResponse({"detail": REFUSED}, 403)
+            await refuse(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+def is_foreign(method: str, headers: Headers) -> bool:
+    """Whether a page of another site asks, as the browser tells: no page can change these headers.
+
+    Args:
+        method: of the request.
+        headers: of the request. ``Sec-Fetch-Site`` is sent by browsers of today to addresses of this machine and by
+            TLS, also where a proxy has changed the host; ``Origin`` by all where a page does more than read.
+
+    Example::
+
+        print(is_foreign("POST", Headers({"origin": "https://elsewhere.example", "host": "127.0.0.1:8000"})))  # True
+    """
+    if site := headers.get("sec-fetch-site"):
+        followed = method in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
+        return site not in ("same-origin", "none") and not followed
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+
+
+class UploadLimit:
+    """Refuses requests that are longer than a limit, before they fill the disk.
+
+    Args:
+        app: the application behind it.
+        limit: bytes of a request.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app, self.limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        told = f"A request has at most {self.limit >> 20} MiB (MGCA_MAX_UPLOAD, at the server's start)."
+        if int(Headers(scope=scope).get("content-length") or 0) > self.limit:
+            await JSONResponse({"detail": told}, 413, {"connection": "close"})(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.limit:  # of one that did not tell its length
+                raise HTTPException(413, told, {"connection": "close"})
+            return message
+
+        await self.app(scope, counted, send)
+
+
+async def answer_error(request: Request, error: Any) -> Response:
+    """As FastAPI answers an error, whatever a name in it holds: half a character could not be sent."""
+    if isinstance(error.detail, str):
+        error.detail = error.detail.encode("utf-8", "backslashreplace").decode()
+    return await http_exception_handler(request, error)
+
+
+async def answer_half_characters(request: Request, error: Exception) -> Response:
+    """Texts of JSON may hold half of a surrogate pair, which is no text for a tokenizer, a file system or an answer."""
+    return JSONResponse({"detail": "A text of the request holds half a character (a lone surrogate): send UTF-8."}, 400)
