@@ -266,7 +266,7 @@ def test_boxes_and_other_tags_stay_here(open_store, make_radiograph, tmp_path):
     data = make_radiograph((20, 30))
     client, uid = FakeClient(data), data.SeriesInstanceUID
     store = open_store(client)
-    (tmp_path / "boxes.json").write_text("{}")
+    (tmp_path / "boxes.json").write_text('{"markups": []}')
     write_label_map(mask_of((20, 30), 1), read_geometry(store.get_image_uri(uid)), tmp_path / "mask.nii.gz")
     store.save_label(uid, str(tmp_path / "mask.nii.gz"), "original", {})
     assert store.get_labeled_images() == [] and store.datalist() == []
@@ -277,6 +277,8 @@ def test_boxes_and_other_tags_stay_here(open_store, make_radiograph, tmp_path):
     assert [os.path.splitext(pair["label"])[1] for pair in store.datalist()] == [".gz", ".json"]
     assert store.get_label_uri(uid, "original").endswith(f"original/{uid}.nii.gz")
     refused(400, lambda: store.save_label(uid, str(tmp_path / "boxes.json"), "../x", {}), "tag")
+    (tmp_path / "boxes.json").write_text("{}")
+    refused(400, lambda: store.save_label(uid, str(tmp_path / "boxes.json"), "final", {}), "no 'markups'")
 
 
 def test_raw_bytes_of_ohif_are_a_mask(open_store, make_radiograph, tmp_path):

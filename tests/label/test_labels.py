@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,17 +45,28 @@ def store(tmp_path, save_image):
 
 @pytest.fixture
 def save(store, tmp_path):
-    """Saves a label as the server does: an id, a mask (H, W) or boxes with names, the file's ending."""
+    """Saves a label as the server does: an id, a mask (H, W) or boxes with names, the file's ending.
 
-    def save(name, label, ending, info=None, tag="final"):
+    `by_hand`: it is copied to its place, where the server does not look at it.
+    """
+
+    def save(name, label, ending, info=None, tag="final", by_hand=False):
         path, geometry = tmp_path / f"label{ending}", read_geometry(store.get_image_uri(name))
         if ending == ".json":
             path.write_text(json.dumps(boxes_to_markups(*label, None, geometry)))
         else:
             write_label_map(label, geometry, path)
-        store.save_label(name, str(path), tag, info or {})
+        if by_hand:
+            lay(store, name, path)
+        else:
+            store.save_label(name, str(path), tag, info or {})
 
     return save
+
+
+def lay(store, name, path):
+    shutil.copy(path, Path(store.work_dir).parent / "labels" / "final" / f"{name}{''.join(path.suffixes)}")
+    store.refresh()
 
 
 def mask_of(store, name, *values):
@@ -153,9 +166,9 @@ def test_all_labels_that_cannot_be_used_are_told_at_once(store, save, tmp_path):
     save("a", mask_of(store, "a", 1, 3), ".nrrd")
     save("b", mask_of(store, "b", 1), ".nrrd", {"label_info": [{"name": "rib", "idx": 1}]})
     Image.fromarray(mask_of(store, "c", 1)[:, 1:]).save(tmp_path / "small.png")
-    store.save_label("c", str(tmp_path / "small.png"), "final", {})
+    lay(store, "c", tmp_path / "small.png")
     (tmp_path / "broken.nrrd").write_text("no label")
-    store.save_label("d", str(tmp_path / "broken.nrrd"), "final", {})
+    lay(store, "d", tmp_path / "broken.nrrd")
     with pytest.raises(DataError) as refused:
         labels_to_datalist(store, "segmentation", ["lung", "heart"])
     told = str(refused.value)
@@ -172,9 +185,9 @@ def test_all_labels_that_cannot_be_used_are_told_at_once(store, save, tmp_path):
 )
 def test_boxes_that_cannot_be_used_are_told_at_once(store, save, tmp_path, content):
     save("a", (np.array([[2, 3, 12, 23]]), ["ghost"]), ".json")
-    save("b", (np.array([[200, 3, 212, 23]]), ["nodule"]), ".json")
+    save("b", (np.array([[200, 3, 212, 23]]), ["nodule"]), ".json", by_hand=True)
     (tmp_path / "broken.json").write_text(content)
-    store.save_label("c", str(tmp_path / "broken.json"), "final", {})
+    lay(store, "c", tmp_path / "broken.json")
     with pytest.raises(DataError) as refused:
         labels_to_datalist(store, "detection", ["nodule"])
     told = str(refused.value)
@@ -185,7 +198,7 @@ def test_boxes_that_cannot_be_used_are_told_at_once(store, save, tmp_path, conte
 @pytest.mark.parametrize("name", ["$print(1)", "@device", "%file", "", "a\nb"])
 def test_a_name_that_a_configuration_would_run_is_no_class(store, save, name):
     for image in "ab":
-        save(image, (np.array([[2, 3, 12, 23]]), [name]), ".json")
+        save(image, (np.array([[2, 3, 12, 23]]), [name]), ".json", by_hand=True)
     with pytest.raises(DataError, match="A name is letters"):
         labels_to_datalist(store, "detection")
 

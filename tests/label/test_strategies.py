@@ -311,5 +311,6 @@ def test_a_damaged_file_is_made_anew(tmp_path):
 
 def test_another_process_that_computes_is_not_waited_for_long(tmp_path, monkeypatch):
     monkeypatch.setattr(row_store, "PATIENCE", 0.1)
-    with FileLock(f"{tmp_path / 'rows.npz'}.lock"), pytest.raises(HTTPException, match="503"):
+    lock = tmp_path.with_name(f"{tmp_path.name}-rows.npz.lock")
+    with FileLock(lock), pytest.raises(HTTPException, match="503"):
         refresh_rows(tmp_path / "rows.npz", "f", {}, lambda names: {})
