@@ -22,6 +22,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 
 from monai_mgca.io import IMAGE_SUFFIXES, is_clutter, kind_of_name
 from monai_mgca.label.contained_store import LABELS, ContainedStore
+from monai_mgca.label.guards import is_plain
 from monai_mgca.label.held_folder import HeldFolder
 from monai_mgca.label.names import LABEL_SUFFIXES, check_names_of_images, id_and_ending, image_names, same
 from monai_mgca.utils import DataError
@@ -71,7 +72,9 @@ class RadiographDatastore(ContainedStore, LocalDatastore):
         objects = self._datastore.objects.items()
         taken, names = {same(id): self._filename(id, known.image.ext) for id, known in objects}, []
         for name in image_names(path):
-            if (first := taken.setdefault(same(id_and_ending(name)[0]), name)) == name:
+            if not is_plain(name):
+                logger.warning(f"{ascii(name)} is left out: its name is not UTF-8. Rename it.")
+            elif (first := taken.setdefault(same(id_and_ending(name)[0]), name)) == name:
                 names.append(name)
             else:
                 logger.warning(f"{name} is left out: its id is that of {first}. Rename it.")

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,9 +23,10 @@ from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["SameSite", "UploadLimit", "answer_error", "answer_half_characters"]
+__all__ = ["PlainText", "SameSite", "UploadLimit", "answer_error", "is_foreign", "is_plain"]
 
 REFUSED = "Pages of other sites may ask nothing here; open the viewer from this server's own address."
+HALF = "A text of the request holds half a character (a lone surrogate): send UTF-8."
 
 
 class SameSite:
@@ -98,13 +100,58 @@ class UploadLimit:
         await self.app(scope, counted, send)
 
 
+class PlainText:
+    """Refuses JSON whose texts hold half of a surrogate pair: no text for a tokenizer, a file system or an answer.
+
+    Args:
+        app: the application behind it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or "json" not in Headers(scope=scope).get("content-type", ""):
+            await self.app(scope, receive, send)
+            return
+        messages = [await receive()]
+        while messages[-1].get("more_body"):
+            messages.append(await receive())
+        body = b"".join(message.get("body", b"") for message in messages)
+        try:
+            plain = is_plain(json.loads(body))
+        except (ValueError, RecursionError):  # the application tells what is wrong with it
+            plain = True
+        if not plain:
+            await JSONResponse({"detail": HALF}, 400)(scope, receive, send)
+            return
+        rest = iter(messages)
+
+        async def again() -> Message:
+            return next(rest, None) or await receive()
+
+        await self.app(scope, again, send)
+
+
+def is_plain(content: Any) -> bool:
+    """Whether all texts of parsed JSON can be written as UTF-8.
+
+    Args:
+        content: of plain values.
+
+    Example::
+
+        print(is_plain({"text": "effusion"}), is_plain(["\\ud800"]))  # True False
+    """
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeError:
+        return False
+    return True
+
+
 async def answer_error(request: Request, error: Any) -> Response:
     """As FastAPI answers an error, whatever a name in it holds: half a character could not be sent."""
     if isinstance(error.detail, str):
         error.detail = error.detail.encode("utf-8", "backslashreplace").decode()
     return await http_exception_handler(request, error)
-
-
-async def answer_half_characters(request: Request, error: Exception) -> Response:
-    """Texts of JSON may hold half of a surrogate pair, which is no text for a tokenizer, a file system or an answer."""
-    return JSONResponse({"detail": "A text of the request holds half a character (a lone surrogate): send UTF-8."}, 400)

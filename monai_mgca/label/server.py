@@ -30,7 +30,7 @@ from monailabel.endpoints import datastore, infer, logs, session
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from monai_mgca.label.guards import SameSite, UploadLimit, answer_error, answer_half_characters
+from monai_mgca.label.guards import HALF, PlainText, SameSite, UploadLimit, answer_error, is_plain
 from monai_mgca.label.names import id_and_ending
 from monai_mgca.label.pacs_endpoints import replace_proxy
 
@@ -52,6 +52,8 @@ def read_object(text: str) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise HTTPException(400, "params and info are a JSON object.")
+    if not is_plain(found):
+        raise HTTPException(400, HALF)
     return found
 
 
@@ -110,9 +112,9 @@ session.get_basename = base_name
 logs.subprocess = SimpleNamespace(run=run_program, PIPE=subprocess.PIPE)
 replace_proxy()
 app.add_exception_handler(AnyHTTPException, answer_error)
-app.add_exception_handler(UnicodeError, answer_half_characters)
 # MONAI Label lets scripts of every site read every answer; Slicer needs no such leave, and OHIF is served from here
 app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not CORSMiddleware]
+app.add_middleware(PlainText)
 app.add_middleware(UploadLimit, limit=int(os.environ.get("MGCA_MAX_UPLOAD", "200")) << 20)
 app.add_middleware(SameSite)
 # a site can give its own name the address of this machine

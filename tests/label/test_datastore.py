@@ -562,6 +562,14 @@ class TestNamesThatAreOne:
         assert "A.png is left out: its id is that of a.png" in caplog.text and "b.png is left out" in caplog.text
 
 
+def test_a_name_that_is_no_text_is_left_out(place, caplog):
+    """The answer that lists all images could not be sent."""
+    shutil.copy(place / "a.png", os.fsencode(place) + b"/\xff.png")
+    store = RadiographDatastore(place)
+    assert sorted(store.list_images()) == ["E", "a", "b", "c", "d"]
+    assert r"'\udcff.png' is left out: its name is not UTF-8" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["x ", "x.", "x" * 201, "é" * 101])
 def test_names_that_no_file_should_have(place, name):
     store = RadiographDatastore(place)
