@@ -81,6 +81,9 @@ def write_segmentation(
         frame = result.add_frame((mask == number).astype(np.uint8), number, [source], update_pixel_data=False)
         frame.FrameContentSequence = [_item(DimensionIndexValues=[number, 1])]
         frame.PlanePositionSequence = [position]
+        for derivation in frame.DerivationImageSequence:  # readers find the image's own pixels by it
+            for image in derivation.SourceImageSequence:
+                image.SpatialLocationsPreserved = "YES"
     result.update_pixel_data()
     result.PixelData += b"\0" * (len(result.PixelData) % 2)
     return result

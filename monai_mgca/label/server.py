@@ -26,6 +26,7 @@ from typing import Any
 from fastapi import HTTPException
 from fastapi.middleware.cors import CORSMiddleware
 from monailabel.app import app
+from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.endpoints import datastore, infer, logs, session
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -89,10 +90,12 @@ def run_inference(
     Scribbles, the `label` of a request, are left out: no model of ours takes them.
 
     Raises:
-        HTTPException: 400, when there is no image.
+        HTTPException: 400, when there is no image, or no PACS whose form the result could have.
     """
     if not (image or session_id or file):
         raise HTTPException(400, "image: name an image of the datastore, send a file, or name a session.")
+    if output == "dicom_seg" and not isinstance(infer.app_instance().datastore(), DICOMWebDatastore):
+        raise HTTPException(400, "output=dicom_seg needs a PACS: ask for output=image.")
     return _run_inference(tasks, model, image, session_id, params, file, None, output)
 
 

@@ -13,7 +13,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,6 +221,23 @@ def test_nothing_of_the_patient_is_in_list_and_image(open_store, make_radiograph
     assert store.work_dir.parent.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("kind", ["link", "open", "open parent"])
+def test_others_cannot_write_where_radiographs_are_kept(open_store, make_radiograph, tmp_path, kind):
+    folder = Path(open_store(FakeClient(make_radiograph())).work_dir).parent
+    (folder.parent / "elsewhere").mkdir()
+    if kind == "link":
+        shutil.rmtree(folder)
+        folder.symlink_to(folder.parent / "elsewhere")
+    else:
+        (folder if kind == "open" else folder.parent).chmod(0o777)
+    with pytest.raises(DataError, match="MONAI_LABEL_DICOMWEB_CACHE_PATH"):
+        open_store(FakeClient(make_radiograph()))
+    assert not list((folder.parent / "elsewhere").iterdir())
+    if kind == "open parent":  # as /tmp is: nobody can move what is another's
+        folder.parent.chmod(0o1777)
+        open_store(FakeClient(make_radiograph()))
+
+
 def test_mask_goes_to_the_pacs_and_comes_back(open_store, make_radiograph, tmp_path):
     data = make_radiograph((31, 47), patient=CANARY)
     client, uid = FakeClient(data), data.SeriesInstanceUID
@@ -236,6 +255,7 @@ def test_mask_goes_to_the_pacs_and_comes_back(open_store, make_radiograph, tmp_p
     for frame in seg.PerFrameFunctionalGroupsSequence:
         source = frame.DerivationImageSequence[0].SourceImageSequence[0]
         assert source.ReferencedSOPInstanceUID == data.SOPInstanceUID
+        assert source.SpatialLocationsPreserved == "YES"
     assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["heart", "lung", "effusion"]
     np.testing.assert_array_equal(seg.pixel_array, [mask == number for number in (1, 2, 3)])
     assert store.get_labeled_images() == [uid] and store.get_unlabeled_images() == []

@@ -217,6 +217,76 @@ def test_other_wrong_requests_get_an_error(server, studies):
     assert "access-control-allow-origin" not in asked.headers
 
 
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code", "message", "arguments"),
+    [
+        ("POST", "/infer/segmentation", 400, "name an image", {}),
+        ("POST", f"/infer/segmentation?image={LONG}", 404, "There is no image", {}),
+        ("POST", "/infer/segmentation?image=s00&output=dicom_seg", 400, "needs a PACS", {}),
+        ("POST", "/infer/classification", 400, "ending", {"files": {"file": (f"a.{LONG}", b"x")}}),
+        ("PUT", f"/datastore/image?image={LONG}", 400, "at most 200 bytes", {"files": {"file": ("a.png", b"x")}}),
+        ("PUT", "/datastore/image", 400, "ending", {"files": {"file": (f"a.{LONG}", b"x")}}),
+        ("PUT", "/datastore/image?image=S00", 409, "an image 's00'", {"files": {"file": ("a.png", b"x")}}),
+        ("PUT", "/datastore/label?image=s00&tag=" + LONG, 400, "at most 200 bytes", {"files": {"label": ("a.png", b"")}}),
+        ("PUT", "/datastore/label?image=s00", 400, "ending", {"files": {"label": (f"a.{LONG}", b"x")}}),
+        ("PUT", "/datastore/label?image=s00", 400, "is not saved", {"files": {"label": ("a.png", b"")}}),
+        ("PUT", "/datastore/label?image=s00", 400, "a label is", {"files": {"label": ("a.exe", b"MZ")}}),
+        ("PUT", "/datastore/label/info?label=s00&tag=" + LONG, 400, "at most 200", {"data": {"info": "{}"}}),
+        ("GET", f"/datastore/label?label={LONG}&tag=final", 400, "at most 200", {}),
+        ("GET", "/datastore/dataset", 404, "nothing to download", {}),
+        ("PUT", "/session/", 400, "255 bytes", {"files": {"files": (LONG, b"x")}}),
+        ("POST", "/activelearning/mgca_text", 400, "half a character", {"json": {"text": "\ud800"}}),
+        ("POST", "/batch/infer/\ud83d", 404, "There is no model", {}),
+        ("POST", "/infer/grounding?image=s00", 400, "half a character", {"data": {"params": '{"text": "\\ud800"}'}}),
+        ("GET", "/proxy/dicom/studies", 404, "The studies are a folder", {}),
+        ("GET", "/proxy/dicom/qido/studies/1.2/metadata", 404, "The studies are a folder", {}),
+    ],
+)
+def test_what_is_missing_or_too_long_is_told(server, studies, method, path, code, message, arguments):
+    refused(server, studies, method, path, code, message, **arguments)
+
+
+def test_a_machine_without_a_gpu(server, studies):
+    if shutil.which("nvidia-smi"):
+        assert server.ask("GET", "/logs/gpu").status_code == 200
+    else:
+        refused(server, studies, "GET", "/logs/gpu", 404, "There is no nvidia-smi")
+
+
+FOREIGN = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/train/segmentation"),
+        ("DELETE", "/train/"),
+        ("POST", "/reload"),
+        ("POST", "/batch/infer/segmentation"),
+        ("POST", "/activelearning/mgca_diversity"),
+        ("POST", "/scoring/mgca_embeddings"),
+        ("POST", "/infer/segmentation?image=s00"),
+        ("DELETE", "/datastore/image?id=s00"),
+        ("PUT", "/datastore/label?image=s00"),
+        ("DELETE", "/model/segmentation"),
+        ("PUT", "/session/"),
+        ("GET", "/datastore/image?image=s00"),
+        ("POST", "/proxy/dicom/studies"),
+    ],
+)
+def test_a_page_of_another_site_is_refused(server, studies, method, path):
+    refused(server, studies, method, path, 403, "other sites", headers=FOREIGN)
+
+
+def test_an_upload_has_a_limit(server, studies):
+    refused(server, studies, "PUT", "/datastore/image?image=new", 413, "at most 200 MiB", data=iter([bytes(1 << 20)] * 220))
+    assert server.ask("GET", "/info/").status_code == 200
+    assert not list((server.app_dir / "tmp").iterdir())
+
+
 def test_active_learning_gives_one_image_after_the_other(server):
     for strategy, params, key in (
         ("mgca_diversity", {}, "novelty"),
@@ -271,6 +341,29 @@ def test_damaged_weights_of_one_model_leave_the_others(server, label_bundle):
         assert broken.status_code == 400 and "cannot be read as a checkpoint" in broken.json()["detail"]
     finally:
         weights.unlink()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"image_encoder": "resnet_9000"}', '{"classes": 3}', "\0\0"])
+def test_damaged_settings_of_one_model_leave_the_others(server, label_bundle, content):
+    folder = server.app_dir / "models"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(label_bundle / "models" / "model_detection.pt", folder)
+    described = [folder / "model_detection.json", folder / "train_detection.json"]
+    for path in described:
+        path.write_text(content)
+    try:
+        info = server.ask("GET", "/info/")
+        assert info.status_code == 200
+        assert list(info.json()["models"]) == ["segmentation", "classification", "grounding"]
+        assert set(info.json()["trainers"]) == {"segmentation", "detection"}
+        assert server.infer("segmentation", "s00").status_code == 200
+        broken = server.infer("detection", "s00")
+        assert 400 <= broken.status_code < 500 and broken.json()["detail"], broken.text
+        assert "model_detection" in broken.json()["detail"], broken.text
+        assert server.ask("POST", "/activelearning/mgca_uncertainty", json={}).status_code == 200
+    finally:
+        for path in (*described, folder / "model_detection.pt"):
+            path.unlink()
 
 
 def save_labels(server, studies, tmp_path, task):
