@@ -26,6 +26,7 @@ from monai_mgca.data.many import progress_bar
 from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder, load_network
 from monai_mgca.transforms import CleanReport, TokenizeReport, restore_preprocessing
 from monai_mgca.utils import CheckpointError, DataError, MGCAKeys, read_model_settings
+from monai_mgca.utils.weights import telling_settings
 
 __all__ = ["PretrainedModel", "fixed_preprocessing", "load_pretrained"]
 
@@ -263,8 +264,9 @@ def load_pretrained(
     settings = read_model_settings(checkpoint, required=True)
     if settings.get("spatial_dims", 2) != 2:
         raise CheckpointError(f"{checkpoint} was trained on volumes, and this is for radiographs: see docs/volumes.md.")
-    transform = image_transform(settings)
-    network = _build(settings, checkpoint, random)
+    with telling_settings(checkpoint):
+        transform = image_transform(settings)
+        network = _build(settings, checkpoint, random)
     if not random:
         load_network(network, checkpoint)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -37,6 +37,7 @@ from monai_mgca.label.values import number
 from monai_mgca.networks import load_network
 from monai_mgca.transforms import SaveMaskd
 from monai_mgca.utils.errors import first_cause
+from monai_mgca.utils.weights import telling_settings
 
 __all__ = ["BundleInfer", "ClassificationInfer", "DetectionInfer", "SegmentationInfer"]
 
@@ -144,7 +145,9 @@ class BundleInfer(InferTask):
         parser = ConfigParser()
         parser.read_config(self.settings.bundle / "configs" / f"inference_{self.task}.json")
         parser["bundle_root"], parser["pretrained_path"] = str(self.settings.bundle), str(path)
-        network = parser.get_parsed_content("network_def")
+        with telling_settings(path, f"{path.stem}.json"):
+            network = parser.get_parsed_content("network_def")
+            parser.get_parsed_content("classes")
         load_network(network, path)
         parser.get_parsed_content("preprocessing")  # what cannot be done to an image is known before there is one
         return parser, network.to(self.settings.device).eval()

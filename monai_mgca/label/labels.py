@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 WORK = ".mgca"
 
+
 def labels_to_datalist(
     datastore: Datastore, task: str, classes: Sequence[str] | None = None, val_split: float = 0.2
 ) -> Path:

@@ -26,7 +26,15 @@ from monai_mgca.data.many import list_problems
 from monai_mgca.io import IMAGE_SUFFIXES, is_clutter, quick_kind
 from monai_mgca.utils import DataError
 
-__all__ = ["LABEL_SUFFIXES", "check_info", "check_names_of_images", "check_plain", "id_and_ending", "image_names", "same"]
+__all__ = [
+    "LABEL_SUFFIXES",
+    "check_info",
+    "check_names_of_images",
+    "check_plain",
+    "id_and_ending",
+    "image_names",
+    "same",
+]
 
 # how Slicer and we write labels; boxes are markups in JSON
 LABEL_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".png", ".json")
@@ -47,10 +55,8 @@ def check_plain(name: str, what: str) -> None:
         HTTPException: 400, when it is more than letters, digits, blanks and a few signs, or too long.
     """
     if not NAME.fullmatch(name or ""):
-        raise HTTPException(
-            400,
-            f"{what} is letters, digits, blanks and ._,=+@- without a path, and ends with no blank or dot, not '{name}'.",
-        )
+        allowed = "letters, digits, blanks and ._,=+@- without a path, and ends with no blank or dot"
+        raise HTTPException(400, f"{what} is {allowed}, not '{name}'.")
     if len(name.encode()) > LONGEST:
         raise HTTPException(400, f"{what} has at most {LONGEST} bytes, not {len(name.encode())}.")
 
@@ -70,7 +76,9 @@ def check_info(info: Any) -> None:
     except (AttributeError, ValueError):
         times = [None]
     if not all(isinstance(time, (int, float)) for time in times):
-        raise HTTPException(400, 'info is a JSON object without NaN and half characters; "strategy" in it is MONAI Label\'s own.')
+        raise HTTPException(
+            400, 'info is a JSON object without NaN and half characters; "strategy" in it is MONAI Label\'s own.'
+        )
 
 
 def id_and_ending(file: str) -> tuple[str, str]:

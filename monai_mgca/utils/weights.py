@@ -15,14 +15,15 @@ import json
 import logging
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from monai_mgca.utils.errors import CheckpointError, DataError
+from monai_mgca.utils.errors import CheckpointError, DataError, first_cause
 from monai_mgca.utils.files import parse_json, read_settings
 
-__all__ = ["add_settings", "read_model_settings", "refuse_sample"]
+__all__ = ["add_settings", "read_model_settings", "refuse_sample", "telling_settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,35 @@ def read_model_settings(weights: str | os.PathLike, name: str = "model.json", re
         raise CheckpointError(f"{beside} holds no settings by name: take the one of the training again.")
     encoder = settings.get("report_encoder")
     return {**settings, "report_encoder": find_beside(weights, encoder)} if isinstance(encoder, str) else {**settings}
+
+
+@contextmanager
+def telling_settings(weights: str | os.PathLike, name: str = "model.json") -> Iterator[None]:
+    """What fails while a network is made from the settings of its weights is told of these settings.
+
+    Args:
+        weights: of a training.
+        name: of the JSON file in the same folder.
+
+    Raises:
+        CheckpointError: when no network can be made of them; an error that names a file already is left as it is.
+
+    Example::
+
+        with telling_settings("models/model.pt"):
+            settings = {"in_channels": 1}["in_channels"]
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = first_cause(error)
+        if isinstance(cause, (DataError, CheckpointError, OSError)):
+            raise
+        kind, beside = type(cause).__name__, Path(weights).parent / name
+        raise CheckpointError(
+            f"The settings of {weights} make no network ({kind}: {cause}): they are in it or in {beside}; take both of "
+            "one training again."
+        ) from error
 
 
 def refuse_sample(settings: Mapping[str, Any], dataset_dir: Any) -> None:

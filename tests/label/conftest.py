@@ -33,6 +33,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
 from monai_mgca.data import make_sample
+from monai_mgca.label.geometry import Geometry, write_label_map
 from monai_mgca.utils import write_settings
 
 pytest.importorskip("monailabel", reason="MONAI Label is not installed: on Python 3.13 it needs a line of its own")
@@ -204,3 +205,47 @@ def _wait(server: Server) -> None:
         except requests.ConnectionError:
             time.sleep(0.5)
     pytest.fail(f"the server did not start:\n{server.output.read_text()[-3000:]}")
+
+
+@pytest.fixture
+def place(tmp_path: Path, save_image: Callable[..., Path]) -> Path:
+    """A folder of studies beside a file that is nobody's business."""
+    folder = tmp_path / "studies"
+    folder.mkdir()
+    for name in ("a.png", "b.jpg", "c.nii.gz", "d.dcm", "E.PNG"):
+        save_image(folder / name)
+    (folder / "a.txt").write_text("The report of a.")
+    save_image(tmp_path / "secret.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def save_mask() -> Callable[..., Path]:
+    """Writes a mask of zeros and ones, by default of the size of the images."""
+
+    def save(path: Path, size: tuple[int, int] = (31, 47)) -> Path:
+        mask = np.zeros(size[::-1], np.uint8)
+        mask[5:20, 3:9] = 1
+        write_label_map(mask, Geometry(size, np.eye(4)), path)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def outside(place: Path) -> Path:
+    """A folder and a file beside the studies, which nothing may change."""
+    folder = place.parent / "outside"
+    folder.mkdir()
+    (folder / "a.nrrd").write_bytes(b"somebody's own")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def everything() -> Callable[[Path], dict[str, bytes]]:
+    """Gives the files of a folder with their content."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    return read

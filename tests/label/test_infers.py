@@ -34,7 +34,7 @@ from monai_mgca.label.infers import ClassificationInfer, DetectionInfer, Segment
 from monai_mgca.label.markups import markups_to_boxes
 from monai_mgca.label.phrases import PhraseInfer
 from monai_mgca.label.settings import LabelSettings
-from monai_mgca.utils import CheckpointError, DataError
+from monai_mgca.utils import CheckpointError, DataError, read_model_settings
 
 FILES = ["a.png", "b.jpg", "c.nii.gz", "d.dcm"]
 SIZE = (93, 71)
@@ -264,3 +264,27 @@ def test_what_is_usual_leaves_broken_studies_out(settings, studies, tmp_path, ca
     assert "broken.png" in caplog.text
     with pytest.raises(HTTPException, match="No study can be read"):
         PhraseInfer(settings, lambda: iter(files[:1]))({"image": files[1], "text": "effusion", "method": "token"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_encoder": "resnet_9000"},
+        {"image_encoder": 5},
+        {"num_prototypes": "many"},
+        {"in_channels": None},
+        {"embed_dim": [1]},
+        {"hidden_dim": None},
+    ],
+)
+def test_settings_that_make_no_network_are_named(settings, tmp_path, change):
+    """Of the pretraining; the server's test damages those of a finetuned network."""
+    bundle = shutil.copytree(settings.bundle, tmp_path / "bundle")
+    weights = bundle / "models" / "model_pretrain.pt"
+    known = read_model_settings(weights)
+    torch.save(torch.load(weights, weights_only=True), weights)  # without the settings in it
+    (bundle / "models" / "model.json").write_text(json.dumps({**known, **change}))
+    infer = PhraseInfer(replace(settings, bundle=bundle), lambda: iter([]))
+    assert "model.json" in infer.problem() and not infer.is_valid()
+    with pytest.raises(CheckpointError, match=r"make no network \("):
+        load_pretrained(weights)

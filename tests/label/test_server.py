@@ -230,7 +230,13 @@ LONG = "x" * 300
         ("PUT", f"/datastore/image?image={LONG}", 400, "at most 200 bytes", {"files": {"file": ("a.png", b"x")}}),
         ("PUT", "/datastore/image", 400, "ending", {"files": {"file": (f"a.{LONG}", b"x")}}),
         ("PUT", "/datastore/image?image=S00", 409, "an image 's00'", {"files": {"file": ("a.png", b"x")}}),
-        ("PUT", "/datastore/label?image=s00&tag=" + LONG, 400, "at most 200 bytes", {"files": {"label": ("a.png", b"")}}),
+        (
+            "PUT",
+            "/datastore/label?image=s00&tag=" + LONG,
+            400,
+            "at most 200 bytes",
+            {"files": {"label": ("a.png", b"")}},
+        ),
         ("PUT", "/datastore/label?image=s00", 400, "ending", {"files": {"label": (f"a.{LONG}", b"x")}}),
         ("PUT", "/datastore/label?image=s00", 400, "is not saved", {"files": {"label": ("a.png", b"")}}),
         ("PUT", "/datastore/label?image=s00", 400, "a label is", {"files": {"label": ("a.exe", b"MZ")}}),
@@ -282,9 +288,20 @@ def test_a_page_of_another_site_is_refused(server, studies, method, path):
 
 
 def test_an_upload_has_a_limit(server, studies):
-    refused(server, studies, "PUT", "/datastore/image?image=new", 413, "at most 200 MiB", data=iter([bytes(1 << 20)] * 220))
+    received = set((server.app_dir / "tmp").iterdir())
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    refused(
+        server,
+        studies,
+        "PUT",
+        "/datastore/image?image=new",
+        413,
+        "at most 200 MiB",
+        data=iter([head, *[bytes(1 << 20)] * 220]),  # which tells no length
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+    )
     assert server.ask("GET", "/info/").status_code == 200
-    assert not list((server.app_dir / "tmp").iterdir())
+    assert set((server.app_dir / "tmp").iterdir()) <= received
 
 
 def test_active_learning_gives_one_image_after_the_other(server):

@@ -126,6 +126,15 @@ def test_goes_on_from_what_is_served_and_keeps_it_where_nothing_is_better(settin
     assert "no epoch was better" in caplog.text
 
 
+@pytest.mark.parametrize("names", ["nodule, effusion", "effusion,nodule", ["effusion", "nodule"]])
+def test_named_classes_that_are_those_served_are_compared(settings, store, names):
+    before = settings.weights("detection")
+    stats = BundleTrain(settings, "detection")({**ONE_EPOCH, "classes": names}, store["detection"])
+    assert stats["before"] is not None
+    assert stats["new_weights"] == (settings.weights("detection") != before)
+    assert read_settings(settings.weights("detection").with_suffix(".json"))["classes"] == ["nodule", "effusion"]
+
+
 def test_other_classes_begin_from_the_pretrained_encoder_in_the_same_architecture(settings, store):
     stats = BundleTrain(settings, "segmentation")({**ONE_EPOCH, "classes": "heart"}, store["segmentation"])
     assert stats["before"] is None and stats["new_weights"]
