@@ -23,6 +23,7 @@ from pathlib import Path
 from monai_mgca.label.settings import MODELS, LabelSettings
 from monai_mgca.utils import CheckpointError, DataError, bundle_root
 from monai_mgca.utils.arguments import ArgumentParser
+from monai_mgca.utils.files import replacing
 
 __all__ = ["make_app"]
 
@@ -56,7 +57,8 @@ def make_app(settings: LabelSettings) -> Path:
         raise DataError(f"app_dir: {settings.app_dir} holds another app (its main.py differs): name another folder.")
     settings.app_dir.mkdir(parents=True, exist_ok=True)
     settings.save()
-    main.write_text(MAIN, encoding="utf-8")
+    with replacing(main) as temporary:
+        temporary.write_text(MAIN, encoding="utf-8")
     return settings.app_dir
 
 

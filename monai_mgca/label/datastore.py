@@ -57,8 +57,10 @@ class RadiographDatastore(ContainedStore, LocalDatastore):
         if os.path.islink(os.path.join(folder, ".lock")):
             raise DataError(f"studies: {folder}/.lock is a link: remove it.")
         for tag in (DefaultLabelTag.FINAL.value, DefaultLabelTag.ORIGINAL.value):  # MONAI Label would follow links
-            with HeldFolder(folder, LABELS, tag):
-                pass
+            with HeldFolder(folder, LABELS, tag) as labels:
+                labels.remove_unfinished()
+        with HeldFolder(folder) as studies:
+            studies.remove_unfinished()
         super().__init__(folder, extensions=("*",), auto_reload=auto_reload, read_only=read_only)
         if auto_reload:  # rsync, and whoever copies with care, gives a file its name at the end
             self._handler.on_moved = self._on_any_event

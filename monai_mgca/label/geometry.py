@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,7 +174,7 @@ def write_label_map(values: np.ndarray, geometry: Geometry, path: str | os.PathL
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(affine[:3, 3].tolist())
     image.SetDirection(itk.matrix_from_array(affine[:3, :3] / spacing))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{ending}")
+    temporary = path.with_name(f".{secrets.token_hex(8)}{ending}")
     try:
         itk.imwrite(image, os.fspath(temporary), compression=True)
         os.replace(temporary, path)

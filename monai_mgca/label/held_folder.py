@@ -14,9 +14,11 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -31,6 +33,8 @@ __all__ = ["HeldFolder"]
 _HELD = os.open in os.supports_dir_fd
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
 class HeldFolder:
@@ -137,6 +141,18 @@ class HeldFolder:
         """Remove a file, or a link itself, where there is one."""
         with suppress(FileNotFoundError):
             os.unlink(self._at(_plain(name)), dir_fd=self._handle)
+
+    def remove_unfinished(self, seconds: float = 3600) -> None:
+        """Remove what processes that were killed while they wrote have left here.
+
+        Args:
+            seconds: for which a file is still taken for one that is being written.
+        """
+        for name in filter(_UNFINISHED.fullmatch, self.names()):
+            with suppress(FileNotFoundError):
+                written = os.stat(self._at(name), dir_fd=self._handle, follow_symlinks=False).st_mtime
+                if time.time() - written > seconds:
+                    self.remove(name)
 
     def _at(self, name: str) -> str:
         return name if self._handle is not None else os.path.join(self.path, name)

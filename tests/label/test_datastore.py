@@ -269,6 +269,20 @@ def test_one_label_of_a_tag(place, save_mask):
     assert "final" not in again.get_labels_by_image_id("a")
 
 
+def test_what_a_killed_server_left_goes(place):
+    RadiographDatastore(place)
+    left = [
+        folder / f".{'0f' * 8}.tmp" for folder in (place, place / "labels" / "final", place / "labels" / "original")
+    ]
+    mine, fresh = place / ".mine.tmp", place / f".{'1f' * 8}.tmp"  # the second is being written
+    for path in (*left, mine, fresh):
+        path.write_bytes(b"x")
+    for path in (*left, mine):
+        os.utime(path, (1, 1))
+    RadiographDatastore(place)
+    assert not any(path.exists() for path in left) and mine.exists() and fresh.exists()
+
+
 def test_nothing_to_download(place):
     with pytest.raises(HTTPException, match="nothing to download"):
         RadiographDatastore(place).get_dataset_archive(None)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -175,7 +176,14 @@ def test_a_training_that_fails_or_was_killed_changes_nothing(settings, store, mo
     partial = settings.trained_dir / ".segmentation"
     write_settings(partial / "train_segmentation.json", {"epoch": 3})  # as a killed one leaves it
     assert train.stats() == {"epoch": 3}
-    monkeypatch.setattr("monai_mgca.label.trainers.os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    replace_file = os.replace
+
+    def full(source, target, **options):
+        if Path(target) == settings.trained_dir / "model_segmentation.pt":
+            raise OSError("disk full")
+        replace_file(source, target, **options)
+
+    monkeypatch.setattr("monai_mgca.label.trainers.os.replace", full)
     with pytest.raises(OSError, match="disk full"):
         train({**ONE_EPOCH, "pretrained": "false"}, store["segmentation"])
     assert not partial.exists() and train.stats() == {}
