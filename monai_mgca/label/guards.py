@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 from fastapi.exception_handlers import http_exception_handler
@@ -65,7 +64,7 @@ def is_foreign(method: str, headers: Headers) -> bool:
         followed = method in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
         return site not in ("same-origin", "none") and not followed
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    return origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower()
 
 
 class UploadLimit:

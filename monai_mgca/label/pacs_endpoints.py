@@ -21,7 +21,6 @@ from fastapi import HTTPException, Request, Response
 from monai.utils import optional_import
 from monailabel.config import settings
 from monailabel.endpoints import infer, proxy
-from requests import RequestException
 
 from monai_mgca.label.geometry import read_geometry, read_label_map
 from monai_mgca.label.segmentation_objects import segment_names, write_segmentation
@@ -71,7 +70,7 @@ async def hand_on(request: Request, op: str, path: str) -> Response:
         raise HTTPException(404, "Only addresses of DICOMweb are handed on.")
     try:
         return await _hand_on(request, op, path)
-    except RequestException as error:
+    except OSError as error:  # of requests
         raise HTTPException(502, f"The DICOMweb server does not answer: {type(error).__name__}.") from None
 
 
