@@ -20,15 +20,20 @@ from monai_mgca.utils.precision import full_precision
 
 __all__ = ["PrototypeAlignmentLoss", "sinkhorn"]
 
+# Scores from which on log space takes too long: twice those of a batch of 1,024 and 500 prototypes. Below it the codes
+# keep the last bits that trainings of a seed always had.
+LARGE = 2**20
+
 
 @torch.no_grad()
 def sinkhorn(
     scores: torch.Tensor, epsilon: float = 0.05, iterations: int = 3, gather_distributed: bool = False
 ) -> torch.Tensor:
-    """Soft assignment of a batch to prototypes that uses all prototypes equally, by Sinkhorn-Knopp in log space.
+    """Soft assignment of a batch to prototypes that uses all prototypes equally, by Sinkhorn-Knopp.
 
     Caron et al. "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", NeurIPS 2020,
-    https://arxiv.org/abs/2006.09882. In log space nothing overflows, however small ``epsilon`` is.
+    https://arxiv.org/abs/2006.09882. However small ``epsilon`` is, nothing overflows: it is computed in log space, or
+    for a large matrix by one exponential below the maxima of columns and rows, which gives the same but for rounding.
 
     Args:
         scores: (B, K) cosines of samples and prototypes.
@@ -58,13 +63,36 @@ def sinkhorn(
         sizes = batch_sizes(rows)
         scores, first = all_gather_with_grad(scores, sizes), sum(sizes[: rank()])
     with full_precision(scores) as (scores,):
-        # the overall scale cancels, and smaller numbers keep more of their digits
-        log_codes = (scores - scores.max()) / epsilon
-        for _ in range(iterations):
-            log_codes = log_codes.log_softmax(dim=0)
-            log_codes = log_codes.log_softmax(dim=1)
-        codes = log_codes.softmax(dim=1)
+        few = 1 <= iterations <= 3
+        balance = _balance if few and scores.numel() >= LARGE else _balance_in_log_space
+        codes = balance(scores, epsilon, iterations)
     return codes.narrow(0, first, rows)
+
+
+def _balance_in_log_space(scores: torch.Tensor, epsilon: float, iterations: int) -> torch.Tensor:
+    # the overall scale cancels, and smaller numbers keep more of their digits
+    log_codes = (scores - scores.max()) / epsilon
+    for _ in range(iterations):
+        log_codes = log_codes.log_softmax(dim=0)
+        log_codes = log_codes.log_softmax(dim=1)
+    return log_codes.softmax(dim=1)
+
+
+def _balance(scores: torch.Tensor, epsilon: float, iterations: int) -> torch.Tensor:
+    """The same for few rounds, in place.
+
+    Below the maxima every row has a 1, and every column has one in a row of weight 1. From then on a row keeps 1 / B of
+    its sum and a column 1 / (B K), so that no sum vanishes, and in few rounds no entry grows that was too small to hold.
+    """
+    codes = scores - scores.amax(dim=0)
+    shift = codes.amax(dim=1, keepdim=True)
+    codes.sub_(shift).div_(epsilon).exp_()
+    weights = (shift / epsilon).exp().squeeze(1)
+    for _ in range(iterations):
+        codes.div_(weights @ codes)
+        codes.div_(codes.sum(dim=1, keepdim=True))
+        weights = torch.ones_like(weights)
+    return codes
 
 
 class PrototypeAlignmentLoss(_Loss):

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from monai.metrics import CumulativeIterationMetric
 
+from monai_mgca.utils.chunks import slices
+
 __all__ = ["RetrievalMetric", "chance_retrieval", "compute_retrieval", "own_ranks"]
 
 
@@ -91,8 +93,7 @@ def compute_retrieval(
     """
     group = torch.unique(report_tokens, dim=0, return_inverse=True)[1]
     result: dict[str, Any] = {}
-    for name, query, key in (("image_to_report", image, report), ("report_to_image", report, image)):
-        ranks = _ranks(query, key, group)
+    for name, ranks in zip(("image_to_report", "report_to_image"), _ranks(image, report, group), strict=True):
         result |= {f"{name}_recall_at_{k}": (ranks <= k).float().mean().item() for k in ks}
         result[f"{name}_median_rank"] = ranks.float().quantile(0.5).item()
     recalls = [value for name, value in result.items() if "recall" in name]
@@ -116,19 +117,48 @@ def own_ranks(query: torch.Tensor, key: torch.Tensor, report_tokens: torch.Tenso
         unit = torch.nn.functional.normalize(torch.randn(50, 16), dim=-1)
         print(own_ranks(unit, unit, torch.arange(50)[:, None]).max())  # 1
     """
-    return _ranks(query, key, torch.unique(report_tokens, dim=0, return_inverse=True)[1])
+    return _ranks(query, key, torch.unique(report_tokens, dim=0, return_inverse=True)[1])[0]
 
 
-def _ranks(query: torch.Tensor, key: torch.Tensor, group: torch.Tensor, chunk: int = 1024) -> torch.Tensor:
-    """The rank of the best right answer of each query, a chunk of queries at a time: N x N does not fit for large N."""
-    ranks = []
-    for rows, rows_group in zip(query.split(chunk), group.split(chunk), strict=True):
-        scores = rows @ key.T
-        right = rows_group[:, None] == group
-        best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
-        # what is not a number is no hit: its rank is the last
-        ranks.append((~(scores <= best) & ~right).sum(1) + 1)
-    return torch.cat(ranks)
+@torch.no_grad()
+def _ranks(
+    image: torch.Tensor, report: torch.Tensor, group: torch.Tensor, chunk: int = 512
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rank of the best right answer of each image, and of each report.
+
+    The ranks are counted, not sorted, in one product for both ways, a block of it at a time: N x N does not fit for
+    large N. In the order of their groups right answers lie along the diagonal, and only blocks there have a mask.
+    """
+    order = group.argsort(stable=True)
+    image, report, group = image[order], report[order], group[order]
+    total = len(group)
+    best = image.new_full((2, total), -torch.inf)  # of each image, and of each report
+    below = torch.zeros(2, total, dtype=torch.long, device=group.device)  # wrong answers that are not better
+    parts = slices(total, chunk)
+    ends = [(int(group[part.start]), int(group[part.stop - 1])) for part in parts]
+    blocks = [
+        (rows, columns, first[0] <= second[1] and second[0] <= first[1])
+        for rows, first in zip(parts, ends, strict=True)
+        for columns, second in zip(parts, ends, strict=True)
+    ]
+    for rows, columns, on_diagonal in blocks:
+        if on_diagonal:
+            right = group[rows, None] == group[columns]
+            scores = (image[rows] @ report[columns].T).masked_fill_(~right, -torch.inf)
+            best[0, rows] = best[0, rows].maximum(scores.amax(1))
+            best[1, columns] = best[1, columns].maximum(scores.amax(0))
+    for rows, columns, on_diagonal in blocks:
+        scores = image[rows] @ report[columns].T
+        right = group[rows, None] == group[columns] if on_diagonal else None
+        for way, bar in enumerate((best[0, rows, None], best[1, columns])):
+            # as float32: counted several times as fast as bool, and exact
+            hits = torch.le(scores, bar, out=torch.empty_like(scores, dtype=torch.float32))
+            hits = hits if right is None else hits.masked_fill_(right, 0)
+            below[way, columns if way else rows] += hits.sum(1 - way).long()
+    # all wrong answers but these are better, and those that are not a number: such a query's rank is the last
+    ranks = total - group.bincount()[group] - below + 1
+    image_ranks, report_ranks = torch.empty_like(ranks).index_copy_(1, order, ranks)
+    return image_ranks, report_ranks
 
 
 def chance_retrieval(report_tokens: torch.Tensor, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
@@ -145,14 +175,20 @@ def chance_retrieval(report_tokens: torch.Tensor, ks: Sequence[int] = (1, 5, 10)
 
         print(chance_retrieval(torch.arange(50)[:, None])["chance_recall_at_5"])  # 0.1
     """
-    _, group, sizes = torch.unique(report_tokens, dim=0, return_inverse=True, return_counts=True)
-    right = sizes[group].double()  # of each query
-    total = len(right)
-    recalls, missed = [], torch.ones_like(right)  # the first r of a random order hold no right answer
-    for rank in range(total):
-        missed = missed * ((total - right - rank) / (total - rank)).clamp(min=0)
-        recalls.append(1 - missed.mean().item())
-        if rank + 1 >= max(ks) and recalls[-1] >= 0.5:
+    sizes = torch.unique(report_tokens, dim=0, return_counts=True)[1]
+    # queries with as many right answers have the same chance
+    right, groups = sizes.cpu().unique(return_counts=True)
+    total, right = len(report_tokens), right.double()
+    share, missed = right * groups / total, torch.ones_like(right)  # the first r of a random order hold no right answer
+    recalls: list[float] = []
+    for part in slices(total, 1024):
+        rank = torch.arange(part.start, part.stop)[:, None]
+        factors = ((total - right - rank) / (total - rank)).clamp(min=0)
+        factors[0] *= missed
+        chances = factors.cumprod(0)
+        recalls += (1 - chances @ share).tolist()
+        missed = chances[-1]
+        if part.stop >= max(ks) and recalls[-1] >= 0.5:
             break
     result = {f"chance_recall_at_{k}": recalls[min(k, len(recalls)) - 1] for k in ks}
     median = next(rank for rank, recall in enumerate(recalls, 1) if recall >= 0.5 - 1e-9)

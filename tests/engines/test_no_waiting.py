@@ -22,7 +22,7 @@ from monai.engines import SupervisedTrainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from monai_mgca.handlers import SkipNonFiniteSteps
-from monai_mgca.losses import MGCALoss
+from monai_mgca.losses import MGCALoss, sinkhorn
 from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder
 
 PACKAGE = Path(__file__).resolve().parents[2] / "monai_mgca"
@@ -68,6 +68,12 @@ def test_no_operation_of_a_step_needs_a_value(encoder, matcher):
     step = make_step(encoder, matcher)
     with NoWaiting():
         step()
+
+
+def test_codes_of_a_large_matrix_need_no_value(monkeypatch):
+    monkeypatch.setattr("monai_mgca.losses.prototype.LARGE", 0)
+    with NoWaiting():
+        sinkhorn(torch.rand(6, 5))
 
 
 def test_a_step_that_is_not_finite_is_skipped_without_waiting():

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from monai_mgca.losses import InstanceAlignmentLoss, MGCALoss, PrototypeAlignmentLoss, TokenAlignmentLoss, sinkhorn
+from monai_mgca.losses.prototype import LARGE
 from monai_mgca.networks import attention_to_weights, soft_match
 from monai_mgca.utils import MGCAKeys as Keys
 
@@ -164,7 +165,9 @@ with np.load(VENDORED / "sinkhorn.npz") as file:
 
 
 @pytest.mark.parametrize("setting", SINKHORN, ids=lambda setting: f"epsilon{setting['epsilon']}_B{setting['B']}")
-def test_sinkhorn_codes(setting):
+@pytest.mark.parametrize("large", [LARGE, 0], ids=["log space", "one exponential"])
+def test_sinkhorn_codes(setting, large, monkeypatch):
+    monkeypatch.setattr("monai_mgca.losses.prototype.LARGE", large)
     with np.load(VENDORED / "sinkhorn.npz") as file:
         scores, expected = file[f"scores_{setting['i']}"], file[f"codes64_{setting['i']}"]
     assert scores.dtype == np.float32

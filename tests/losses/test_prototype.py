@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monai_mgca.losses import PrototypeAlignmentLoss, sinkhorn
+from monai_mgca.losses.prototype import LARGE, _balance
 
 
 @pytest.fixture
@@ -23,6 +26,22 @@ def scores(unit):
     return lambda rows, columns: (unit(rows, 6) @ unit(columns, 6).T).detach().requires_grad_()
 
 
+@pytest.fixture(params=["log space", "one exponential"])
+def way(request, monkeypatch):
+    """Both ways of computing codes, whatever the size."""
+    if request.param != "log space":
+        monkeypatch.setattr("monai_mgca.losses.prototype.LARGE", 0)
+
+
+def in_log_space(scores, epsilon=0.05, iterations=3):
+    """Codes of usual sizes, to the last bit."""
+    codes = (scores - scores.max()) / epsilon
+    for _ in range(iterations):
+        codes = codes.log_softmax(dim=0).log_softmax(dim=1)
+    return codes.softmax(dim=1)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("rows, columns", [(1, 4), (2, 9), (6, 3), (5, 12)])
 @pytest.mark.parametrize("epsilon, iterations", [(0.05, 3), (0.05, 0), (0.3, 1), (0.1, 7)])
 def test_sinkhorn_equals_the_formula(slow, scores, rows, columns, epsilon, iterations):
@@ -41,6 +60,7 @@ def test_sinkhorn_uses_all_prototypes_equally(scores):
     assert (few.sum(0) - 3).abs().max() > 0.05
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("epsilon, scale", [(1e-3, 1), (1e-3, 100), (0.05, 100)])
 def test_sinkhorn_does_not_overflow(scores, dtype, epsilon, scale):
@@ -49,17 +69,62 @@ def test_sinkhorn_does_not_overflow(scores, dtype, epsilon, scale):
     torch.testing.assert_close(codes.sum(1), torch.ones(8).to(codes.dtype))
 
 
+@pytest.mark.usefixtures("way")
 def test_sinkhorn_order_and_offset_do_not_matter(scores):
     x, rows, columns = scores(6, 5), torch.tensor([4, 0, 5, 1, 3, 2]), torch.tensor([2, 4, 0, 1, 3])
     torch.testing.assert_close(sinkhorn(x[rows][:, columns]), sinkhorn(x)[rows][:, columns])
     torch.testing.assert_close(sinkhorn(x + 3), sinkhorn(x))
 
 
+@pytest.mark.usefixtures("way")
 def test_sinkhorn_leaves_its_input_alone(scores):
     x = scores(6, 5)
     before = x.detach().clone()
     sinkhorn(x)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("shape", [(72, 500), (144, 500), (8 * 144, 500), (1, 4)])
+def test_codes_of_usual_batches_keep_their_last_bits(shape):
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert sinkhorn(x).equal(in_log_space(x))
+
+
+@pytest.mark.parametrize("iterations", [0, 3, 4])
+def test_codes_of_a_large_matrix_take_one_exponential(iterations):
+    x = torch.rand(1024, LARGE // 1024, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    codes = sinkhorn(x, iterations=iterations)
+    torch.testing.assert_close(codes, in_log_space(x, iterations=iterations), rtol=0, atol=1e-7)
+    if iterations == 3:  # without rounds there is nothing to balance, and in many what was too small to hold may grow
+        assert codes.equal(_balance(x, 0.05, 3))
+    else:
+        assert codes.equal(in_log_space(x, iterations=iterations))
+
+
+@given(
+    rows=st.integers(1, 9),
+    columns=st.integers(1, 9),
+    seed=st.integers(0, 1000),
+    epsilon=st.sampled_from((1e-3, 0.005, 0.05, 1.0)),
+    iterations=st.integers(1, 3),
+    kind=st.sampled_from(("cosines", "far", "low row", "low column", "low corner", "same")),
+    dtype=st.sampled_from((torch.float32, torch.float64)),
+)
+def test_one_exponential_gives_what_log_space_gives(rows, columns, seed, epsilon, iterations, kind, dtype):
+    x = torch.rand(rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2 - 1
+    x = {
+        "far": lambda: 100 * x,
+        "low row": lambda: torch.cat([x[:1] - 50, x[1:]]),
+        "low column": lambda: torch.cat([x[:, :1] - 50, x[:, 1:]], 1),
+        "low corner": lambda: torch.cat([torch.cat([x[:1, :1] - 50, x[:1, 1:] - 20], 1), x[1:]]),
+        "same": lambda: x[:1].expand(rows, columns),
+    }.get(kind, lambda: x)()
+    x = x.to(dtype)
+    codes = _balance(x, epsilon, iterations)
+    assert codes.isfinite().all()
+    # float32 cannot hold x / epsilon finer than this
+    fine = float((x.abs().max() / epsilon) * torch.finfo(dtype).eps) + torch.finfo(dtype).eps
+    torch.testing.assert_close(codes.double(), in_log_space(x.double(), epsilon, iterations), rtol=0, atol=20 * fine)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +150,7 @@ def test_equals_the_formula(slow, scores, agree, rows, epsilon, iterations, temp
     agree(PrototypeAlignmentLoss(temperature, epsilon, iterations)(image, report), expected, [image, report])
 
 
+@pytest.mark.usefixtures("way")
 def test_codes_of_one_pair_are_uniform(scores):
     assert torch.allclose(sinkhorn(scores(1, 8).float()), torch.full((1, 8), 1 / 8))
 
