@@ -81,8 +81,8 @@ def _balance_in_log_space(scores: torch.Tensor, epsilon: float, iterations: int)
 def _balance(scores: torch.Tensor, epsilon: float, iterations: int) -> torch.Tensor:
     """The same for few rounds, in place.
 
-    Below the maxima every row has a 1, and every column has one in a row of weight 1. From then on a row keeps 1 / B of
-    its sum and a column 1 / (B K), so that no sum vanishes, and in few rounds no entry grows that was too small to hold.
+    Below the maxima every row has a 1, and every column has one in a row of weight 1. From then on a row keeps 1 / B
+    of its sum and a column 1 / (B K): no sum vanishes, and in few rounds no entry grows that was too small to hold.
     """
     codes = scores - scores.amax(dim=0)
     shift = codes.amax(dim=1, keepdim=True)

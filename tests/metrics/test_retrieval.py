@@ -12,14 +12,18 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from monai_mgca.metrics import RetrievalMetric, chance_retrieval, compute_retrieval
-from monai_mgca.metrics.retrieval import _ranks
+from monai_mgca.metrics.retrieval import _ranks, own_ranks
 
 
 def retrieval(scores, tokens=None, ks=(1, 2)):
@@ -31,6 +35,17 @@ def retrieval(scores, tokens=None, ks=(1, 2)):
 
 def unit(rows, size, seed=0):
     return F.normalize(torch.randn(rows, size, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def slow_ranks(scores, group):
+    """One more than the wrong answers that score higher than the best right one, each compared by itself."""
+    ranks = []
+    for row, own in zip(scores.tolist(), group.tolist(), strict=True):
+        right = [score for score, other in zip(row, group.tolist(), strict=True) if other == own]
+        best = math.nan if any(map(math.isnan, right)) else max(right)
+        wrong = [score for score, other in zip(row, group.tolist(), strict=True) if other != own]
+        ranks.append(1 + sum(not score <= best for score in wrong))
+    return ranks
 
 
 class TestByHand:
@@ -91,10 +106,68 @@ class TestAgainstALoop:
         assert result["image_to_report_recall_at_5"] == pytest.approx(np.mean(np.array(ranks) <= 5))
         assert result["image_to_report_median_rank"] == np.median(ranks)
 
-    @pytest.mark.parametrize("chunk", [1, 4, 10, 64])
-    def test_chunks_equal_the_whole(self, chunk):
-        image, report, group = unit(10, 3), unit(10, 3, seed=1), torch.arange(10) % 7
-        assert _ranks(image, report, group, chunk).equal(_ranks(image, report, group, 10))
+    @given(
+        count=st.integers(1, 30),
+        groups=st.integers(1, 30),
+        chunk=st.sampled_from((1, 4, 7, 30, 512)),
+        seed=st.integers(0, 1000),
+        kind=st.sampled_from(("random", "tied", "same", "not a number", "infinite")),
+        dtype=st.sampled_from((torch.float16, torch.float32, torch.float64)),
+    )
+    def test_every_rank_is_that_of_the_whole_product(self, count, groups, chunk, seed, kind, dtype):
+        generator = torch.Generator().manual_seed(seed)
+        group = torch.randint(groups, (count,), generator=generator)
+        # whole numbers: products are exact, and many scores are the same
+        image, report = (torch.randint(-2, 3, (count, 3), generator=generator).to(dtype) for _ in "ab")
+        if kind == "random":
+            image, report = unit(count, 4, seed).double(), unit(count, 4, seed + 1).double()
+        elif kind == "same":
+            image, report = image[:1].expand(count, 3), report[:1].expand(count, 3)
+        elif kind != "tied":
+            image, report = image.clone(), report.clone()
+            value = torch.nan if kind == "not a number" else torch.inf
+            image[seed % count, 0], report[(seed // 7) % count, 1] = value, value
+        for found, query, key in zip(
+            _ranks(image, report, group, chunk), (image, report), (report, image), strict=True
+        ):
+            assert found.tolist() == slow_ranks(query @ key.T, group)
+            assert own_ranks(query, key, group[:, None]).equal(found)
+
+    @pytest.mark.parametrize("count", [1, 100, 513, 1024, 1500])
+    def test_collapsed_embeddings_tie_whatever_the_blocks_are(self, count):
+        one = unit(1, 128).expand(count, 128)
+        assert compute_retrieval(one, one, torch.arange(count)[:, None])["mean_recall"] == 1
+
+
+class Counted(TorchDispatchMode):
+    """How many operations there were, and of how many elements the largest tensor that they made was."""
+
+    operations = largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.operations += 1
+        if isinstance(result, torch.Tensor):
+            self.largest = max(self.largest, result.numel())
+        return result
+
+
+class TestLargeSets:
+    def test_no_tensor_grows_with_a_block_times_the_set(self):
+        image, report, tokens = unit(3000, 4), unit(3000, 4, seed=1), torch.arange(3000)[:, None]
+        with Counted() as counted:
+            compute_retrieval(image, report, tokens)
+        assert counted.largest <= 512 * 512
+
+    def test_all_reports_are_the_same(self):
+        ranks = _ranks(unit(600, 4), unit(600, 4, seed=1), torch.zeros(600, dtype=torch.long), chunk=128)
+        assert all((way == 1).all() for way in ranks)
+
+    def test_chance_takes_no_step_for_every_rank(self):
+        with Counted() as counted:
+            found = chance_retrieval(torch.arange(20_000)[:, None])
+        assert counted.operations < 1000
+        assert found["chance_recall_at_5"] == pytest.approx(5 / 20_000) and found["chance_median_rank"] == 10_000
 
 
 class TestMetric:
