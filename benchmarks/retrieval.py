@@ -9,12 +9,14 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""How long a search among many embeddings takes, and what memory: exact and faiss beside one full matrix product.
+"""How long a search among many embeddings, the figures of a whole set and Sinkhorn's codes take, beside plain ways.
 
 Every way of searching runs in a process of its own and answers the same queries from the same file; the results must
-be the same. With a checkpoint the encoding of a text query is timed too.
+be the same. The plain way is one full matrix product with a sort. Then the recalls and ranks of many pairs, beside the
+same from all scores sorted, and the codes of a large matrix, beside Sinkhorn-Knopp as it was published. With a
+checkpoint the encoding of a text query is timed too.
 
-    python benchmarks/retrieval.py --count 100000 --checkpoint bundles/mgca/models/model_pretrain.pt
+    python benchmarks/retrieval.py --count 100000 --pairs 10000 100000
 """
 
 from __future__ import annotations
@@ -30,11 +32,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import alternate
+from monai.utils import optional_import
 
 from monai_mgca.inferers import EmbeddingIndex, load_pretrained
 from monai_mgca.inferers.embedding_file import read_embeddings, write_embeddings
+from monai_mgca.losses import sinkhorn
+from monai_mgca.metrics import chance_retrieval, compute_retrieval
 
 WAYS = ("full product", "exact", "faiss")
+SORTED_AT_MOST = 20_000  # pairs, whose scores and their order take 9 GB
+CODES = ((144, 500), (1024, 500), (4096, 3000))  # two GPUs of the paper, many of them, and a large self-supervised one
 TEXT = "small left pleural effusion"
 
 
@@ -100,36 +108,103 @@ def run(job: tuple) -> dict[str, Any]:
     return measure(*job)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("count", 100_000), ("dim", 128), ("k", 10), ("chunk", 16384), ("threads", 2), ("repeats", 20)):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--queries", type=int, nargs="+", default=[1, 100])
-    parser.add_argument("--checkpoint", help="model_pretrain.pt, to time the encoding of a text")
-    args = parser.parse_args()
+def measure_search(args: argparse.Namespace) -> None:
+    """Print the seconds and megabytes of every way of searching."""
+    ways = [way for way in WAYS if way != "faiss" or optional_import("faiss")[1]]
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/embeddings.npz"
         keys = np.random.default_rng(1).standard_normal((args.count, args.dim), dtype=np.float32)
         write_embeddings(path, {"image": keys / np.linalg.norm(keys, axis=1, keepdims=True)}, "benchmark")
         found = {}
-        for way in WAYS:  # one after the other, each in a process of its own
+        for way in ways:  # one after the other, each in a process of its own
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 found[way] = pool.apply(run, ((way, path, args.queries, args),))
-    print(
-        f"{args.count} embeddings of {args.dim}, the {args.k} nearest, {args.threads} threads, chunks of {args.chunk}"
-    )
+    print(f"{args.count} embeddings of {args.dim}, the {args.k} nearest, chunks of {args.chunk}")
     heads = [f"{count} {'query' if count == 1 else 'queries'}" for count in args.queries]
-    print(
-        f"{'':14s}{'ready s':>9s}{'first s':>9s}"
-        + "".join(f"{head + ' s':>16s}{'ratio':>8s}" for head in heads)
-        + "   MB"
-    )
+    cells = "".join(f"{head + ' s':>16s}{'ratio':>8s}" for head in heads)
+    print(f"{'':14s}{'ready s':>9s}{'first s':>9s}{cells}   MB")
     for way, result in found.items():
         assert np.array_equal(result["rows"], found[WAYS[0]]["rows"]), f"{way} finds others"
         cells = "".join(f"{result[str(n)]:16.4f}{result[str(n)] / found[WAYS[0]][str(n)]:8.2f}" for n in args.queries)
         print(f"{way:14s}{result['ready']:9.3f}{result[f'first {args.queries[0]}']:9.4f}{cells}{result['memory']:5.0f}")
+    if "faiss" not in ways:
+        print("faiss is not installed, and left out")
+
+
+def sorted_retrieval(image: torch.Tensor, report: torch.Tensor, tokens: torch.Tensor) -> dict[str, float]:
+    """The plain way: all scores at once, all of them sorted, the place of the first right answer."""
+    scores, result = image @ report.T, {}
+    group = torch.unique(tokens, dim=0, return_inverse=True)[1]
+    for name, rows in (("image_to_report", scores), ("report_to_image", scores.T)):
+        ranks = (group[rows.argsort(dim=1, descending=True)] == group[:, None]).byte().argmax(1) + 1
+        result |= {f"{name}_recall_at_{k}": (ranks <= k).float().mean().item() for k in (1, 5, 10)}
+        result[f"{name}_median_rank"] = ranks.float().quantile(0.5).item()
+    return result
+
+
+def measure_ranks(args: argparse.Namespace) -> None:
+    """Print the seconds and megabytes of the figures of so many pairs."""
+    print(f"\n{'figures of pairs':14s}{'counted s':>12s}{'MB':>8s}{'sorted s':>12s}{'MB':>8s}{'ratio':>8s}")
+    clock = time.process_time if args.threads == 1 else time.perf_counter
+    for count in args.pairs:
+        generator = torch.Generator().manual_seed(count)
+        unit = [torch.randn(count, args.dim, generator=generator) for _ in "ab"]
+        image, report = (torch.nn.functional.normalize(x, dim=1) for x in (unit[0], unit[1] + unit[0] / 4))
+        tokens = torch.randint(1000, (count, 112), generator=generator)
+        tokens[: count // 10] = tokens[0]  # a tenth of the reports are the same
+        seconds, memory, found = [], [], []
+        for way in (compute_retrieval, sorted_retrieval)[: 1 + (count <= SORTED_AT_MOST)]:
+            way(image[:500], report[:500], tokens[:500])
+            with PeakMemory() as peak:
+                start = clock()
+                found.append(way(image, report, tokens))
+                seconds.append(clock() - start)
+            memory.append(peak.peak)
+        assert all(abs(value - found[0][name]) < 1e-3 for name, value in found[-1].items()), "sorted finds others"
+        cells = "".join(f"{s:12.2f}{m:8.0f}" for s, m in zip(seconds, memory, strict=True))
+        print(f"{count:14d}{cells}" + (f"{seconds[1] / seconds[0]:8.1f}" if len(seconds) > 1 else ""))
+    start = clock()
+    chance_retrieval(tokens)
+    print(f"chance of {count} pairs: {clock() - start:.2f} s")
+
+
+@torch.no_grad()
+def published_sinkhorn(scores: torch.Tensor, epsilon: float = 0.05, iterations: int = 3) -> torch.Tensor:
+    """As in the pages of Caron et al.: exponentials of the scores themselves, columns and rows divided in turn."""
+    codes = (scores / epsilon).exp_()
+    codes /= codes.sum()
+    for _ in range(iterations):
+        codes /= codes.sum(0, keepdim=True) * codes.shape[1]
+        codes /= codes.sum(1, keepdim=True) * codes.shape[0]
+    return codes.mul_(codes.shape[0])
+
+
+def measure_codes(args: argparse.Namespace) -> None:
+    """Print the milliseconds of Sinkhorn's codes."""
+    print(f"\n{'codes':14s}{'published ms':>14s}{'monai_mgca ms':>14s}{'ratio':>8s}{'difference':>12s}")
+    for rows, columns in CODES:
+        unit = [torch.nn.functional.normalize(torch.randn(n, args.dim), dim=1) for n in (rows, columns)]
+        scores = unit[0] @ unit[1].T
+        ways = {"published": lambda x=scores: published_sinkhorn(x), "monai_mgca": lambda x=scores: sinkhorn(x)}
+        plain, own = alternate(ways, torch.device("cpu"), args.repeats).values()
+        difference = float((published_sinkhorn(scores) - sinkhorn(scores)).abs().max())
+        print(f"{f'{rows} x {columns}':14s}{1000 * plain:14.2f}{1000 * own:14.2f}{own / plain:8.2f}{difference:12.1e}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, value in (("count", 100_000), ("dim", 128), ("k", 10), ("chunk", 16384), ("threads", 2), ("repeats", 20)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--queries", type=int, nargs="+", default=[1, 100])
+    parser.add_argument("--pairs", type=int, nargs="+", default=[10_000], help="whose recalls and ranks are computed")
+    parser.add_argument("--checkpoint", help="model_pretrain.pt, to time the encoding of a text")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print(f"{args.threads} thread(s)")
+    measure_search(args)
+    measure_ranks(args)
+    measure_codes(args)
     if args.checkpoint:
-        torch.set_num_threads(args.threads)
         model, seconds = load_pretrained(args.checkpoint), []
         for _ in range(args.repeats):
             start = time.perf_counter()

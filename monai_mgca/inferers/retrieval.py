@@ -23,6 +23,8 @@ __all__ = ["BACKENDS", "EmbeddingIndex"]
 
 BACKENDS = ("exact", "faiss")
 QUERIES_AT_A_TIME = 256
+# so many queries make faiss multiply matrices too, and slower than the exact search does
+MANY_QUERIES = 20
 
 
 class EmbeddingIndex:
@@ -33,8 +35,9 @@ class EmbeddingIndex:
             (:func:`read_embeddings`); of any floating type, on any device.
         backend: "exact" looks at a chunk of keys at a time, on the queries' device, and needs memory for one chunk
             besides the keys; keys that score the same stand in their own order. "faiss" gives the same from a faiss
-            ``IndexFlatIP`` on the CPU, which holds a copy of all keys, and many queries are answered faster; which of
-            keys that score the same come last among the k is then not told.
+            ``IndexFlatIP`` on the CPU, which holds a copy of all keys, and answers one query faster; which of keys that
+            score the same come last among the k is then not told. 20 queries or more at once are searched as by
+            "exact", which is the faster for them.
         chunk: keys looked at at a time.
 
     Raises:
@@ -78,7 +81,8 @@ class EmbeddingIndex:
             wanted = f"(Q, {self.keys.shape[1]})"
             raise ValueError(f"queries must be {wanted} as the keys, got {tuple(queries.shape)}.")
         k = min(k, len(self.keys))
-        nearest = self._nearest if self.index is None else self._nearest_by_faiss
+        by_faiss = self.index is not None and len(queries) < MANY_QUERIES
+        nearest = self._nearest_by_faiss if by_faiss else self._nearest
         fine = queries.to(torch.promote_types(queries.dtype, torch.float32))
         found = [nearest(part, k) for part in fine.split(QUERIES_AT_A_TIME)]
         scores, rows = (torch.cat(parts) for parts in zip(*found, strict=True))

@@ -129,6 +129,19 @@ class TestFaiss:
         rows = EmbeddingIndex(keys, "faiss").search(queries, 60)[1]
         assert torch.equal(rows, slow_search(queries, keys, 60))
 
+    @pytest.mark.parametrize("count", [1, 19, 20, 100])
+    def test_many_queries_are_multiplied_at_once(self, count, monkeypatch):
+        """faiss took up to three times as long for them."""
+        asked = []
+        monkeypatch.setattr(EmbeddingIndex, "_faiss_index", lambda self: "an index")
+        monkeypatch.setattr(
+            EmbeddingIndex, "_nearest_by_faiss", lambda *args: asked.append(1) or args[0]._nearest(*args[1:])
+        )
+        queries, keys = unit(count, seed=1), unit(50)
+        rows = EmbeddingIndex(keys, "faiss").search(queries, 5)[1]
+        assert torch.equal(rows, slow_search(queries, keys, 5))
+        assert bool(asked) == (count < 20)
+
     def test_says_what_to_install(self, monkeypatch):
         monkeypatch.setattr("monai_mgca.utils.extras.find_spec", lambda name: None)
         with pytest.raises(DataError, match=r'pip install "monai-mgca\[faiss\]"'):
