@@ -16,7 +16,7 @@ be the same. The plain way is one full matrix product with a sort. Then the reca
 same from all scores sorted, and the codes of a large matrix, beside Sinkhorn-Knopp as it was published. With a
 checkpoint the encoding of a text query is timed too.
 
-    python benchmarks/retrieval.py --count 100000 --pairs 10000 100000
+    python benchmarks/retrieval.py --count 100000 --pairs 5000 100000
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def main() -> None:
     for name, value in (("count", 100_000), ("dim", 128), ("k", 10), ("chunk", 16384), ("threads", 2), ("repeats", 20)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--queries", type=int, nargs="+", default=[1, 100])
-    parser.add_argument("--pairs", type=int, nargs="+", default=[10_000], help="whose recalls and ranks are computed")
+    parser.add_argument("--pairs", type=int, nargs="+", default=[5_000], help="whose recalls and ranks are computed")
     parser.add_argument("--checkpoint", help="model_pretrain.pt, to time the encoding of a text")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

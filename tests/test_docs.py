@@ -193,6 +193,7 @@ ELSEWHERE = {
     "python benchmarks/data.py --pixels 1024 --items 32 --batch-size 16 --repeats 1": "not run: a benchmark",
     "python tests/fuzz/run.py --count 10000": "tests/fuzz/test_fuzz.py",
     "python -m pytest tests/properties --hypothesis-profile=full": "not run: the same tests with fewer examples are",
+    "python benchmarks/retrieval.py --count 100000 --pairs 5000 100000 --checkpoint bundles/mgca/models/model_pretrain.pt": "not run: a benchmark",
     "python benchmarks/losses.py": "not run: a benchmark",
     "python benchmarks/losses.py --patches 361 --memory-batch 32": "not run: a benchmark",
     "python benchmarks/aggregation.py": "not run: a benchmark",

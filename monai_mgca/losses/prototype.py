@@ -79,20 +79,19 @@ def _balance_in_log_space(scores: torch.Tensor, epsilon: float, iterations: int)
 
 
 def _balance(scores: torch.Tensor, epsilon: float, iterations: int) -> torch.Tensor:
-    """The same for few rounds, in place.
+    """The same for few rounds: one exponential, and scales of its rows and columns.
 
-    Below the maxima every row has a 1, and every column has one in a row of weight 1. From then on a row keeps 1 / B
-    of its sum and a column 1 / (B K): no sum vanishes, and in few rounds no entry grows that was too small to hold.
+    Below the maxima every row has a 1, and every column has one in a row of scale 1, so that no first sum is below 1.
+    Later a scale grows by B K a round at most, which in few rounds float32 holds.
     """
-    codes = scores - scores.amax(dim=0)
-    shift = codes.amax(dim=1, keepdim=True)
-    codes.sub_(shift).div_(epsilon).exp_()
-    weights = (shift / epsilon).exp().squeeze(1)
+    kernel = scores - scores.amax(dim=0)
+    shift = kernel.amax(dim=1, keepdim=True)
+    kernel.sub_(shift).div_(epsilon).exp_()
+    rows = (shift / epsilon).exp().squeeze(1)
     for _ in range(iterations):
-        codes.div_(weights @ codes)
-        codes.div_(codes.sum(dim=1, keepdim=True))
-        weights = torch.ones_like(weights)
-    return codes
+        columns = 1 / (rows @ kernel)
+        rows = 1 / (kernel @ columns)
+    return kernel.mul_(columns).mul_(rows[:, None])
 
 
 class PrototypeAlignmentLoss(_Loss):
