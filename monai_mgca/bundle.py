@@ -20,11 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_mgca.utils.arguments import ArgumentParser
+from monai_mgca.utils.visible import say
 
 __all__ = ["copy_bundle"]
 
 # what a run makes in a bundle's folder, and pip's compiled files, are not part of it
-GENERATED = ("data", "eval", "mlruns*", "*.pt", "model.json", "*.tmp", "__pycache__", "*.pyc")
+GENERATED = ("data", "eval", "mlruns*", "*.pt", "model.json", "*.tmp", ".*.lock", "__pycache__", "*.pyc")
 # a wheel has the bundle in the package, a clone beside it
 INSTALLED = Path(__file__).resolve().parent / "_bundle"
 CLONED = Path(__file__).resolve().parents[1] / "bundles" / "mgca"
@@ -67,9 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         folder = copy_bundle(parser.parse_args(arguments).folder)
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", file=sys.stderr)
         return 1
-    print(
+    say(
         f"The bundle is in {folder}. Try it: cd {folder} && python -m monai.bundle run --config_file configs/train.json"
     )
     return 0

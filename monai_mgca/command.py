@@ -24,6 +24,7 @@ from typing import Any
 from monai_mgca.data import read_datalist, resolve_dataset
 from monai_mgca.utils import CheckpointError, DataError, bundle_root, read_model_settings
 from monai_mgca.utils.errors import StorageError, first_cause
+from monai_mgca.utils.visible import log_to_console, say
 
 __all__ = ["choose_data", "run_command"]
 
@@ -78,15 +79,15 @@ def run_command(run: Callable[[argparse.Namespace], Sequence[str]], args: argpar
     Returns:
         0; 2 when the input is wrong, or the result cannot be written.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_console()
     try:
         written = run(args)
     except (DataError, CheckpointError, OSError, RuntimeError) as error:
         cause = first_cause(error)
         if not isinstance(cause, (DataError, CheckpointError, StorageError)):
             raise
-        print(f"error: {cause}", file=sys.stderr)
+        say(f"error: {cause}", file=sys.stderr)
         return 2
     if written:
-        print(f"Written: {', '.join(written)}")
+        say(f"Written: {', '.join(written)}")
     return 0

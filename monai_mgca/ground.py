@@ -35,6 +35,7 @@ from monai_mgca.utils import DataError, bundle_root, read_model_settings
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.files import replacing
 from monai_mgca.utils.page import data_uri, write_page
+from monai_mgca.utils.visible import say, visible
 
 __all__ = ["main"]
 
@@ -114,7 +115,8 @@ def _ground_images(args: argparse.Namespace) -> list[str]:
             _save(Image.fromarray(gray), base.with_name(f"{base.name}_map.png"))
             _save(draw_heat(load(path)[0], heat), base.with_name(f"{base.name}.png"))
             y, x = divmod(int(heat.argmax()), heat.shape[1])
-            print(f"{path}: {phrase!r} is highest at x = {x}, y = {y} of {heat.shape[1]} x {heat.shape[0]} pixels.")
+            size = f"{heat.shape[1]} x {heat.shape[0]} pixels"
+            say(f"{visible(path)}: {phrase!r} is highest at x = {x}, y = {y} of {size}.")
             written += [f"{base}.png", f"{base}_map.png"]
     return written
 
@@ -162,8 +164,8 @@ def _evaluate(args: argparse.Namespace) -> list[str]:
     figures.write(table)
     note = "Where the network sees each finding (orange), and the outline of where it was annotated (blue)."
     write_page(page, "Grounding", _GALLERY, note=note, pictures=pictures)
-    print(f"{len(regions)} findings in the section '{args.section}', maps of the method '{args.method}':")
-    print(figures.table())
+    say(f"{len(regions)} findings in the section '{args.section}', maps of the method '{args.method}':")
+    say(figures.table())
     return [str(table), str(page), f"{args.output}/overlays"]
 
 

@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,8 +35,9 @@ from monai_mgca.networks import ImageFeatures, create_image_encoder, load_encode
 from monai_mgca.transforms import LoadRadiographd, ResolveUncertainLabels, restore_preprocessing
 from monai_mgca.utils import CheckpointError, DataError, bundle_root, read_model_settings
 from monai_mgca.utils.arguments import ArgumentParser
+from monai_mgca.utils.csv_file import write_csv
 from monai_mgca.utils.extras import require_extra
-from monai_mgca.utils.files import replacing
+from monai_mgca.utils.visible import say
 
 __all__ = ["main"]
 
@@ -214,13 +214,12 @@ def _cell(line: dict[str, Any]) -> str:
 
 
 def _write(path: str | os.PathLike, rows: list[dict[str, Any]]) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for row in rows:
-            figures = {key: row.get(key, np.nan) for key in ("auroc", "ap", "accuracy")}
-            writer.writerow(row | {key: "" if np.isnan(v) else f"{v:.6f}" for key, v in figures.items()})
+    table: list[Sequence[Any]] = [COLUMNS]
+    for row in rows:
+        figures = {key: row.get(key, np.nan) for key in ("auroc", "ap", "accuracy")}
+        told = row | {key: "" if np.isnan(v) else f"{v:.6f}" for key, v in figures.items()}
+        table.append([told.get(column, "") for column in COLUMNS])
+    write_csv(path, table)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -259,8 +258,8 @@ def _run(args: argparse.Namespace) -> list[str]:
     _write(args.output, rows)
     picture = str(Path(args.output).with_suffix(".png"))
     draw_curves(picture, summarize_curves(rows))
-    print(f"AUROC on {len(test.items)} images ({args.section}), mean and 95 % interval over {args.seeds} seeds:")
-    print(_table(rows, args.classes))
+    say(f"AUROC on {len(test.items)} images ({args.section}), mean and 95 % interval over {args.seeds} seeds:")
+    say(_table(rows, args.classes))
     return [args.output, picture]
 
 

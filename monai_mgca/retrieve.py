@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import itertools
 import os
@@ -37,8 +36,9 @@ from monai_mgca.inferers.retrieval import BACKENDS, EmbeddingIndex
 from monai_mgca.metrics.retrieval import chance_retrieval, compute_retrieval
 from monai_mgca.utils import DataError, bundle_root
 from monai_mgca.utils.arguments import ArgumentParser
+from monai_mgca.utils.csv_file import write_csv
 from monai_mgca.utils.extras import require_extra
-from monai_mgca.utils.files import replacing
+from monai_mgca.utils.visible import say, visible
 
 __all__ = ["main"]
 
@@ -87,14 +87,14 @@ def _embed(model: PretrainedModel, data: _Set, args: argparse.Namespace) -> dict
     fingerprint = fingerprint_of([args.checkpoint, Path(args.checkpoint).parent / "model.json"], content)
     found = read_embeddings(path, fingerprint)
     if found is not None:
-        print(f"Embeddings of {len(data.images)} images, computed earlier: {path}")
+        say(f"Embeddings of {len(data.images)} images, computed earlier: {path}")
         return found
     arrays = {"image": model.embed_images(data.images).numpy(), "names": np.char.encode(data.names, "utf-8")}
     if data.reports:
         arrays["report"] = model.embed_reports(data.reports).numpy()
     write_embeddings(path, arrays, fingerprint)
     kinds = "images and reports" if data.reports else "images"
-    print(f"Embeddings of {len(data.images)} {kinds}: {path}")
+    say(f"Embeddings of {len(data.images)} {kinds}: {path}")
     return arrays
 
 
@@ -124,12 +124,12 @@ def _search(
 
 def _print(rankings: Sequence[Ranking], target: str) -> None:
     for ranking in rankings:
-        print(f"\n{target.capitalize()} most like {ranking.query if ranking.image else repr(ranking.query)}:")
-        print(f"{'rank':>4s}  {'similarity':>10s}  {'image' if target == 'images' else 'report of image'}")
+        say(f"\n{target.capitalize()} most like {visible(ranking.query) if ranking.image else repr(ranking.query)}:")
+        say(f"{'rank':>4s}  {'similarity':>10s}  {'image' if target == 'images' else 'report of image'}")
         for rank, hit in enumerate(ranking.hits, 1):
-            print(f"{rank:4d}  {hit.similarity:10.3f}  {hit.name}")
+            say(f"{rank:4d}  {hit.similarity:10.3f}  {visible(hit.name)}")
             if hit.report:
-                print(f"{'':18s}{hit.report[:SHORT]}{'...' if len(hit.report) > SHORT else ''}")
+                say(f"{'':18s}{hit.report[:SHORT]}{'...' if len(hit.report) > SHORT else ''}")
 
 
 def _free_paths(folder: str) -> tuple[str, str]:
@@ -159,13 +159,12 @@ def _shown(rankings: Sequence[Ranking], data: _Set) -> list[Ranking]:
 def _write(rankings: Sequence[Ranking], data: _Set, args: argparse.Namespace) -> list[str]:
     """Write the table and the page, and tell their paths."""
     table, page = _free_paths(args.output)
-    with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*COLUMNS, *(["report"] if args.with_text else [])])
-        for ranking in rankings:
-            for rank, hit in enumerate(ranking.hits, 1):
-                row = [ranking.query, rank, f"{hit.similarity:.6f}", hit.name]
-                writer.writerow([*row, *([hit.report] if args.with_text else [])])
+    rows: list[list] = [[*COLUMNS, *(["report"] if args.with_text else [])]]
+    for ranking in rankings:
+        for rank, hit in enumerate(ranking.hits, 1):
+            row = [ranking.query, rank, f"{hit.similarity:.6f}", hit.name]
+            rows.append([*row, *([hit.report] if args.with_text else [])])
+    write_csv(table, rows)
     notes = [f"The nearest of {len(data.images)} {args.target} by cosine similarity, best first. For research only."]
     if args.target == "reports":
         notes.append("A picture is the image that the report was written about.")
@@ -234,7 +233,7 @@ def _run(args: argparse.Namespace) -> list[str]:
         _print(rankings, args.target)
         written = _write(rankings, data, args)
     if args.evaluate:
-        print(_evaluate(model, data, arrays))
+        say(_evaluate(model, data, arrays))
     return written
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ from monai_mgca.data.table import collect_table
 from monai_mgca.data.table_labels import LabelColumns
 from monai_mgca.utils import DataError
 from monai_mgca.utils.arguments import ArgumentParser
+from monai_mgca.utils.visible import log_to_console, say
 
 
 def _source_parser(
@@ -222,10 +222,10 @@ def _sample(args: argparse.Namespace) -> None:
     from monai_mgca.data.sample import draw_sheet, make_sample
 
     datalist = make_sample(args.output, size=args.size, image_size=args.image_size, seed=args.seed)
-    print(f"wrote {datalist}")
+    say(f"wrote {datalist}")
     if args.sheet:
         draw_sheet(Path(datalist).parent, args.sheet)
-        print(f"wrote {args.sheet}")
+        say(f"wrote {args.sheet}")
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -237,9 +237,9 @@ def _check(args: argparse.Namespace) -> int:
     problems = check_datalist(
         args.datalist, args.dataset_dir, args.num_workers, args.volumes, limits, args.phi, exclude
     )
-    print(format_problems(problems, limits) if problems else f"{args.datalist}: nothing is broken")
+    say(format_problems(problems, limits) if problems else f"{args.datalist}: nothing is broken")
     if args.write_clean:
-        print(write_clean(args.datalist, args.write_clean, problems, limits, args.dataset_dir, exclude))
+        say(write_clean(args.datalist, args.write_clean, problems, limits, args.dataset_dir, exclude))
     return int(any(limits.leaves_out(problem) or problem.reason in PERSONAL for problem in problems))
 
 
@@ -249,19 +249,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0; 1 when `check` finds something broken, or personal data; 2 when the input is wrong.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_console()
     args = make_parser().parse_args(argv)
-    if hasattr(sys.stdout, "reconfigure"):  # names of files may be no UTF-8
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if args.command == "sample":
             _sample(args)
         elif args.command == "check":
             return _check(args)
         else:
-            print(_collect(args))
+            say(_collect(args))
     except (DataError, OSError) as e:  # a full disk, a folder in place of a file
-        print(f"error: {e}", file=sys.stderr)
+        say(f"error: {e}", file=sys.stderr)
         return 2
     return 0
 

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.extras import require_extra
+from monai_mgca.utils.visible import log_to_console, say
 
 KMeans, _ = optional_import("sklearn.cluster", name="KMeans")
 
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 when the input is wrong.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_console()
     parser = ArgumentParser(prog="python -m monai_mgca.data.anchors", description=__doc__)
     parser.add_argument("datalist", metavar="DATALIST")
     parser.add_argument("--image-size", type=int, required=True, metavar="N", help="pixels of the detector's images")
@@ -131,10 +131,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sizes = read_box_sizes(args.datalist, args.image_size, args.dataset_dir)
         anchors = fit_anchors(sizes, args.levels, args.per_level, args.ratios)
     except DataError as e:
-        print(f"error: {e}", file=sys.stderr)
+        say(f"error: {e}", file=sys.stderr)
         return 2
-    print(f"{len(sizes)} boxes of the training images; they overlap the best fitting anchor by {anchors.overlap:.2f}.")
-    print(f'--anchor_sizes "{anchors.sizes}" --anchor_ratios "{anchors.ratios}"')
+    say(f"{len(sizes)} boxes of the training images; they overlap the best fitting anchor by {anchors.overlap:.2f}.")
+    say(f'--anchor_sizes "{anchors.sizes}" --anchor_ratios "{anchors.ratios}"')
     return 0
 
 

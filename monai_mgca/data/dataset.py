@@ -26,9 +26,11 @@ from monai.utils import CommonKeys, convert_to_tensor, look_up_option
 from monai_mgca.data.many import list_problems
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import world_size
-from monai_mgca.utils.errors import first_cause
+from monai_mgca.utils.errors import StorageError, first_cause
 from monai_mgca.utils.files import replacing
 from monai_mgca.utils.hashing import hash_contents
+from monai_mgca.utils.tensor_file import read_tensors
+from monai_mgca.utils.visible import visible
 
 __all__ = ["CachedOnDiskDataset", "check_batch_size", "make_dataset"]
 
@@ -68,13 +70,16 @@ class CachedOnDiskDataset(PersistentDataset):
     """:class:`monai.data.PersistentDataset` that returns plain tensors from the first epoch on.
 
     MONAI's gives a MetaTensor where an item is computed and a plain tensor where it is read back; a batch that mixes
-    the two cannot be collated. A file of this one is whole or not there, however a run ended, and a damaged one is
-    made anew.
+    the two cannot be collated. A file of this one is whole or not there, however a run ended, and one that is damaged,
+    wherever that is, or of another item is made anew.
 
     Args:
         args: see :class:`monai.data.PersistentDataset`.
         track_meta: random transforms keep meta data, by which boxes follow their image.
         kwargs: see :class:`monai.data.PersistentDataset`.
+
+    Raises:
+        StorageError: when a file cannot be read or written, naming it.
     """
 
     def __init__(self, *args: Any, track_meta: bool = False, **kwargs: Any) -> None:
@@ -86,19 +91,31 @@ class CachedOnDiskDataset(PersistentDataset):
         return convert_to_tensor(item, convert_numeric=False, track_meta=False)
 
     def _cachecheck(self, item_transformed: Any) -> Any:
-        path = self.cache_dir / f"{self.hash_func(item_transformed).decode()}{self.transform_hash}.pt"
+        name = f"{self.hash_func(item_transformed).decode()}{self.transform_hash}"
+        path = self.cache_dir / f"{name}.pt"
         if path.is_file():
             try:
-                return torch.load(path, weights_only=True)
-            except OSError:
-                raise
-            except Exception as error:
-                told = f"The cache file {path} is damaged ({type(error).__name__}): it is made anew."
-                warnings.warn(told, stacklevel=2)
+                return self._read(path, name)
+            except FileNotFoundError:  # another process has just removed it
+                pass
+            except OSError as error:
+                mend = "mend that, or choose another cache_dir"
+                raise StorageError(f"the cache file {path} cannot be read ({error.strerror}): {mend}.") from error
+            except ValueError as error:
+                told = f"The cache file {path} is damaged ({error}): it is made anew."
+                warnings.warn(visible(told), stacklevel=2)
         item = self._pre_transform(deepcopy(item_transformed))
         with replacing(path) as temporary, temporary.open("wb") as file:
-            torch.save(item, file)
+            torch.save({"name": name, "item": item}, file)
         return item
+
+    @staticmethod
+    def _read(path: Path, name: str) -> Any:
+        """The item in a file, which holds its own name, so that another's is not taken for it."""
+        content = read_tensors(path)
+        if not isinstance(content, dict) or content.get("name") != name:
+            raise ValueError("it is of another item")
+        return content["item"]
 
     def _post_transform(self, item_transformed: Any) -> Any:
         with nullcontext() if self.track_meta else _without_meta():

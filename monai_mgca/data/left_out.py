@@ -13,14 +13,13 @@
 
 from __future__ import annotations
 
-import csv
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_mgca.utils.files import replacing
+from monai_mgca.utils.csv_file import write_csv
 
 __all__ = ["count_classes", "write_left_out"]
 
@@ -68,6 +67,4 @@ def write_left_out(path: Path, left_out: Sequence[tuple[str, str]]) -> None:
     if not left_out:
         path.unlink(missing_ok=True)
         return
-    with replacing(path) as temporary:
-        with temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            csv.writer(file).writerows([("name", "reason"), *left_out])
+    write_csv(path, [("name", "reason"), *left_out])

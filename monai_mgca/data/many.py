@@ -22,6 +22,8 @@ from typing import Any
 
 from monai.utils import optional_import
 
+from monai_mgca.utils.visible import Lines, visible
+
 tqdm, has_tqdm = optional_import("tqdm", name="tqdm")
 
 __all__ = ["list_problems", "many_objects", "map_in_threads", "progress_bar"]
@@ -41,7 +43,7 @@ def many_objects() -> Iterator[None]:
 
 def progress_bar(items: Iterable, description: str, total: int | None = None) -> Iterable:
     """Iterate with a tqdm progress bar, which appears only when the work takes more than two seconds."""
-    return tqdm(items, desc=description, total=total, delay=2) if has_tqdm else items
+    return tqdm(items, desc=visible(description), total=total, delay=2) if has_tqdm else items
 
 
 def map_in_threads(
@@ -58,9 +60,9 @@ def map_in_threads(
         return list(progress_bar(pool.imap(function, items, chunksize=piece), description, len(items)))
 
 
-def list_problems(title: str, problems: Sequence[tuple[str, str]], mend: str, limit: int = 20) -> str:
+def list_problems(title: str, problems: Sequence[tuple[str, str]], mend: str, limit: int = 20) -> Lines:
     """Write (file, reason) pairs as a message: the first `limit` of them and the number of the rest."""
     lines = [f"{title}:", *(f"  {file}: {reason}" for file, reason in problems[:limit])]
     if len(problems) > limit:
         lines.append(f"  ... and {len(problems) - limit} more")
-    return "\n".join([*lines, mend])
+    return Lines("\n".join(map(visible, [*lines, mend])))

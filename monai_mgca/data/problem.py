@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from monai_mgca.utils import DataError
+from monai_mgca.utils.visible import visible
 
 __all__ = ["ERRORS", "WARNINGS", "CheckLimits", "Problem", "format_problems"]
 
@@ -147,5 +148,5 @@ def format_problems(problems: Iterable[Problem], limits: CheckLimits | None = No
             lines += [f"{len(found):>7}  {reason}" for reason, found in by_reason.items()] + [""]
     for by_reason in groups.values():
         for reason, found in by_reason.items():
-            lines += [f"{reason}:", *(f"  {p.file}{f': {p.detail}' if p.detail else ''}" for p in found)]
+            lines += [f"{reason}:", *(visible(f"  {p.file}{f': {p.detail}' if p.detail else ''}") for p in found)]
     return "\n".join(lines)

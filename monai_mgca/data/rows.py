@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
 from monai_mgca.utils import DataError
+from monai_mgca.utils.csv_file import cell_text
 
 __all__ = ["numbered_rows", "read_rows"]
 
@@ -41,6 +42,8 @@ def read_rows(
     path: str | os.PathLike, columns: Sequence[str] = (), encoding: str | None = None
 ) -> Iterator[dict[str, str]]:
     """Read a CSV or TSV table (comma, semicolon or tab; may be .gz) row by row.
+
+    The apostrophe before a text that is like a formula, as this package and others write it, is no part of the text.
 
     Args:
         path: the table.
@@ -96,7 +99,7 @@ def numbered_rows(
             # strict: else a quote that is never closed would swallow all rows after it
             delimiter = separator[1] if separator else _delimiter(head)
             reader = csv.reader(chain([head] if head else [], file), delimiter=delimiter, strict=True)
-            written = next(reader, [])
+            written = list(map(cell_text, next(reader, [])))
             header = _names(written)
             _check_columns(path, header, columns)
             line = reader.line_num + 1 + before
@@ -105,7 +108,7 @@ def numbered_rows(
                 if 0 < len(fields) < len(header) or any(map(str.strip, fields[len(written) :])):
                     raise csv.Error(f"{len(fields)} fields, the header has {len(header)}; is a quote missing?")
                 if fields:
-                    yield line, dict(zip(header, fields, strict=False))
+                    yield line, dict(zip(header, map(cell_text, fields), strict=False))
                 line = reader.line_num + 1 + before  # where the next row begins: a row may span lines
     except UnicodeError:
         mend = "save it as UTF-8, or name its encoding (--encoding), such as cp1252 or latin-1"

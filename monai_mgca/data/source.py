@@ -26,6 +26,7 @@ from monai_mgca.data.report_reader import Readings
 from monai_mgca.data.split import count_shared_patients, split_by_patient
 from monai_mgca.transforms import CleanReport
 from monai_mgca.utils import DataError
+from monai_mgca.utils.visible import Lines, visible
 
 __all__ = ["ANNOTATIONS", "Collection"]
 
@@ -124,10 +125,8 @@ class Collection:
         self._keep_with_image(base)
         self._keep_one_per_id()
         if not self.entries:
-            raise DataError(
-                f"nothing is left of {self.source}.\n"
-                + "\n".join([*self.notes, *self._drop_lines(), *self.readings.lines()])
-            )
+            told = [f"nothing is left of {self.source}.", *self.notes, *self._drop_lines(), *self.readings.lines()]
+            raise DataError(Lines("\n".join(map(visible, told))))
         splits = self._split(fractions, seed)
         name = name or Path(base).name
         document = write_datalist(output, splits, name, self.source, dict(self.dropped), **{**self.header, **extra})

@@ -27,7 +27,7 @@ from .prototypes import FreezePrototypes
 from .retrieval import RetrievalHandler
 from .segmentation import SegmentationHandler
 from .summary import RunSummary
-from .table import TableSaver
+from .table import FigureSaver, RowSaver, TableSaver
 from .whole_batch import WholeBatchOutput
 from .zero_shot import ZeroShotHandler
 
@@ -40,9 +40,11 @@ __all__ = [
     "DetectionHandler",
     "DetectionSaver",
     "EarlyStopOnKeyMetric",
+    "FigureSaver",
     "FreezePrototypes",
     "OverlaySaver",
     "RetrievalHandler",
+    "RowSaver",
     "RunSummary",
     "SegmentationHandler",
     "SkipNonFiniteSteps",

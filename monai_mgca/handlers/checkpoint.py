@@ -43,8 +43,12 @@ from monai_mgca.utils.dist import gather_plain, max_over_processes, rank
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.utils.random_state import restore_random_state
 from monai_mgca.utils.signals import StopSignals, shield_workers
+from monai_mgca.utils.visible import Lines
 
 __all__ = ["TrainingCheckpoint"]
+
+# what is saved beside the objects
+_OWN = ("trainer", "progress", "settings", "processes")
 
 
 class TrainingCheckpoint:
@@ -215,6 +219,8 @@ class TrainingCheckpoint:
         self.folder.write(state, engine.state.iteration)
 
     def _load(self, engine: Engine, path: Path, state: Mapping[str, Any]) -> None:
+        if missing := [key for key in _OWN if not isinstance(state, Mapping) or key not in state]:
+            raise CheckpointError(f"{path} is no checkpoint of a training, without {', '.join(missing)}: remove it.")
         check_settings(self._settings, path, state["settings"])
         for name, item in self.objects.items():
             if isinstance(item, torch.optim.Optimizer) and name in state:
@@ -229,8 +235,10 @@ class TrainingCheckpoint:
             Checkpoint.load_objects(objects, state)
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(
-                f"The checkpoint {path} does not fit this network: resume with the options it was made with, or "
-                f"without --resume. {error}"
+                Lines(
+                    f"The checkpoint {path} does not fit this network: resume with the options it was made with, or "
+                    f"without --resume. {error}"
+                )
             ) from error
         restore_progress(state["progress"], engine, self.evaluator, self.best, self.early_stop)
         self._saved_at = go_to(engine, state["trainer"]["iteration"])

@@ -22,6 +22,7 @@ import torch
 from monai_mgca.utils.dist import rank
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.utils.files import remove_unfinished, replacing
+from monai_mgca.utils.tensor_file import read_tensors
 
 __all__ = ["CheckpointFolder"]
 
@@ -50,7 +51,7 @@ class CheckpointFolder:
         """The checkpoints that are there, oldest first."""
         pattern = re.compile(re.escape(_NAME).replace(r"\{\}", r"(\d+)"))
         found = [(pattern.fullmatch(path.name), path) for path in self.path.glob(_NAME.format("*"))]
-        return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
+        return [path for _, path in sorted((int(match[1]), path) for match, path in found if match and path.is_file())]
 
     def tidy(self) -> None:
         """Remove what killed trainings left half written."""
@@ -83,15 +84,18 @@ class CheckpointFolder:
             Its path and content, on the CPU; None where there is no checkpoint.
 
         Raises:
-            CheckpointError: when there are some, but none can be read.
+            CheckpointError: when there are some, but all are damaged; or one cannot be read, as without permission.
         """
         damaged: list[str] = []
         there = self.all()
         for path in reversed(there):
             try:
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:
-                damaged.append(f"{path} ({type(error).__name__})")
+                state: dict[str, Any] = read_tensors(path)
+            except OSError as error:
+                told = f"The checkpoint {path} cannot be read ({error.strerror}): mend that, or remove the file"
+                raise CheckpointError(f"{told} to go on from the one before it.") from error
+            except ValueError as error:
+                damaged.append(f"{path} ({error})")
                 continue
             for other in damaged if rank() == 0 else ():
                 self.logger.warning(f"The checkpoint {other} cannot be read: going on from the one before it, {path}.")

@@ -11,17 +11,19 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 from ignite.engine import Engine, Events
+from monai.data import CSVSaver
+from monai.handlers import MetricsSaver
 from monai.utils import CommonKeys, ImageMetaKey
 
-from monai_mgca.utils.files import replacing
+from monai_mgca.utils.csv_file import csv_cell, write_csv
 
-__all__ = ["TableSaver"]
+__all__ = ["FigureSaver", "RowSaver", "TableSaver"]
 
 
 class TableSaver:
@@ -58,8 +60,49 @@ class TableSaver:
             self.rows.append([name, *(f"{value:.6f}" for value in item[CommonKeys.PRED].tolist())])
 
     def _write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["image", *self.columns])
-            writer.writerows(self.rows)
+        write_csv(self.path, [["image", *self.columns], *self.rows])
+
+
+class RowSaver(CSVSaver):
+    """:class:`monai.data.CSVSaver` whose rows are safe cells, whatever a file is called, and appear at the end at once.
+
+    Give it as ``saver`` to :class:`monai.handlers.ClassificationSaver`.
+
+    Args:
+        output_dir: folder of the table.
+        filename: of the table.
+
+    Example::
+
+        ClassificationSaver(saver=RowSaver("eval", "embeddings.csv"))
+    """
+
+    def __init__(self, output_dir: str | os.PathLike, filename: str) -> None:
+        super().__init__(output_dir, filename, overwrite=False)
+
+    def finalize(self) -> None:
+        """Write the table, in place of an earlier one."""
+        rows = ([name, *map(str, values.flatten())] for name, values in self._cache_dict.items())
+        write_csv(self._filepath, rows, line_end="\n")
+        self.reset_cache()
+
+
+class FigureSaver(MetricsSaver):
+    """:class:`monai.handlers.MetricsSaver` whose names, of metrics, classes and files, are safe cells of a table.
+
+    Args:
+        args, kwargs: as of :class:`monai.handlers.MetricsSaver`.
+
+    Example::
+
+        FigureSaver("eval", metrics="*").attach(evaluator)
+    """
+
+    def __call__(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: MONAI's evaluator.
+        """
+        self._filenames = list(map(csv_cell, self._filenames))
+        metrics = {csv_cell(name): value for name, value in engine.state.metrics.items()}
+        super().__call__(SimpleNamespace(state=SimpleNamespace(**{**vars(engine.state), "metrics": metrics})))

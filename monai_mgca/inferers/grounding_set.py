@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from monai_mgca.inferers.grounding import PhraseGrounder
 from monai_mgca.metrics.grounding import compute_grounding
 from monai_mgca.transforms import BoxesToMask, LoadMask
 from monai_mgca.utils import DataError
-from monai_mgca.utils.files import replacing
+from monai_mgca.utils.csv_file import write_csv
 
 __all__ = ["GroundingFigures", "Region", "load_regions", "measure_regions"]
 
@@ -183,8 +182,7 @@ class GroundingFigures:
 
     def write(self, path: str | os.PathLike) -> None:
         """Write the figures of every finding as CSV; the file appears whole or not at all."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ("encoder", "image", "class", *COLUMNS))
-            writer.writeheader()
-            writer.writerows(row | {key: f"{row[key]:.6f}" for key in COLUMNS} for row in self.rows)
+        names = ("encoder", "image", "class")
+        figures = ([f"{row[key]:.6f}" for key in COLUMNS] for row in self.rows)
+        rows = ([*(row[name] for name in names), *own] for row, own in zip(self.rows, figures, strict=True))
+        write_csv(path, [(*names, *COLUMNS), *rows])

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from monai_mgca.io.kind import Kind, is_clutter, quick_kind, stem_of
 from monai_mgca.io.series import describes_image
 from monai_mgca.utils import DataError
+from monai_mgca.utils.visible import visible
 
 __all__ = ["FoundFiles", "find_image_files", "list_files", "name_some", "refuse_same_names"]
 
@@ -61,7 +62,7 @@ def name_some(names: Iterable[object], limit: int = 5) -> str:
 
         print(name_some(["a", "b", "c"], limit=2))  # a, b ... and 1 more
     """
-    names = [str(name) for name in names]
+    names = [visible(str(name)) for name in names]
     more = f" ... and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
 

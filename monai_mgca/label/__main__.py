@@ -24,6 +24,7 @@ from monai_mgca.label.settings import MODELS, LabelSettings
 from monai_mgca.utils import CheckpointError, DataError, bundle_root
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.files import replacing
+from monai_mgca.utils.visible import say
 
 __all__ = ["make_app"]
 
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = _settings(args)
         make_app(settings)
     except (DataError, CheckpointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", file=sys.stderr)
         return 2
     _tell(args, settings)
     if _is_loopback(args.host):
@@ -118,11 +119,11 @@ def _settings(args: argparse.Namespace) -> LabelSettings:
 def _tell(args: argparse.Namespace, settings: LabelSettings) -> None:
     tasks = [name for name in settings.models if name == "grounding" or settings.weights(name)]
     later = [name for name in settings.models if name not in tasks]
-    print(f"Models: {', '.join(tasks)}." + (f" After training: {', '.join(later)}." if later else ""))
-    print(f"App folder: {settings.app_dir} (weights trained here: models/, log: logs/app.log)")
-    print(f"Address for 3D Slicer's MONAI Label module, and for curl: http://{args.host}:{args.port}", flush=True)
+    say(f"Models: {', '.join(tasks)}." + (f" After training: {', '.join(later)}." if later else ""))
+    say(f"App folder: {settings.app_dir} (weights trained here: models/, log: logs/app.log)")
+    say(f"Address for 3D Slicer's MONAI Label module, and for curl: http://{args.host}:{args.port}", flush=True)
     if not _is_loopback(args.host):
-        print(
+        say(
             f"warning: whoever reaches {args.host} can read all studies and change all labels. Put a proxy with TLS "
             "and authentication before it: docs/monailabel.md, Security.",
             file=sys.stderr,

@@ -42,6 +42,7 @@ from monai_mgca.label.strategies import Disagreement, Diversity, TextQuery, Unce
 from monai_mgca.label.trainers import BundleTrain
 from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.errors import first_cause
+from monai_mgca.utils.visible import show_controls
 
 __all__ = ["MGCAApp"]
 
@@ -81,6 +82,8 @@ class MGCAApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         self.settings = LabelSettings.load(app_dir, conf)
         self._embeddings = StudyEmbeddings(self.settings)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(show_controls)
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.WARNING)
         # it warns of the unknown words of a phrase

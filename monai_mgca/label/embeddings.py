@@ -28,6 +28,7 @@ from monailabel.interfaces.datastore import Datastore
 from monai_mgca.data.many import progress_bar
 from monai_mgca.inferers import PretrainedModel, load_pretrained
 from monai_mgca.inferers.embedding_file import fingerprint_of
+from monai_mgca.io.find import name_some
 from monai_mgca.label.row_store import Rows, refresh_rows
 from monai_mgca.label.settings import LabelSettings
 from monai_mgca.utils.errors import first_cause
@@ -111,7 +112,7 @@ class StudyEmbeddings:
         images = refresh_rows(datastore.work_dir / "images.npz", fingerprint, states, embed)
         reports = self._reports(model, fingerprint, images.ids, datastore)
         if unreadable:
-            logger.warning(f"{len(unreadable)} studies cannot be read: {', '.join(sorted(unreadable)[:20])}")
+            logger.warning(f"{len(unreadable)} studies cannot be read: {name_some(sorted(unreadable), 20)}")
         rows = {name: row for row, name in enumerate(images.ids)}
         agreement = {
             name: float(images.values[rows[name]] @ vector)

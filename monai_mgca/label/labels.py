@@ -26,6 +26,7 @@ from PIL import Image
 
 from monai_mgca.data.datalist import write_datalist
 from monai_mgca.data.many import list_problems
+from monai_mgca.io.find import name_some
 from monai_mgca.label.held_folder import HeldFolder
 from monai_mgca.label.saved_label import BOXES, check_names, read_label
 from monai_mgca.utils import DataError
@@ -114,7 +115,7 @@ def _labels_of(datastore: Datastore, task: str) -> list[tuple[str, str, str]]:
     pairs = [(datastore._to_id(os.path.basename(d["image"]))[0], d["image"], d["label"]) for d in datastore.datalist()]
     wanted = [pair for pair in sorted(pairs) if (Path(pair[2]).suffix.lower() == BOXES) == (task == "detection")]
     if others := sorted({pair[0] for pair in pairs} - {pair[0] for pair in wanted}):
-        logger.info(f"{task}: {len(others)} images have a label of another kind, left out: {', '.join(others[:20])}.")
+        logger.info(f"{task}: {len(others)} images have a label of another kind, left out: {name_some(others, 20)}.")
     if len(wanted) < 2:
         kind = "boxes (Slicer markups)" if task == "detection" else "masks"
         raise DataError(f"{task} has {len(wanted)} images with saved {kind}: save labels of two or more as final.")

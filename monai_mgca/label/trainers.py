@@ -37,7 +37,14 @@ from monai_mgca.label.saved_label import check_names
 from monai_mgca.label.settings import LabelSettings
 from monai_mgca.label.values import number
 from monai_mgca.networks import load_network
-from monai_mgca.utils import CheckpointError, read_model_settings, read_settings, switches, write_settings
+from monai_mgca.utils import (
+    CheckpointError,
+    read_model_settings,
+    read_settings,
+    release_folders,
+    switches,
+    write_settings,
+)
 from monai_mgca.utils.run_log import stop_run_log
 
 __all__ = ["BundleTrain"]
@@ -234,6 +241,8 @@ class BundleTrain(TrainTask):
         finally:
             sys.excepthook = hook
             stop_run_log()
+            names = ("ckpt_dir", "output_dir")
+            release_folders({name: os.path.join(overrides[name], self.task) for name in names})
             monai.utils.set_determinism(seed=None)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

@@ -24,6 +24,7 @@ from monai_mgca.networks.official_settings import encoder_name
 from monai_mgca.networks.transfer import load_encoder, load_timm_vit, load_torchvision_resnet
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.errors import CheckpointError
+from monai_mgca.utils.visible import say
 
 __all__ = [
     "OfficialConversion",
@@ -88,9 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.checkpoint, options.output, options.in_channels, options.encoder_only, options.matcher
         )
     except CheckpointError as error:
-        print(error, file=sys.stderr)
+        say(error, file=sys.stderr)
         return 1
-    print(_summary(conversion, options.output))
+    say(_summary(conversion, options.output))
     return 0
 
 

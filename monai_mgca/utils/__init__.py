@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from .claim import claim_folders, release_folders
 from .config import plain_options, refuse_bundle_load
 from .dist import leave_group
 from .enums import MGCAKeys
@@ -32,6 +33,7 @@ __all__ = [
     "bundle_root",
     "check_folders",
     "check_options",
+    "claim_folders",
     "explain_errors",
     "leave_after_signal",
     "leave_group",
@@ -41,6 +43,7 @@ __all__ = [
     "read_settings",
     "refuse_bundle_load",
     "refuse_sample",
+    "release_folders",
     "start_run_log",
     "stop_run_log",
     "switches",

@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
+
+from monai_mgca.utils.visible import visible
 
 __all__ = ["ArgumentParser"]
 
@@ -43,6 +45,10 @@ class ArgumentParser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(map(self._with_near_miss, unknown))}")
         return found
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse's, without the control characters that an argument may hold."""
+        super().error(visible(message))
 
     def _with_near_miss(self, argument: str) -> str:
         name = argument.partition("=")[0]

@@ -22,10 +22,12 @@ from tqdm import tqdm
 
 from monai_mgca.utils.dist import rank, world_size
 from monai_mgca.utils.run_log import keep_error
+from monai_mgca.utils.visible import Lines, say, visible
 
 __all__ = [
     "CheckpointError",
     "DataError",
+    "FolderInUseError",
     "OptionError",
     "StorageError",
     "explain_errors",
@@ -34,8 +36,17 @@ __all__ = [
 ]
 
 
-class DataError(ValueError):
+class _Told:
+    """An error that shows control characters, which names from outside may hold, in place of giving them on."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(visible(item) if isinstance(item, str) else item for item in args))
+
+
+class DataError(_Told, ValueError):
     """What is wrong with the data, naming the files or keys concerned and how to mend them.
+
+    The message is one line, unless it is a :class:`monai_mgca.utils.visible.Lines`.
 
     Args:
         args: the message.
@@ -47,16 +58,20 @@ class DataError(ValueError):
         self.reason = reason
 
 
-class CheckpointError(ValueError):
+class CheckpointError(_Told, ValueError):
     """A checkpoint that does not fit, naming the tensors that are missing, foreign or of another shape."""
 
 
-class OptionError(ValueError):
+class OptionError(_Told, ValueError):
     """An option that no config has, or a value that an option cannot have, naming it and what it can be."""
 
 
-class StorageError(OSError):
+class StorageError(_Told, OSError):
     """A file or folder that cannot be written, naming it, why, and how to mend it."""
+
+
+class FolderInUseError(StorageError):
+    """A folder that another training writes to, naming who that is."""
 
 
 # a file that only is read does not fail so
@@ -67,7 +82,8 @@ _ONLY_WRITING = {
     errno.EFBIG: "it would be larger than files may be here (ulimit -f): raise the limit, or choose another folder",
 }
 _FORBIDDEN = "you have no permission: make the folder writable for this user, or choose another one"
-_REASONS = {**_ONLY_WRITING, errno.EACCES: _FORBIDDEN, errno.EPERM: _FORBIDDEN}
+_TAKEN = "a folder has its name: rename that, or choose another folder"
+_REASONS = {**_ONLY_WRITING, errno.EACCES: _FORBIDDEN, errno.EPERM: _FORBIDDEN, errno.EISDIR: _TAKEN}
 _KEPT = "What was written before is kept; a training goes on with --resume true."
 
 
@@ -139,7 +155,7 @@ def _raised_in_worker(text: str) -> BaseException:
     raised = _RAISED.findall(text.split("\n", 1)[1]) or [(text.split()[-1], "without a message")]
     name, told = next((found for found in reversed(raised) if found[0] != "RuntimeError"), raised[-1])
     known = {kind.__name__: kind for kind in (DataError, CheckpointError, StorageError)}
-    return known[name](told) if name in known else RuntimeError(f"{name}: {told}")
+    return known[name](Lines(told)) if name in known else RuntimeError(f"{name}: {told}")
 
 
 def _end_bars() -> None:
@@ -172,13 +188,15 @@ def explain_errors() -> None:
         cause = first_cause(error)
         if world_size() > 1 and any(text in str(cause) for text in _GONE):
             told = str(cause).splitlines()[0]
-            print(f"Process {rank()} ends because it lost another one, which tells the cause: {told}", file=sys.stderr)
+            say(f"Process {rank()} ends because it lost another one, which tells the cause: {told}", file=sys.stderr)
             return
         # the kind of another's error may be all that it tells, as of KeyError: 'x'
         ours = isinstance(cause, (DataError, CheckpointError, OptionError, StorageError))
-        print(f"error: {cause}" if ours else f"error: {type(cause).__name__}: {cause}", file=sys.stderr)
+        say(f"error: {cause}" if ours else f"error: {type(cause).__name__}: {cause}", file=sys.stderr)
+        if isinstance(cause, FolderInUseError):  # the log is that of the other training
+            return
         if (path := keep_error(error)) is not None:
-            print(f"The traceback is at the end of {path}.", file=sys.stderr)
+            say(f"The traceback is at the end of {path}.", file=sys.stderr)
         elif not isinstance(cause, OptionError):
             sys.__excepthook__(kind, error, traceback)
 

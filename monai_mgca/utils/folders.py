@@ -20,6 +20,7 @@ from pathlib import Path
 from torch import nn
 
 from monai_mgca.utils.errors import StorageError, storage_error
+from monai_mgca.utils.visible import Lines, visible
 
 __all__ = ["check_folders", "training_bytes"]
 
@@ -71,7 +72,7 @@ def check_folders(folders: Mapping[str, str | os.PathLike | None], needed: int =
                 f"training take up to {needed / 2**20:.0f} MiB: make room, or choose a folder on another disk."
             )
     if problems:
-        raise StorageError("\n".join(problems))
+        raise StorageError(Lines("\n".join(map(visible, problems))))
 
 
 def _problem(name: str, folder: Path) -> str | None:

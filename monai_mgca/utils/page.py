@@ -21,6 +21,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from monai_mgca.utils.files import replacing
+from monai_mgca.utils.visible import visible_lines
 
 __all__ = ["data_uri", "write_page"]
 
@@ -68,12 +69,18 @@ def write_page(path: str | os.PathLike, title: str, body: str, **values: Any) ->
 
         write_page("page.html", "Findings", "<p>{{ text }}</p>", text="5 < 6")
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
     page = _PAGE.replace("{% block body %}{% endblock %}", body)
     text = environment.from_string(page).render(title=title, **values)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _shown(value: Any) -> Any:
+    return visible_lines(value) if type(value) is str else value
 
 
 def data_uri(picture: Image.Image, size: int | None = None) -> str:

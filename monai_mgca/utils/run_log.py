@@ -19,6 +19,7 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from monai_mgca.utils.dist import rank
+from monai_mgca.utils.visible import VisibleFormatter
 
 __all__ = ["RunLog", "keep_error", "start_run_log", "stop_run_log"]
 
@@ -86,7 +87,7 @@ class RunLog(MemoryHandler):
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 target = _LogFile(self.path, encoding="utf-8")
-                target.setFormatter(logging.Formatter(FORMAT))
+                target.setFormatter(VisibleFormatter(FORMAT))
                 self.setTarget(target)
             except OSError:
                 pass

@@ -253,18 +253,104 @@ def test_disk_cache_loads_tensors_only(tmp_path):
     assert not (tmp_path / "harm").exists()
 
 
-@pytest.mark.parametrize("size", [0, 100, 600])
-def test_a_damaged_cache_file_is_made_anew(tmp_path, size):
+@pytest.fixture
+def one_cached(tmp_path):
+    """A dataset of one image, whose item is on the disk, the item and the file."""
     data = make_images(tmp_path, 1)
     dataset = make_dataset(data, Compose(make_transform().transforms[:2]), "disk", tmp_path / "cache")
-    expected = dataset[0]["image"]
+    item = dataset[0]
     (file,) = (tmp_path / "cache").iterdir()
-    file.write_bytes(file.read_bytes()[:size])
-    with pytest.warns(UserWarning, match=rf"{file.name} is damaged \(\w+\): it is made anew"):
-        assert torch.equal(dataset[0]["image"], expected)
+    return dataset, item, file
+
+
+def test_a_cache_file_of_every_length_is_made_anew(one_cached):
+    dataset, item, file = one_cached
+    whole = file.read_bytes()
+    for length in range(len(whole)):
+        file.write_bytes(whole[:length])
+        with pytest.warns(UserWarning, match=rf"{file.name} is damaged \(.+\): it is made anew"):
+            assert torch.equal(dataset[0]["image"], item["image"])
+        assert file.stat().st_size == len(whole)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert torch.equal(dataset[0]["image"], expected)
+        assert torch.equal(dataset[0]["image"], item["image"])
+
+
+def other_numbers(file):
+    """Zeros where the image is, which torch would take for its values."""
+    content = bytearray(file.read_bytes())
+    begin = content.index(torch.load(file, weights_only=True)["item"]["image"].numpy().tobytes())
+    content[begin : begin + 64] = bytes(64)
+    file.write_bytes(content)
+
+
+DAMAGES = {
+    "zeros in the middle": other_numbers,
+    "a text": lambda file: file.write_text("no archive"),
+    "another archive": lambda file: np.savez(file.open("wb"), image=np.zeros(3)),
+    "other tensors": lambda file: torch.save({"weight": torch.zeros(2)}, file),
+    "another item": lambda file: torch.save({"name": "0" * 128, "item": {"image": torch.zeros(1, 8, 8)}}, file),
+    "a link to nothing": lambda file: (file.unlink(), file.symlink_to("nowhere.pt")),
+    "an older format": lambda file: torch.save(torch.zeros(2), file, _use_new_zipfile_serialization=False),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_cache_file_is_made_anew(one_cached, damage):
+    dataset, item, file = one_cached
+    damage(file)
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        assert torch.equal(dataset[0]["image"], item["image"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(dataset[0]["image"], item["image"])
+    assert not file.is_symlink()
+
+
+def test_a_folder_in_the_place_of_a_cache_file_is_named(one_cached):
+    dataset, _, file = one_cached
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(StorageError, match=f"cannot write .*{file.name}: a folder has its name"):
+        dataset[0]
+    assert os.listdir(file.parent) == [file.name]
+
+
+READ = """
+import sys
+from monai_mgca.data.dataset import CachedOnDiskDataset
+from monai_mgca.utils.errors import StorageError
+try:
+    CachedOnDiskDataset._read(__import__("pathlib").Path(sys.argv[1]), "")
+except PermissionError:
+    dataset = CachedOnDiskDataset([{}], lambda item: item, cache_dir=sys.argv[2], hash_func=lambda item: b"0")
+    try:
+        dataset[0]
+    except StorageError as error:
+        print(error)
+"""
+
+
+def test_a_forbidden_cache_file_is_named(tmp_path, forks, heeding_permissions):
+    (tmp_path / "0.pt").write_bytes(b"")
+    (tmp_path / "0.pt").chmod(0)
+    done = forks.run("-c", READ, str(tmp_path / "0.pt"), str(tmp_path), **heeding_permissions)
+    assert f"the cache file {tmp_path / '0.pt'} cannot be read (Permission denied)" in done.stdout, done.stderr
+
+
+def test_several_processes_make_damaged_files_anew(tmp_path):
+    data = make_images(tmp_path, 12)
+    dataset = make_dataset(data, Compose(make_transform().transforms[:2]), "disk", tmp_path / "cache")
+    expected = [item["image"] for item in dataset]
+    for i, file in enumerate(sorted((tmp_path / "cache").iterdir())):
+        file.write_bytes(file.read_bytes()[: 100 * i])
+    # two workers take each item
+    loader = DataLoader(dataset, batch_size=1, sampler=[i for i in range(12) for _ in range(2)], num_workers=2)
+    for i, batch in enumerate(loader):
+        assert torch.equal(batch["image"][0], expected[i // 2])
+    assert all(torch.load(file, weights_only=True)["item"] for file in (tmp_path / "cache").iterdir())
+    assert len(os.listdir(tmp_path / "cache")) == 12
 
 
 def test_no_room_for_the_disk_cache(tmp_path, small_files):
