@@ -268,6 +268,10 @@ def test_a_cache_file_of_every_length_is_made_anew(one_cached):
     whole = file.read_bytes()
     for length in range(len(whole)):
         file.write_bytes(whole[:length])
+        with pytest.raises(ValueError):  # which is what makes it anew
+            dataset._read(file, file.stem)
+    for length in range(0, len(whole), 97):
+        file.write_bytes(whole[:length])
         with pytest.warns(UserWarning, match=rf"{file.name} is damaged \(.+\): it is made anew"):
             assert torch.equal(dataset[0]["image"], item["image"])
         assert file.stat().st_size == len(whole)

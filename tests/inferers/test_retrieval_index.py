@@ -191,6 +191,12 @@ class TestFile:
             assert read_embeddings(path, "sha256:1") is None
             assert "is damaged" in caplog.text
 
+    def test_every_length(self, path):
+        whole = path.read_bytes()
+        for length in range(len(whole)):
+            path.write_bytes(whole[:length])
+            assert read_embeddings(path, "sha256:1") is None
+
     def test_a_foreign_file(self, path, caplog):
         np.savez(path, image=np.ones(3))
         assert read_embeddings(path, "sha256:1") is None
