@@ -42,7 +42,7 @@ from monai_mgca.label.strategies import Disagreement, Diversity, TextQuery, Unce
 from monai_mgca.label.trainers import BundleTrain
 from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.errors import first_cause
-from monai_mgca.utils.visible import show_controls
+from monai_mgca.utils.visible import guard_console
 
 __all__ = ["MGCAApp"]
 
@@ -82,8 +82,7 @@ class MGCAApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         self.settings = LabelSettings.load(app_dir, conf)
         self._embeddings = StudyEmbeddings(self.settings)
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(show_controls)
+        guard_console()
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.WARNING)
         # it warns of the unknown words of a phrase

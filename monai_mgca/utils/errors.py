@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from monai_mgca.utils.dist import rank, world_size
 from monai_mgca.utils.run_log import keep_error
-from monai_mgca.utils.visible import Lines, say, visible
+from monai_mgca.utils.visible import Lines, guard_console, say, visible
 
 __all__ = [
     "CheckpointError",
@@ -177,7 +177,7 @@ def explain_errors() -> None:
     The cause stands alone on the console, and the whole traceback in the log file of
     :func:`monai_mgca.utils.run_log.start_run_log`; without one, the traceback follows the cause, but for options that
     are refused before there is one. Of several processes, those that another one's failure ends say so in one line, so
-    that the message of that one can be found.
+    that the message of that one can be found. Control characters are shown, from now on also in what is logged.
     """
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -201,3 +201,4 @@ def explain_errors() -> None:
             sys.__excepthook__(kind, error, traceback)
 
     sys.excepthook = hook
+    guard_console()

@@ -18,7 +18,7 @@ import re
 import sys
 from typing import TextIO
 
-__all__ = ["Lines", "VisibleFormatter", "log_to_console", "say", "show_controls", "visible", "visible_lines"]
+__all__ = ["Lines", "VisibleFormatter", "guard_console", "log_to_console", "say", "visible", "visible_lines"]
 
 # C0, DEL and C1; what turns the direction of writing or ends a line; halves of letters, which no console can write
 _HIDDEN = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -94,12 +94,13 @@ class VisibleFormatter(logging.Formatter):
         return visible_lines(super().format(record))
 
 
-def show_controls(record: logging.LogRecord) -> bool:
-    """A filter for handlers whose formatter is another's: does what :class:`VisibleFormatter` does to the message.
+def guard_console() -> None:
+    """Have the handlers that others gave the root logger write what :class:`VisibleFormatter` would."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_show_controls)
 
-    Args:
-        record: of any logger.
-    """
+
+def _show_controls(record: logging.LogRecord) -> bool:
     record.msg, record.args = visible_lines(record.getMessage()), None
     return True
 

@@ -259,3 +259,31 @@ class TestNotFinite:
         assert "3 of 24 steps were skipped" in stream.getvalue()
         network = workflow.parser.get_parsed_content("network_def")
         assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
+
+
+def test_a_second_training_in_the_folder_of_the_first(forks, new_bundle, data):
+    """It is refused in one line, and the first goes on; when that is killed, its folders are free at once."""
+    bundle = new_bundle()
+    first = Running(forks, bundle, data, num_workers=1)
+    try:
+        first.wait_for_checkpoints()
+        second = Running(forks, bundle, data, num_workers=1)
+        code, (_, told) = second.process.wait(), second.process.communicate()
+        assert code == 1 and f", process {first.process.pid}, since " in told
+        (line,) = [line for line in told.splitlines() if line.startswith("error")]
+        assert line.startswith(f"error: ckpt_dir ({bundle.path('models')}): another training writes there (host ")
+        assert "Traceback" not in told and "another training" not in bundle.path("eval", "run.log").read_text()
+        assert first.process.poll() is None
+    finally:
+        first.process.kill()
+    first.process.wait()
+    third = Running(forks, bundle, data, num_workers=1, resume="true")
+    newest = max(int(path.stem.split("=")[1]) for path in first.models.glob("checkpoint_*.pt"))
+    try:
+        end = time.time() + 200
+        while not list(first.models.glob(f"checkpoint_iteration={newest + 4}.pt")):
+            assert third.process.poll() is None and time.time() < end, third.process.communicate()[1][-3000:]
+            time.sleep(0.05)
+    finally:
+        third.process.kill()
+        third.process.wait()

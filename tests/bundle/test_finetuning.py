@@ -260,7 +260,7 @@ class TestConfigs:
         assert last == ["StatsHandler", "TrainingProgress", "TensorBoardStatsHandler", "RunSummary"]
         # of the evaluation all processes need the first handler alone
         first = names(f"evaluate_{task}")["validate#handlers"][0]
-        assert first["_target_"] == "monai.handlers.MetricsSaver"
+        assert first["_target_"] == "monai_mgca.handlers.FigureSaver"
 
     def test_without_a_pretraining(self, new_bundle, captured_logs, task):
         with captured_logs() as stream:
