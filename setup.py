@@ -21,6 +21,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "monai_mgca" / "__init__.py
 
 # MONAI Label 0.8.5 needs a numpymaxflow that is not there for numpy 2, and Python 3.13 has no older numpy
 MONAILABEL = [
+    "filelock>=3.20.3",  # follows no link to a lock file
     "monailabel>=0.8.5",
     "numpy<2",
 ]
@@ -41,6 +42,7 @@ BESIDE_MONAILABEL = [
     "expiring-dict>=1.1.0",
     "expiringdict>=1.2.2",
     "fastapi>=0.110.2",
+    "filelock>=3.20.3",
     "girder-client>=3.2.3",
     "google-auth>=2.29.0",
     "httpx>=0.27.0",
