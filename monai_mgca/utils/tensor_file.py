@@ -46,6 +46,8 @@ def read_tensors(path: str | os.PathLike) -> Any:
                     raise ValueError(f"{broken} is not as it was written")
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)
+        except MemoryError:
+            raise
         except Exception as error:  # bytes that are no such file fail in any way
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
                 raise
