@@ -16,8 +16,8 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import platform
 import shlex
-import socket
 import stat
 import sys
 import time
@@ -155,7 +155,7 @@ def _lock(handle: int, path: str) -> None:
 
 def _this_process() -> bytes:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    told = f"host {socket.gethostname()}, process {os.getpid()}, since {since}: {shlex.join(sys.orig_argv)}"
+    told = f"host {platform.node()}, process {os.getpid()}, since {since}: {shlex.join(sys.orig_argv)}"
     return told.encode("utf-8", "backslashreplace")[:_LONGEST]
 
 

@@ -82,7 +82,7 @@ _ONLY_WRITING = {
     errno.EFBIG: "it would be larger than files may be here (ulimit -f): raise the limit, or choose another folder",
 }
 _FORBIDDEN = "you have no permission: make the folder writable for this user, or choose another one"
-_TAKEN = "a folder has its name: rename that, or choose another folder"
+_TAKEN = "a folder has its name: rename that one, or choose another name or folder"
 _REASONS = {**_ONLY_WRITING, errno.EACCES: _FORBIDDEN, errno.EPERM: _FORBIDDEN, errno.EISDIR: _TAKEN}
 _KEPT = "What was written before is kept; a training goes on with --resume true."
 

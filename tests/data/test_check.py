@@ -357,7 +357,7 @@ def test_wrong_input(tmp_path, capsys):
     assert "--num-workers" in refused(datalist, "--num-workers", -1)
     assert "the least side" in refused(datalist, "--min-side", 0)
     assert "got 16, nan" in refused(datalist, "--max-aspect", "nan")
-    assert "directory" in refused(datalist, "--write-clean", tmp_path)
+    assert "a folder has its name" in refused(datalist, "--write-clean", tmp_path)
     for text in ("[1", "[1]", "a\0b", '["a\\u0000b"]'):
         (tmp_path / "out").write_text(text)
         assert "no list of image paths" in refused(datalist, "--exclude", tmp_path / "out")
