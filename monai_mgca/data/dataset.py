@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
-from monai.data import CacheDataset, Dataset, PersistentDataset, get_track_meta, set_track_meta
+from monai.data import CacheDataset, Dataset, PersistentDataset
 from monai.utils import CommonKeys, convert_to_tensor, look_up_option
 
 from monai_mgca.data.many import list_problems
+from monai_mgca.data.without_meta import need_no_meta, without_meta
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import world_size
 from monai_mgca.utils.errors import StorageError, first_cause
@@ -55,15 +55,12 @@ def hash_transform(item: Any) -> bytes:
     return hash_contents(item, files=True).encode()
 
 
-@contextmanager
-def _without_meta() -> Iterator[None]:
-    """Transforms keep no meta data, which is most of what a random crop costs."""
-    track = get_track_meta()
-    set_track_meta(False)
-    try:
-        yield
-    finally:
-        set_track_meta(track)
+class PlainDataset(Dataset):
+    """:class:`monai.data.Dataset` that makes plain tensors, of transforms that need no meta data."""
+
+    def _transform(self, index: int) -> Any:
+        with without_meta():
+            return super()._transform(index)
 
 
 class CachedOnDiskDataset(PersistentDataset):
@@ -87,7 +84,8 @@ class CachedOnDiskDataset(PersistentDataset):
         self.track_meta = track_meta
 
     def _pre_transform(self, item_transformed: Any) -> Any:
-        item = super()._pre_transform(item_transformed)
+        with without_meta(not self.track_meta and need_no_meta(self.transform)):
+            item = super()._pre_transform(item_transformed)
         return convert_to_tensor(item, convert_numeric=False, track_meta=False)
 
     def _cachecheck(self, item_transformed: Any) -> Any:
@@ -118,7 +116,7 @@ class CachedOnDiskDataset(PersistentDataset):
         return content["item"]
 
     def _post_transform(self, item_transformed: Any) -> Any:
-        with nullcontext() if self.track_meta else _without_meta():
+        with without_meta(not self.track_meta):
             return super()._post_transform(item_transformed)
 
 
@@ -167,11 +165,15 @@ class WholeCacheDataset(CacheDataset):
 class CachedInMemoryDataset(WholeCacheDataset):
     """:class:`monai.data.CacheDataset` that holds and returns plain tensors, for trainings that invert no transform."""
 
+    def _fill_cache(self, indices: Any = None) -> list:
+        with without_meta(need_no_meta(self.transform)):  # of all threads
+            return super()._fill_cache(indices)
+
     def _load_cache_item(self, idx: int) -> Any:
         return convert_to_tensor(super()._load_cache_item(idx), convert_numeric=False, track_meta=False)
 
     def _transform(self, index: int) -> Any:
-        with _without_meta():
+        with without_meta():
             return super()._transform(index)
 
 
@@ -196,9 +198,10 @@ def make_dataset(
         cache_dir: the folder of the disk cache.
         num_workers: threads that fill the memory.
         progress: whether filling the memory shows a progress bar.
-        track_meta: keep the meta data of cached images, by which transforms are inverted and boxes follow their image;
-            without them a cached item is there in half the time. Those on the disk have none, and with True get new
-            ones from the random transforms. Defaults to True in memory and False on the disk.
+        track_meta: keep the meta data of images, by which transforms are inverted and boxes follow their image;
+            without them an item is there in half the time. Those on the disk have none, and with True get new
+            ones from the random transforms. Without a cache False leaves them out where no transform looks at them.
+            Defaults to False on the disk, else to True.
 
     Raises:
         DataError: when the disk cache has no `cache_dir`; listing all images that cannot be used, when the memory is
@@ -224,7 +227,7 @@ def make_dataset(
             hash_transform=hash_transform,
             track_meta=bool(track_meta),
         )
-    return Dataset(data, transform)
+    return (PlainDataset if track_meta is False and need_no_meta(transform) else Dataset)(data, transform)
 
 
 def check_batch_size(num_items: int, batch_size: int) -> None:

@@ -20,21 +20,17 @@ from typing import Any
 import numpy as np
 
 from monai_mgca.transforms.dicom_file import number, numbers, syntax_of, tag_name
-from monai_mgca.transforms.dicom_pixels import photometric_of, stored_pixels
+from monai_mgca.transforms.dicom_pixels import padding_of, photometric_of, stored_words, values_of
+from monai_mgca.transforms.levels import Levels
 from monai_mgca.utils import DataError
 
-__all__ = ["displayed_pixels", "ends_of", "scale_to_255"]
+__all__ = ["displayed_pixels", "scale_to_255"]
 
 
 def scale_to_255(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Map [low, high] to [0, 255], float32; a constant image becomes 0."""
     values = np.asarray(values, dtype=np.float32)
     return (values - low) * (255.0 / (high - low) if high > low else 0.0)
-
-
-def ends_of(seen: np.ndarray) -> tuple[float, float]:
-    """The minimum and maximum of what is seen of an image, which may be nothing."""
-    return (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
 
 
 def displayed_pixels(dataset: Any) -> np.ndarray:
@@ -46,30 +42,31 @@ def displayed_pixels(dataset: Any) -> np.ndarray:
     Raises:
         DataError: when they are no gray values of one frame, cannot be read, or a tag that they depend on is no number.
     """
-    stored, padding = stored_pixels(dataset)
-    values = _modality_values(stored, dataset)
-    shown = _windowed(values, dataset)
+    words, layout = stored_words(dataset)
+    levels = Levels(words, layout.signed)
+    padding = padding_of(dataset, levels.words, layout)
+    values = _modality_values(values_of(levels.words, layout), levels, dataset)
+    shown = _windowed(values, levels, dataset)
     if shown is None:  # without a window all that is seen in the image is its range
-        seen = values if padding is None else values[~padding]
-        shown = scale_to_255(values, *ends_of(seen))
+        shown = scale_to_255(values, *levels.ends(values, padding))
     if photometric_of(dataset) == "MONOCHROME1":
         shown = 255.0 - shown
     if padding is not None:
         shown[padding] = 0.0
-    return shown
+    return levels.spread(shown)
 
 
-def _modality_values(stored: np.ndarray, dataset: Any) -> np.ndarray:
+def _modality_values(stored: np.ndarray, levels: Levels, dataset: Any) -> np.ndarray:
     """In the units of the modality, in which windows are."""
-    for first, table in _tables(dataset, "ModalityLUTSequence", stored):
+    for first, table in _tables(dataset, "ModalityLUTSequence", stored, levels):
         return table[_entries(stored, first, table)]
     slope, intercept = number(dataset, "RescaleSlope", 1.0) or 1.0, number(dataset, "RescaleIntercept", 0.0)
     return stored if (slope, intercept) == (1.0, 0.0) else stored.astype(np.float64) * slope + intercept
 
 
-def _windowed(values: np.ndarray, dataset: Any) -> np.ndarray | None:
+def _windowed(values: np.ndarray, levels: Levels, dataset: Any) -> np.ndarray | None:
     """After the first VOI LUT that makes sense, else the first window, if all windows do; None where there is none."""
-    for first, table in _tables(dataset, "VOILUTSequence", values):
+    for first, table in _tables(dataset, "VOILUTSequence", values, levels):
         return scale_to_255(table[_entries(values, first, table)], float(table.min()), float(table.max()))
     function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
     linear = function not in ("LINEAR_EXACT", "SIGMOID")
@@ -96,7 +93,7 @@ def _entries(values: np.ndarray, first: int, table: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)
 
 
-def _tables(dataset: Any, keyword: str, values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def _tables(dataset: Any, keyword: str, values: np.ndarray, levels: Levels) -> Iterator[tuple[int, np.ndarray]]:
     """The tables of a sequence that make sense: the value that the first entry is for, and the entries."""
     try:
         items = list(dataset.get(keyword) or ())
@@ -109,7 +106,7 @@ def _tables(dataset: Any, keyword: str, values: np.ndarray) -> Iterator[tuple[in
         if found is not None:
             first, table = found
             # pydicom does not always know whether it has a sign
-            negative = first >= 2**15 and values.min() < 0
+            negative = first >= 2**15 and levels.ends(values)[0] < 0
             yield first - 2**16 if negative else first, table
 
 

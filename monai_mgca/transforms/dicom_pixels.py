@@ -24,7 +24,15 @@ from monai_mgca.transforms.dicom_file import number, numbers, syntax_of, tag_nam
 from monai_mgca.transforms.limits import refuse_bomb
 from monai_mgca.utils import DataError
 
-__all__ = ["PixelLayout", "photometric_of", "pixel_layout", "refuse_no_image", "stored_pixels"]
+__all__ = [
+    "PixelLayout",
+    "padding_of",
+    "photometric_of",
+    "pixel_layout",
+    "refuse_no_image",
+    "stored_words",
+    "values_of",
+]
 
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
@@ -108,14 +116,14 @@ def pixel_layout(dataset: Any) -> PixelLayout:
     return PixelLayout(rows, columns, bits, stored, lowest if 0 <= lowest <= bits - stored else 0, signed)
 
 
-def stored_pixels(dataset: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """The stored values, and which of them are none.
+def stored_words(dataset: Any) -> tuple[np.ndarray, PixelLayout]:
+    """The words that are stored, and how a value is found in each.
 
     Args:
         dataset: of :func:`monai_mgca.transforms.dicom_file.read_dicom`.
 
     Returns:
-        (H, W) whole numbers, and (H, W) bool of the pixels that are padding, or None where no pixel is.
+        (H, W) words without a sign, and their layout.
 
     Raises:
         DataError: as of :func:`pixel_layout`, and when the pixels end too early, or cannot be decoded.
@@ -124,8 +132,7 @@ def stored_pixels(dataset: Any) -> tuple[np.ndarray, np.ndarray | None]:
     words = decode_frame(dataset, *layout[:4]) if is_compressed(dataset) else _native(dataset, layout)
     if layout.lowest and not (words >> layout.stored).any():  # HighBit is wrong: the values stand at the lower end
         layout = layout._replace(lowest=0)
-    values = _values(words, layout)
-    return values, _padding(dataset, words, values, layout)
+    return words, layout
 
 
 def _native(dataset: Any, layout: PixelLayout) -> np.ndarray:
@@ -145,8 +152,13 @@ def _native(dataset: Any, layout: PixelLayout) -> np.ndarray:
     return words.reshape(layout.rows, layout.columns)
 
 
-def _values(words: np.ndarray, layout: PixelLayout) -> np.ndarray:
-    """What the words mean: only the stored bits count, and the highest of them may be a sign."""
+def values_of(words: np.ndarray, layout: PixelLayout) -> np.ndarray:
+    """What the words mean: only the stored bits count, and the highest of them may be a sign.
+
+    Args:
+        words: without a sign, of any shape.
+        layout: of :func:`stored_words`.
+    """
     unused = layout.bits - layout.stored
     if layout.signed:
         signed = (words << (unused - layout.lowest)).view(f"i{layout.bits // 8}") if unused else words
@@ -154,8 +166,14 @@ def _values(words: np.ndarray, layout: PixelLayout) -> np.ndarray:
     return (words >> layout.lowest) & words.dtype.type(2**layout.stored - 1) if unused else words
 
 
-def _padding(dataset: Any, words: np.ndarray, values: np.ndarray, layout: PixelLayout) -> np.ndarray | None:
-    """Where pixels have PixelPaddingValue, or one from there to PixelPaddingRangeLimit."""
+def padding_of(dataset: Any, words: np.ndarray, layout: PixelLayout) -> np.ndarray | None:
+    """Which words are PixelPaddingValue, or one from there to PixelPaddingRangeLimit; None where none is.
+
+    Args:
+        dataset: of :func:`monai_mgca.transforms.dicom_file.read_dicom`.
+        words: without a sign, of any shape.
+        layout: of :func:`stored_words`.
+    """
     ends = [(numbers(dataset, f"PixelPadding{name}") or (None,))[0] for name in ("Value", "RangeLimit")]
     if ends[0] is None:
         return None
@@ -163,6 +181,7 @@ def _padding(dataset: Any, words: np.ndarray, values: np.ndarray, layout: PixelL
     found = [int(end) % span for end in ends if end is not None]
     found = [end - span if layout.signed and end >= span // 2 else end for end in found]
     least = -(2 ** (layout.stored - 1)) if layout.signed else 0
+    values = values_of(words, layout)
     if not all(least <= end < least + 2**layout.stored for end in found):  # as some devices pad beyond the stored bits
         values = words.view(f"i{layout.bits // 8}") if layout.signed else words
     padding = values == found[0] if len(found) == 1 else (values >= min(found)) & (values <= max(found))

@@ -20,7 +20,8 @@ import numpy as np
 from monai.utils import optional_import
 from PIL import Image, ImageChops, ImageOps
 
-from monai_mgca.transforms.dicom_display import ends_of, scale_to_255
+from monai_mgca.transforms.dicom_display import scale_to_255
+from monai_mgca.transforms.levels import ends_of
 from monai_mgca.transforms.limits import refuse_bomb
 from monai_mgca.transforms.orientation import AS_STORED, Turn, turn_of_picture
 from monai_mgca.utils import DataError

@@ -78,7 +78,7 @@ class LoadRadiograph(Transform):
             raise DataError(told, reason=getattr(e, "reason", None)) from e
         meta[MetaKeys.SPATIAL_SHAPE] = np.asarray(values.shape)  # Pillow's is (W, H)
         meta[ImageMetaKey.FILENAME_OR_OBJ] = str(path)
-        image = MetaTensor.ensure_torch_and_prune_meta(np.array(values[None], dtype=np.float32), meta)
+        image = MetaTensor.ensure_torch_and_prune_meta(np.require(values[None], np.float32, "CW"), meta)
         return image if self.image_only else (image, meta)
 
 

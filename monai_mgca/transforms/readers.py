@@ -19,9 +19,10 @@ from monai.config import PathLike
 from monai.data import NibabelReader, PydicomReader
 from monai.utils import MetaKeys, ensure_tuple, optional_import
 
-from monai_mgca.transforms.dicom_display import displayed_pixels, ends_of, scale_to_255
+from monai_mgca.transforms.dicom_display import displayed_pixels, scale_to_255
 from monai_mgca.transforms.dicom_file import numbers, read_dicom
 from monai_mgca.transforms.dicom_pixels import refuse_no_image
+from monai_mgca.transforms.levels import ends_of
 from monai_mgca.transforms.limits import refuse_nifti_bomb
 from monai_mgca.transforms.orientation import AS_STORED, turn_of_nifti
 from monai_mgca.transforms.pictures import OTHER_COLORS, to_gray

@@ -1,0 +1,87 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""The different words that the pixels of an image hold: what follows from a word is made once, not for every pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["Levels", "ends_of"]
+
+# So many pixels at a time are looked up: NumPy makes indices of 64 bits of them, which then stay in the cache.
+PART = 2**15
+
+
+def ends_of(seen: np.ndarray) -> tuple[float, float]:
+    """The minimum and maximum of what is seen of an image, which may be nothing."""
+    return (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
+
+
+class Levels:
+    """The words that pixels may hold: all from the least to the greatest, in this order.
+
+    A radiograph of millions of pixels of up to 16 bits has at most 65,536 levels. Where there are not fewer levels than
+    pixels, and of words of more bits, the pixels themselves stand for the levels: nothing is looked up.
+
+    Args:
+        pixels: (H, W) words without a sign.
+        signed: whether their highest bit is a sign.
+
+    Example::
+
+        pixels = np.array([[7, 8, 7], [9, 9, 9]], np.uint8)
+        levels = Levels(pixels)
+        print(levels.words, levels.spread(levels.words * 0.5))  # [7 8 9], and what each pixel is
+    """
+
+    def __init__(self, pixels: np.ndarray, signed: bool = False) -> None:
+        self.pixels, self.words = pixels, pixels
+        numbers = pixels.view(f"i{pixels.itemsize}") if signed else pixels
+        if pixels.itemsize <= 2:
+            least, greatest = int(numbers.min()), int(numbers.max())
+            if greatest - least < pixels.size - 1:
+                self.words = np.arange(least, greatest + 1).astype(numbers.dtype).view(pixels.dtype)
+
+    def ends(self, values: np.ndarray, left_out: np.ndarray | None = None) -> tuple[float, float]:
+        """The minimum and maximum over the image.
+
+        Args:
+            values: of each level, in the shape of ``words``.
+            left_out: the levels whose pixels do not count, in the same shape.
+        """
+        ends = ends_of(values if left_out is None else values[~left_out])
+        if self.words is self.pixels:
+            return ends
+        counted = np.ones(values.shape, bool) if left_out is None else ~left_out
+        # a level in between may have no pixel; the first and the last have some
+        if counted[0] and counted[-1] and sorted((float(values[0]), float(values[-1]))) == list(ends):
+            return ends
+        found = np.zeros(2 ** (8 * self.pixels.itemsize), bool)
+        found[self.pixels] = True
+        return ends_of(values[counted & found[self.words]])
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """The value of each pixel, (H, W).
+
+        Args:
+            values: of each level, in the shape of ``words``.
+        """
+        if self.words is self.pixels:
+            return values
+        table = np.zeros(2 ** (8 * self.pixels.itemsize), values.dtype)
+        table[self.words] = values
+        words, spread = self.pixels.reshape(-1), np.empty(self.pixels.size, values.dtype)
+        for start in range(0, words.size, PART):
+            # no word lies outside of the table, so that nothing is wrapped: the fastest of NumPy's modes
+            np.take(table, words[start : start + PART], out=spread[start : start + PART], mode="wrap")
+        return spread.reshape(self.pixels.shape)
