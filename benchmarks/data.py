@@ -9,11 +9,12 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""How long the way from the disk to a batch takes, stage by stage, and what caching makes of it.
+"""How long the way from the disk to a batch takes: beside the same by hand, by stage, and what caching makes of it.
 
 The transforms and caches are those of the pretraining config. Without a dataset the sample's images are enlarged to
 --pixels and get noise, so that the PNG files are as large as those of hospitals.
 
+    python benchmarks/data.py --by-hand
     python benchmarks/data.py --pixels 2000
     python benchmarks/data.py --dataset-dir DIR --datalist list.json --report-encoder DIR
     python benchmarks/data.py --entries 400000
@@ -37,6 +38,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from by_hand import measure_by_hand
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, list_data_collate
 from PIL import Image
@@ -108,6 +110,15 @@ def enlarge(folder: Path, pixels: int) -> None:
         Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(path)
 
 
+def as_jpeg(paths: list[Path], folder: Path) -> list[Path]:
+    """Images of 256 x 256 pixels, as Open-i's: JPEG files as they are, others made into such."""
+    made = [path if path.suffix == ".jpg" else folder / f"{path.stem}.jpg" for path in paths]
+    for path, target in zip(paths, made, strict=True):
+        if target != path:
+            Image.open(path).convert("L").resize((256, 256), Image.Resampling.BOX).save(target, quality=90)
+    return made
+
+
 def load_transforms(args: argparse.Namespace, data_dir: str) -> list:
     parser = ConfigParser(json.loads(CONFIG.read_text()))
     encoder = args.report_encoder or f"{data_dir}/report_encoder"
@@ -173,6 +184,7 @@ def measure_epochs(data: list, transforms: list, args: argparse.Namespace) -> No
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entries", type=int, help="measure a datalist of so many entries")
+    parser.add_argument("--by-hand", action="store_true", help="measure reading beside the same by hand")
     parser.add_argument("--dataset-dir", help="measure these images")
     parser.add_argument("--datalist", help="of --dataset-dir")
     parser.add_argument("--report-encoder", help="folder of a tokenizer; that of the sample without --dataset-dir")
@@ -187,10 +199,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if not args.dataset_dir:
             make_sample(folder, size=args.items * 5 // 4 + 8, image_size=256, progress=False)
-            enlarge(Path(folder), args.pixels)
+            if not args.by_hand:
+                enlarge(Path(folder), args.pixels)
         data_dir = args.dataset_dir or folder
         data = load_datalist(args.datalist or f"{folder}/datalist.json", "training", data_dir)[: args.items]
         transforms = load_transforms(args, data_dir)
+        if args.by_hand:
+            pictures = as_jpeg([Path(entry["image"]) for entry in data], Path(folder))
+            measure_by_hand(Path(folder), pictures, transforms, args.image_size)
+            return
         print(f"{len(data)} images, {args.workers} workers, batches of {args.batch_size}")
         measure_stages(data, transforms, args.batch_size)
         measure_epochs(data, transforms, args)

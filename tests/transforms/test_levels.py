@@ -91,7 +91,7 @@ def words_of(kind, stored, lowest, garbage, signed, seed=0):
     return ((words | noise if garbage else words) % 2**bits).astype(kind)
 
 
-@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 @pytest.mark.parametrize("voi", VOI.values(), ids=VOI)
 @pytest.mark.parametrize("modality", MODALITY.values(), ids=MODALITY)
 def test_levels_equal_pixels(tmp_path, monkeypatch, modality, voi):
