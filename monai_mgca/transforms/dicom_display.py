@@ -22,6 +22,7 @@ import numpy as np
 from monai_mgca.transforms.dicom_file import number, numbers, syntax_of, tag_name
 from monai_mgca.transforms.dicom_pixels import padding_of, photometric_of, stored_words, values_of
 from monai_mgca.transforms.levels import Levels
+from monai_mgca.transforms.limits import refuse_not_finite
 from monai_mgca.utils import DataError
 
 __all__ = ["displayed_pixels", "scale_to_255"]
@@ -40,7 +41,8 @@ def displayed_pixels(dataset: Any) -> np.ndarray:
         dataset: of :func:`monai_mgca.transforms.dicom_file.read_dicom`, with pixels.
 
     Raises:
-        DataError: when they are no gray values of one frame, cannot be read, or a tag that they depend on is no number.
+        DataError: when they are no gray values of one frame, cannot be read, are not finite, or a tag that they depend
+            on is no number.
     """
     words, layout = stored_words(dataset)
     levels = Levels(words, layout.signed)
@@ -53,7 +55,10 @@ def displayed_pixels(dataset: Any) -> np.ndarray:
         shown = 255.0 - shown
     if padding is not None:
         shown[padding] = 0.0
-    return levels.spread(shown)
+    pixels = levels.spread(shown)
+    if not np.isfinite(shown).all():  # perhaps of a level that no pixel has
+        refuse_not_finite(pixels)
+    return pixels
 
 
 def _modality_values(stored: np.ndarray, levels: Levels, dataset: Any) -> np.ndarray:

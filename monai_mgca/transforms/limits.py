@@ -18,13 +18,14 @@ import struct
 import zlib
 from collections.abc import Iterable
 
+import numpy as np
 from monai.utils import optional_import
 
 from monai_mgca.utils import DataError
 
 _read_meta, _ = optional_import("pydicom.filereader", name="_read_file_meta_info")
 
-__all__ = ["MAX_PIXELS", "MAX_VOXELS", "refuse_bomb", "refuse_dicom_bomb", "refuse_nifti_bomb"]
+__all__ = ["MAX_PIXELS", "MAX_VOXELS", "refuse_bomb", "refuse_dicom_bomb", "refuse_nifti_bomb", "refuse_not_finite"]
 
 # 8192 x 8192: stitched films of the whole spine and mammograms have less than half of it.
 MAX_PIXELS = 2**26
@@ -58,6 +59,19 @@ def refuse_bomb(shape: Iterable[int], limit: int = MAX_PIXELS) -> None:
             f"it declares {told} values, and at most {limit:,} are read: a decompression bomb?",
             reason="decompression bomb",
         )
+
+
+def refuse_not_finite(values: np.ndarray) -> None:
+    """Refuse an image that holds NaN or infinity.
+
+    Args:
+        values: of its pixels.
+
+    Raises:
+        DataError: when it does.
+    """
+    if not np.isfinite(values).all():
+        raise DataError("it holds values that are not finite.", reason="values that are not finite (NaN)")
 
 
 def refuse_nifti_bomb(path: str | os.PathLike, limit: int = MAX_PIXELS) -> None:

@@ -23,6 +23,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, MetaKeys, TransformBackends
 
 from monai_mgca.io import kind_of
+from monai_mgca.transforms.limits import refuse_not_finite
 from monai_mgca.transforms.readers import RadiographDicomReader, RadiographNiftiReader, to_gray
 from monai_mgca.utils import DataError
 
@@ -70,8 +71,8 @@ class LoadRadiograph(Transform):
             values, meta = reader.get_data(reader.read(path))
             if not values.size:
                 raise DataError(f"its shape is {values.shape}: it holds no pixels.")
-            if not np.isfinite(values).all():
-                raise DataError("it holds values that are not finite.", reason="values that are not finite (NaN)")
+            if not isinstance(reader, RadiographDicomReader):  # which looks at its levels, not at each pixel
+                refuse_not_finite(values)
         except Exception as e:
             reason = str(e) if isinstance(e, DataError) else f"{type(e).__name__}: {e}"
             told = f"cannot read the radiograph {filename!s}: {reason}"
