@@ -205,7 +205,7 @@ def main() -> None:
         data = load_datalist(args.datalist or f"{folder}/datalist.json", "training", data_dir)[: args.items]
         transforms = load_transforms(args, data_dir)
         if args.by_hand:
-            pictures = as_jpeg([Path(entry["image"]) for entry in data], Path(folder))
+            pictures = as_jpeg([Path(entry["image"]) for entry in data[:64]], Path(folder))
             measure_by_hand(Path(folder), pictures, transforms, args.image_size)
             return
         print(f"{len(data)} images, {args.workers} workers, batches of {args.batch_size}")

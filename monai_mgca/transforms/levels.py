@@ -20,6 +20,8 @@ __all__ = ["Levels", "ends_of"]
 
 # So many pixels at a time are looked up: NumPy makes indices of 64 bits of them, which then stay in the cache.
 PART = 2**15
+# Words of 16 bits.
+MOST = 2**16
 
 
 def ends_of(seen: np.ndarray) -> tuple[float, float]:
@@ -28,7 +30,7 @@ def ends_of(seen: np.ndarray) -> tuple[float, float]:
 
 
 class Levels:
-    """The words that pixels may hold: all from the least to the greatest, in this order.
+    """All words that pixels may hold, from 0 on.
 
     A radiograph of millions of pixels of up to 16 bits has at most 65,536 levels. Where there are not fewer levels than
     pixels, and of words of more bits, the pixels themselves stand for the levels: nothing is looked up.
@@ -39,18 +41,15 @@ class Levels:
 
     Example::
 
-        pixels = np.array([[7, 8, 7], [9, 9, 9]], np.uint8)
+        pixels = np.full((20, 50), 7, np.uint8)
         levels = Levels(pixels)
-        print(levels.words, levels.spread(levels.words * 0.5))  # [7 8 9], and what each pixel is
+        print(len(levels.words), levels.spread(levels.words * 0.5)[0, 0])  # 256 3.5
     """
 
     def __init__(self, pixels: np.ndarray, signed: bool = False) -> None:
-        self.pixels, self.words = pixels, pixels
-        numbers = pixels.view(f"i{pixels.itemsize}") if signed else pixels
-        if pixels.itemsize <= 2:
-            least, greatest = int(numbers.min()), int(numbers.max())
-            if greatest - least < pixels.size - 1:
-                self.words = np.arange(least, greatest + 1).astype(numbers.dtype).view(pixels.dtype)
+        count = 2 ** (8 * pixels.itemsize)
+        self.pixels, self.signed = pixels, signed
+        self.words = np.arange(count).astype(pixels.dtype) if count <= MOST and count < pixels.size else pixels
 
     def ends(self, values: np.ndarray, left_out: np.ndarray | None = None) -> tuple[float, float]:
         """The minimum and maximum over the image.
@@ -59,16 +58,20 @@ class Levels:
             values: of each level, in the shape of ``words``.
             left_out: the levels whose pixels do not count, in the same shape.
         """
-        ends = ends_of(values if left_out is None else values[~left_out])
         if self.words is self.pixels:
-            return ends
+            return ends_of(values if left_out is None else values[~left_out])
         counted = np.ones(values.shape, bool) if left_out is None else ~left_out
-        # a level in between may have no pixel; the first and the last have some
-        if counted[0] and counted[-1] and sorted((float(values[0]), float(values[-1]))) == list(ends):
+        kind = f"{'i' if self.signed else 'u'}{self.pixels.itemsize}"
+        numbers, pixels = self.words.view(kind), self.pixels.view(kind)
+        least, greatest = pixels.min(), pixels.max()
+        ends = ends_of(values[counted & (numbers >= least) & (numbers <= greatest)])
+        # a level in between may have no pixel; the two outer ones have some
+        outer = np.array([least, greatest]).view(self.pixels.dtype)
+        if counted[outer].all() and sorted(values[outer].astype(float)) == list(ends):
             return ends
-        found = np.zeros(2 ** (8 * self.pixels.itemsize), bool)
+        found = np.zeros(values.shape, bool)
         found[self.pixels] = True
-        return ends_of(values[counted & found[self.words]])
+        return ends_of(values[counted & found])
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """The value of each pixel, (H, W).
@@ -78,10 +81,8 @@ class Levels:
         """
         if self.words is self.pixels:
             return values
-        table = np.zeros(2 ** (8 * self.pixels.itemsize), values.dtype)
-        table[self.words] = values
         words, spread = self.pixels.reshape(-1), np.empty(self.pixels.size, values.dtype)
         for start in range(0, words.size, PART):
-            # no word lies outside of the table, so that nothing is wrapped: the fastest of NumPy's modes
-            np.take(table, words[start : start + PART], out=spread[start : start + PART], mode="wrap")
+            # every word has its level, so that nothing is wrapped: the fastest of NumPy's modes
+            np.take(values, words[start : start + PART], out=spread[start : start + PART], mode="wrap")
         return spread.reshape(self.pixels.shape)

@@ -24,14 +24,14 @@ from monai_mgca.utils import DataError
 pydicom = pytest.importorskip("pydicom")
 from .dicom_bytes import BIG_ENDIAN, EXPLICIT, RLE, dicom, run_lengths  # noqa: E402
 
-SHAPE = (120, 151)
+SHAPE = (257, 260)  # more than 65,536 pixels
 
 
 class EveryPixel(Levels):
     """Nothing is looked up: the pixels stand for the levels, as where a table would be larger than the image."""
 
     def __init__(self, pixels, signed=False):
-        self.pixels = self.words = pixels
+        self.pixels, self.words = pixels, pixels
 
 
 def load(tmp_path, content):
@@ -155,7 +155,7 @@ def test_work_is_done_for_each_level_only(tmp_path, monkeypatch, voi, signed):
     words[0, 0] = 2000 if signed else 4095
     words = (words - np.uint16(2048)) if signed else words
     tags = {"RescaleSlope": 2, "RescaleIntercept": -1024, **voi}
-    assert displayed(monkeypatch, tmp_path, dicom(words, signed=signed, **tags)) == [4096]
+    assert displayed(monkeypatch, tmp_path, dicom(words, signed=signed, **tags)) == [65536]
 
 
 @pytest.mark.parametrize("dtype, shape", [("u4", (300, 400)), ("u2", (3, 4))])
@@ -169,16 +169,19 @@ def test_float_pixels_are_refused_as_ever(tmp_path):
     assert "holds no pixel data" in load(tmp_path, content)
 
 
-PIXELS = np.array([[3, 3, 9, 5, 5, 5], [5, 5, 5, 5, 5, 5]], np.uint8)
+PIXELS = np.array([[3, 3, 9, 5]] + [[5] * 4] * 99, np.uint8)
 
 
 def test_levels():
     levels = Levels(PIXELS)
-    assert levels.words.tolist() == [3, 4, 5, 6, 7, 8, 9]
+    assert levels.words.tolist() == list(range(256))
     np.testing.assert_array_equal(levels.spread(levels.words / 2), PIXELS / 2)
-    signed = Levels(PIXELS - np.uint8(5), signed=True)
-    assert signed.words.tolist() == [254, 255, 0, 1, 2, 3, 4]  # -2 to 4
-    np.testing.assert_array_equal(signed.spread(np.arange(7.0) - 2), PIXELS - 5.0)
+    pixels = PIXELS - np.uint8(5)  # -2 to 4, or 254 to 4
+    signed = np.arange(256).astype(np.int8).astype(float)
+    assert Levels(pixels, signed=True).ends(signed) == Levels(pixels).ends(signed) == (-2, 4)
+    np.testing.assert_array_equal(Levels(pixels).spread(signed), PIXELS - 5.0)
+    small = PIXELS[:2]
+    assert Levels(small).words is small
 
 
 @pytest.mark.parametrize(
@@ -194,6 +197,8 @@ def test_levels():
     ],
 )
 def test_ends_are_those_of_the_pixels(values, left_out, ends):
-    values, out = np.array(values, float), np.isin(np.arange(7), left_out)
-    levels = Levels(PIXELS)
-    assert levels.ends(values, out if left_out else None) == ends == ends_of(values[PIXELS - 3][~out[PIXELS - 3]])
+    of_levels, out = np.full(256, 1000.0), np.zeros(256, bool)
+    of_levels[3:10] = values
+    out[np.array(left_out, int) + 3] = True
+    found = Levels(PIXELS).ends(of_levels, out if left_out else None)
+    assert found == ends == ends_of(of_levels[PIXELS][~out[PIXELS]])
