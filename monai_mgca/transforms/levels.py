@@ -19,8 +19,8 @@ import numpy as np
 __all__ = ["Levels", "ends_of"]
 
 # So many pixels at a time are looked up: NumPy makes indices of 64 bits of them, which then stay in the cache.
-PART = 2**15
-# Words of 16 bits.
+PART = 2**16
+# Those of 16 bits.
 MOST = 2**16
 
 
@@ -84,5 +84,5 @@ class Levels:
         words, spread = self.pixels.reshape(-1), np.empty(self.pixels.size, values.dtype)
         for start in range(0, words.size, PART):
             # every word has its level, so that nothing is wrapped: the fastest of NumPy's modes
-            np.take(values, words[start : start + PART], out=spread[start : start + PART], mode="wrap")
+            values.take(words[start : start + PART], out=spread[start : start + PART], mode="wrap")
         return spread.reshape(self.pixels.shape)
