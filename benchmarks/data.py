@@ -45,6 +45,7 @@ from PIL import Image
 
 from monai_mgca.data import StreamDataset, StreamSampler, load_datalist, make_dataset, make_sample
 from monai_mgca.data.table import collect_table
+from monai_mgca.data.without_meta import need_no_meta, without_meta
 from monai_mgca.engines import PrepareBatchReport
 
 CONFIG = Path(__file__).resolve().parents[1] / "bundles" / "mgca" / "configs" / "train.json"
@@ -135,10 +136,11 @@ def measure_stages(data: list, transforms: list, batch_size: int) -> None:
     items = []
     for entry in data:
         item: Any = entry
-        for transform in transforms:
-            start = time.perf_counter()
-            item = transform(item)
-            seconds[type(transform).__name__].append(time.perf_counter() - start)
+        with without_meta(need_no_meta(transforms)):  # as in the training
+            for transform in transforms:
+                start = time.perf_counter()
+                item = transform(item)
+                seconds[type(transform).__name__].append(time.perf_counter() - start)
         items.append(item)
     batches = [items[i : i + batch_size] for i in range(0, len(items) - batch_size + 1, batch_size)]
     for name, function in (("collate", list_data_collate), ("hand over", PrepareBatchReport())):

@@ -190,6 +190,7 @@ ELSEWHERE = {
     "python -m monai_mgca.retrieve --evaluate --sections validation --dataset-dir $CXR --datalist iu_xray.json --checkpoint runs/seed0/model_pretrain.pt --output found": "not run: needs the real data",
     f"{DATA} csv $CXR/manifest.csv --image image_path --report text --label finding --classes normal --patient patient_id --split split --where source=iu_xray --output normal.json": "tests/data/test_table_labels.py",
     "python benchmarks/data.py --dataset-dir $CXR --datalist iu_xray.json --report-encoder $MINILM": "not run: needs the real data",
+    "python benchmarks/data.py --by-hand --dataset-dir $CXR --datalist iu_xray.json --report-encoder $MINILM": "not run: needs the real data",
     "python benchmarks/data.py --pixels 1024 --items 32 --batch-size 16 --repeats 1": "not run: a benchmark",
     "python tests/fuzz/run.py --count 10000": "tests/fuzz/test_fuzz.py",
     "python -m pytest tests/properties --hypothesis-profile=full": "not run: the same tests with fewer examples are",
