@@ -16,11 +16,13 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.loss import _Loss
 
-from monai_mgca.losses.token import FLOAT32_TEMPERATURE, TokenContrast, check_temperature, row_blocks
-from monai_mgca.utils.chunks import elements_at_once, slices
+from monai_mgca.losses.token import FLOAT32_TEMPERATURE, TokenContrast, check_temperature, exponentials, hide
+from monai_mgca.utils.chunks import elements_at_once, parts
 from monai_mgca.utils.precision import full_precision
 
 __all__ = ["MatchedTokenLoss"]
+
+Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 class _MatchedContrast(torch.autograd.Function):
@@ -37,29 +39,25 @@ class _MatchedContrast(torch.autograd.Function):
         patches: torch.Tensor,
         word_weights: torch.Tensor,
         patch_weights: torch.Tensor,
-        real: torch.Tensor,
+        word_mask: torch.Tensor | None,
         temperature: float,
     ) -> torch.Tensor:
-        """Arguments as those of :class:`MatchedTokenLoss`; ``real`` is 1 on words that count, else 0."""
+        """Arguments as those of :class:`MatchedTokenLoss`."""
         longest = max(words.shape[1], patches.shape[1])
         samples = max(1, elements_at_once(words.device) // longest**2)
         needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         total = words.new_zeros(())
         grads = (torch.zeros_like(words), torch.zeros_like(patches)) if needs_grad else ()
-        for part in slices(len(words), samples):
-            chunk = _Matching(words[part], patches[part], real[part], temperature)
-            found = [
-                chunk.contrast(chunk.words, chunk.word_context, word_weights[part], real[part]),
-                chunk.contrast(chunk.patches, chunk.patch_context, patch_weights[part], None),
-            ]
-            for index, (side, blocks) in enumerate(found):
-                total += side.loss(blocks)
+        for part, tokens, mask in parts(word_mask, len(words), samples):
+            chunk = _Matching(hide(words[part, tokens], mask), patches[part], mask, temperature)
+            found = []
+            for side, weights in ((chunk.word_side, word_weights[part, tokens]), (chunk.patch_side, patch_weights[part])):
+                contrast = side(weights)
+                total += contrast.loss()
                 if needs_grad:
-                    context_grad = torch.zeros_like(side.context)
-                    side.add_gradients(blocks, grads[index][part], context_grad)
-                    chunk.add_gradients(index, context_grad, grads[0][part], grads[1][part])
+                    found.append(contrast.gradients())
             if needs_grad:
-                chunk.add_shared(grads[0][part], grads[1][part])
+                grads[0][part, tokens], grads[1][part] = chunk.gradients(*found)
         ctx.save_for_backward(*grads)
         return total
 
@@ -71,54 +69,57 @@ class _MatchedContrast(torch.autograd.Function):
 
 
 class _Matching:
-    """Some samples' words and patches, and what each finds in the other."""
+    """Some samples' words and patches, and what each finds in the other.
 
-    def __init__(self, words: torch.Tensor, patches: torch.Tensor, real: torch.Tensor, temperature: float) -> None:
-        self.words, self.patches = words.masked_fill((real == 0)[:, :, None], 0), patches
-        self.temperature = temperature
-        scores = torch.bmm(self.words, patches.transpose(1, 2)).mul_(1 / temperature)
-        # words to patches (n, W, P), patches to words that are no padding (n, P, W); without any word none is hidden
-        empty = ~real.any(1, keepdim=True)
-        hidden = (real == 0) & ~empty
-        to_words = scores.transpose(1, 2).masked_fill(hidden[:, None, :], -torch.inf).softmax(2)
-        self.attention = (scores.softmax(2), to_words)
-        self.word_context, self.word_norm = _unit(torch.bmm(self.attention[0], patches))
-        self.patch_context, self.patch_norm = _unit(torch.bmm(self.attention[1], self.words))
-        self.patch_norm.masked_fill_(empty[:, :, None], torch.inf)  # contexts of no word are zero, without gradient
-        self.score_grad: torch.Tensor | None = None
+    A context is scaled to unit length. So the sum that a softmax divides by needs not be known, and one exponential
+    serves both directions; and of its gradient, which has nothing along the context, none goes through that sum.
 
-    def contrast(
-        self, tokens: torch.Tensor, context: torch.Tensor, weights: torch.Tensor, real: torch.Tensor | None
-    ) -> tuple[TokenContrast, list[slice]]:
-        real = torch.ones_like(weights) if real is None else real
-        side = TokenContrast(tokens, context, weights, real, self.temperature)
-        return side, row_blocks(tokens.shape[1], tokens.device)
+    Args:
+        words: (n, W, D) unit vectors, 0 where ``mask`` is False.
+        patches: (n, P, D) unit vectors.
+        mask: (n, W) bool, True on words that are not padding; None where none is.
+        temperature: divides the cosines.
+    """
 
-    def add_gradients(self, side: int, grad: torch.Tensor, word_grad: torch.Tensor, patch_grad: torch.Tensor) -> None:
-        """From the gradient of one side's contexts: of the keys that they are made of, and of the scores."""
-        context, norm = ((self.word_context, self.word_norm), (self.patch_context, self.patch_norm))[side]
-        keys, key_grad = ((self.patches, patch_grad), (self.words, word_grad))[side]
-        # what points along a context changes nothing of its direction
-        grad = (grad - (grad * context).sum(2, keepdim=True) * context) / norm
-        attention = self.attention[side]
-        key_grad.baddbmm_(attention.transpose(1, 2), grad)
-        score_grad = torch.bmm(grad, keys.transpose(1, 2))
-        score_grad.sub_((score_grad * attention).sum(2, keepdim=True)).mul_(attention)
-        if side == 0:
-            self.score_grad = score_grad
-        else:
-            self.score_grad += score_grad.transpose(1, 2)
+    def __init__(
+        self, words: torch.Tensor, patches: torch.Tensor, mask: torch.Tensor | None, temperature: float
+    ) -> None:
+        self.words, self.patches, self.mask, self.temperature = words, patches, mask, temperature
+        self.attention = exponentials(words, patches, 1 / temperature)
+        if mask is not None:
+            self.attention *= mask[:, :, None].to(words.dtype)
+        self.word_context, self.word_norm = _unit(torch.bmm(self.attention, patches))
+        self.patch_context, self.patch_norm = _unit(torch.bmm(self.attention.transpose(1, 2), words))
 
-    def add_shared(self, word_grad: torch.Tensor, patch_grad: torch.Tensor) -> None:
-        """From the gradient of the scores, which both sides share."""
+    def word_side(self, weights: torch.Tensor) -> TokenContrast:
+        return TokenContrast(self.words, self.word_context, weights, self.mask, self.temperature)
+
+    def patch_side(self, weights: torch.Tensor) -> TokenContrast:
+        return TokenContrast(self.patches, self.patch_context, weights, None, self.temperature)
+
+    def gradients(self, word_side: Pair, patch_side: Pair) -> Pair:
+        """Those of words and patches, from those that each side has for its tokens and for their contexts."""
+        word_grad, patch_grad = word_side[0], patch_side[0]
+        of_words = _through_unit(word_side[1], self.word_context, self.word_norm)
+        of_patches = _through_unit(patch_side[1], self.patch_context, self.patch_norm)
+        scores = torch.bmm(of_words, self.patches.transpose(1, 2))
+        scores.baddbmm_(self.words, of_patches.transpose(1, 2)).mul_(self.attention)
         scale = 1 / self.temperature
-        word_grad.baddbmm_(self.score_grad, self.patches, alpha=scale)
-        patch_grad.baddbmm_(self.score_grad.transpose(1, 2), self.words, alpha=scale)
+        word_grad.baddbmm_(scores, self.patches, alpha=scale).baddbmm_(self.attention, of_patches)
+        patch_grad.baddbmm_(scores.transpose(1, 2), self.words, alpha=scale)
+        return word_grad, patch_grad.baddbmm_(self.attention.transpose(1, 2), of_words)
 
 
-def _unit(context: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    norm = context.norm(dim=2, keepdim=True).clamp_(min=1e-12)
-    return context / norm, norm
+def _unit(context: torch.Tensor) -> Pair:
+    """Contexts of unit length, and their norms before; of nothing it is 0 and has no gradient."""
+    norm = context.norm(dim=2, keepdim=True)
+    norm.masked_fill_(norm == 0, torch.inf)
+    return context.div_(norm), norm
+
+
+def _through_unit(grad: torch.Tensor, unit: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
+    """The gradient of what was scaled to unit length: what points along it changes nothing of its direction."""
+    return grad.addcmul_((grad * unit).sum(2, keepdim=True), unit, value=-1).div_(norm)
 
 
 class MatchedTokenLoss(_Loss):
@@ -179,11 +180,14 @@ class MatchedTokenLoss(_Loss):
             dtype = words.dtype
             if self.temperature < FLOAT32_TEMPERATURE:
                 words, patches = words.double(), patches.double()
-            real = words.new_ones(words.shape[:2]) if word_mask is None else word_mask.to(words.dtype)
+            mask = None if word_mask is None else word_mask.bool()
             if word_weights is None:
-                word_weights = real / real.sum(1, keepdim=True).clamp_min(1)
+                word_weights = words.new_ones(words.shape[:2]) if mask is None else mask.to(words.dtype)
+                word_weights = word_weights / word_weights.sum(1, keepdim=True).clamp_min(1)
+            elif mask is not None:
+                word_weights = word_weights * mask
             if patch_weights is None:
                 patch_weights = words.new_full(patches.shape[:2], 1 / patches.shape[1])
-            weights = ((word_weights * real).detach().to(words.dtype), patch_weights.detach().to(words.dtype))
-            total: torch.Tensor = _MatchedContrast.apply(words, patches, *weights, real, self.temperature)
+            weights = (word_weights.detach().to(words.dtype), patch_weights.detach().to(words.dtype))
+            total: torch.Tensor = _MatchedContrast.apply(words, patches, *weights, mask, self.temperature)
             return (total / (2 * len(words))).to(dtype)

@@ -17,14 +17,14 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.loss import _Loss
 
-from monai_mgca.utils.chunks import elements_at_once, slices
+from monai_mgca.utils.chunks import elements_at_once, parts, slices
 from monai_mgca.utils.precision import full_precision
 
 __all__ = ["TokenAlignmentLoss"]
 
 # Of very many tokens at least so many rows are held with all columns: products of fewer are slow.
 ROWS = 64
-# Below it exp(-2 / temperature) is no number in float32; in float64 temperatures of 0.003 are still fine.
+# Below it exponentials of a cosine over it, squared, are no numbers in float32; in float64 those of 0.003 still are.
 FLOAT32_TEMPERATURE = 1 / 30
 
 
@@ -44,13 +44,22 @@ def row_blocks(length: int, device: torch.device) -> list[slice]:
     return slices(length, max(ROWS, elements_at_once(device) // length))
 
 
+def exponentials(rows: torch.Tensor, columns: torch.Tensor, scale: float) -> torch.Tensor:
+    """exp(scale * cosine) of unit vectors (B, N, D) and (B, M, D): no maximum need be subtracted from a cosine."""
+    found = rows.new_empty(len(rows), rows.shape[1], columns.shape[1])
+    return found.baddbmm_(rows, columns.transpose(1, 2), beta=0, alpha=scale).exp_()
+
+
+def hide(tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Zero where there is padding: what it holds must not count, whatever it is."""
+    return tokens if mask is None else tokens.masked_fill(~mask[:, :, None], 0)
+
+
 class _WeightedTokenContrast(torch.autograd.Function):
     """Sum over the batch of the weighted symmetric cross-entropies of tokens and contexts.
 
     The gradients are those of softmax cross-entropy and are made beside the loss, some samples at a time or, of long
-    ones, some rows: no (B, N, N) matrix is ever whole, and memory is linear in N. What makes it fast: rows and columns
-    share one exponential, because a cosine over the temperature has a bound to subtract in place of the maximum; and
-    both softmaxes are one product of rank 2 with it.
+    ones, some rows: no (B, N, N) matrix is ever whole, and memory is linear in N.
     """
 
     @staticmethod
@@ -59,20 +68,20 @@ class _WeightedTokenContrast(torch.autograd.Function):
         tokens: torch.Tensor,
         context: torch.Tensor,
         weights: torch.Tensor,
-        real: torch.Tensor,
+        mask: torch.Tensor | None,
         temperature: float,
     ) -> torch.Tensor:
-        """Arguments as those of :class:`TokenAlignmentLoss`; ``real`` is 1 on tokens that count, else 0."""
-        count, length = tokens.shape[:2]
-        elements, blocks = elements_at_once(tokens.device), row_blocks(length, tokens.device)
+        """Arguments as those of :class:`TokenAlignmentLoss`."""
+        samples = max(1, elements_at_once(tokens.device) // tokens.shape[1] ** 2)
         needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         total = tokens.new_zeros(())
         grads = (torch.zeros_like(tokens), torch.zeros_like(context)) if needs_grad else ()
-        for part in slices(count, max(1, elements // length**2)):
-            chunk = TokenContrast(tokens[part], context[part], weights[part], real[part], temperature)
-            total += chunk.loss(blocks)
+        for *place, real in parts(mask, len(tokens), samples):
+            at = tuple(place)
+            chunk = TokenContrast(hide(tokens[at], real), hide(context[at], real), weights[at], real, temperature)
+            total += chunk.loss()
             if needs_grad:
-                chunk.add_gradients(blocks, grads[0][part], grads[1][part])
+                grads[0][at], grads[1][at] = chunk.gradients()
         ctx.save_for_backward(*grads)
         return total
 
@@ -84,53 +93,65 @@ class _WeightedTokenContrast(torch.autograd.Function):
 
 
 class TokenContrast:
-    """Some samples of :class:`_WeightedTokenContrast`: their loss first, then their gradients."""
+    """Some samples of :class:`_WeightedTokenContrast`: their loss first, then their gradients.
+
+    What makes it fast: rows and columns share one exponential, because a cosine over the temperature has a bound and
+    needs no maximum subtracted; and the gradients of both softmaxes are one product with it.
+
+    Args:
+        tokens: (n, N, D) unit vectors, finite also where ``mask`` is False.
+        context: (n, N, D), the same.
+        weights: (n, N), 0 where ``mask`` is False.
+        mask: (n, N) bool, True on tokens that are not padding; None where none is.
+        temperature: divides the cosines.
+    """
 
     def __init__(
         self,
         tokens: torch.Tensor,
         context: torch.Tensor,
         weights: torch.Tensor,
-        real: torch.Tensor,
+        mask: torch.Tensor | None,
         temperature: float,
     ) -> None:
-        # what padding holds must not count, whatever it is
-        hidden = (real == 0)[:, :, None]
-        self.tokens, self.context = tokens.masked_fill(hidden, 0), context.masked_fill(hidden, 0)
-        self.weights, self.real, self.scale = weights, real, 1 / temperature
-        self.exponentials: torch.Tensor | None = None
+        self.tokens, self.context, self.weights, self.scale = tokens, context, weights, 1 / temperature
+        self.real = None if mask is None else mask.to(tokens.dtype)
+        self.blocks = row_blocks(tokens.shape[1], tokens.device)
+        self.exponentials = self.row = self.column = tokens  # until the loss has been made
 
     def _exponentiate(self, rows: slice) -> torch.Tensor:
-        """exp(cosine / temperature - its bound) of some rows with all columns."""
-        bound = self.tokens.new_full((), -self.scale)
-        columns = self.context.transpose(1, 2)
-        return torch.baddbmm(bound, self.tokens[:, rows], columns, alpha=self.scale).exp_()
+        """exp(cosine / temperature) of some rows with all columns; padding is alone with itself."""
+        found = exponentials(self.tokens[:, rows], self.context, self.scale)
+        if self.real is not None:
+            pairs = self.real[:, rows, None] * self.real[:, None]
+            pairs.diagonal(offset=rows.start, dim1=1, dim2=2).fill_(1)
+            found *= pairs
+        return found
 
-    def loss(self, blocks: list[slice]) -> torch.Tensor:
+    def loss(self) -> torch.Tensor:
         """The loss, from one block of rows after the other."""
-        real = self.real[:, :, None]
-        row, column, matched = torch.empty_like(real), torch.zeros_like(real), torch.empty_like(self.real)
-        for rows in blocks:
+        self.row, matched = (torch.empty_like(self.tokens[:, :, 0]) for _ in range(2))
+        self.column = torch.zeros_like(matched)
+        for rows in self.blocks:
             self.exponentials = self._exponentiate(rows)
-            torch.bmm(self.exponentials, real, out=row[:, rows])
-            column.baddbmm_(self.exponentials.transpose(1, 2), real[:, rows])
+            self.row[:, rows] = self.exponentials.sum(2)
+            self.column += self.exponentials.sum(1)
             matched[:, rows] = self.exponentials.diagonal(offset=rows.start, dim1=1, dim2=2)
-        tiny = torch.finfo(row.dtype).tiny  # of a sample of padding only, which has no weight
-        self.row, self.column = (sums[:, :, 0].clamp_(min=tiny) for sums in (row, column))
         return (self.weights * ((self.row / matched).log() + (self.column / matched).log())).sum() / 2
 
-    def add_gradients(self, blocks: list[slice], token_grad: torch.Tensor, context_grad: torch.Tensor) -> None:
-        """Add the loss's gradients to those of tokens and context, after :meth:`loss` with the same blocks."""
+    def gradients(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss's gradients with respect to tokens and context, after :meth:`loss`."""
         weights = self.weights * (self.scale / 2)
-        left = torch.stack((weights / self.row, self.real), dim=2)
-        right = torch.stack((self.real, weights / self.column), dim=1)
-        for rows in blocks:
+        by_row, by_column = (weights / self.row)[:, :, None], (weights / self.column)[:, None]
+        token_grad, context_grad = torch.empty_like(self.tokens), torch.empty_like(self.context)
+        for number, rows in enumerate(self.blocks):
             # of several blocks only the last is still there
-            grad = self.exponentials if len(blocks) == 1 else self._exponentiate(rows)
-            grad *= torch.bmm(left[:, rows], right)
+            grad = self.exponentials if len(self.blocks) == 1 else self._exponentiate(rows)
+            grad *= by_row[:, rows] + by_column
             grad.diagonal(offset=rows.start, dim1=1, dim2=2).sub_(2 * weights[:, rows])
-            token_grad[:, rows].baddbmm_(grad, self.context)
-            context_grad.baddbmm_(grad.transpose(1, 2), self.tokens[:, rows])
+            torch.bmm(grad, self.context, out=token_grad[:, rows])
+            context_grad.baddbmm_(grad.transpose(1, 2), self.tokens[:, rows], beta=min(number, 1))
+        return token_grad, context_grad
 
 
 class TokenAlignmentLoss(_Loss):
@@ -200,6 +221,5 @@ class TokenAlignmentLoss(_Loss):
             if self.temperature < FLOAT32_TEMPERATURE:
                 tokens, context = tokens.double(), context.double()
             weights = weights.detach().to(tokens.dtype)
-            real = torch.ones_like(weights) if mask is None else mask.to(weights.dtype)
-            total: torch.Tensor = _WeightedTokenContrast.apply(tokens, context, weights, real, self.temperature)
+            total: torch.Tensor = _WeightedTokenContrast.apply(tokens, context, weights, mask, self.temperature)
             return (total / len(tokens)).to(dtype)

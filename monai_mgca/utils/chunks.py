@@ -10,9 +10,11 @@
 # limitations under the License.
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
-__all__ = ["elements_at_once", "slices"]
+__all__ = ["Part", "elements_at_once", "parts", "slices"]
 
 # Similarities held at once: half a MiB in float32, which stays in a CPU's cache; on a GPU few large steps are faster.
 CPU_ELEMENTS, GPU_ELEMENTS = 2**17, 2**24
@@ -35,3 +37,47 @@ def slices(count: int, step: int) -> list[slice]:
         print(slices(5, 2))  # [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+class Part(NamedTuple):
+    """Samples of a batch that are computed at once, the tokens that are taken of them, and which of these count."""
+
+    samples: slice
+    tokens: slice
+    mask: torch.Tensor | None
+
+
+def parts(mask: torch.Tensor | None, count: int, samples: int) -> list[Part]:
+    """A batch some samples at a time, each part without the padding behind its longest sample.
+
+    Where reading the mask would wait for the device, or is part of a graph that is compiled, all tokens are taken.
+
+    Args:
+        mask: (B, N) bool, True on tokens that count; None where all do.
+        count: B.
+        samples: of each part but perhaps the last.
+
+    Returns:
+        The parts, whose ``mask`` is None where all of their tokens count.
+
+    Example::
+
+        mask = torch.tensor([[True, True, False, False], [True, False, False, False]])
+        print(parts(mask, 2, 1))  # of the first two tokens, of the second one, neither with a mask
+    """
+    chosen = slices(count, samples)
+    if mask is None:
+        return [Part(part, slice(None), None) for part in chosen]
+    if not _can_be_read(mask):
+        return [Part(part, slice(None), mask[part]) for part in chosen]
+    place = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    ends, counts = (mask * place).amax(1).tolist(), mask.sum(1).tolist()
+    found = []
+    for part in chosen:
+        end = max(1, *ends[part])  # of padding only there is one token
+        found.append(Part(part, slice(end), None if min(counts[part]) == end else mask[part, :end]))
+    return found
+
+
+def _can_be_read(mask: torch.Tensor) -> bool:
+    return mask.device.type == "cpu" and not torch.compiler.is_compiling()
