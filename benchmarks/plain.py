@@ -8,7 +8,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The alignment losses and the word aggregation as they are written down: one sample and one token at a time."""
+"""The alignment losses and the word aggregation as they are written down: one sample and one token at a time.
+
+Nobody trains so. The losses are here to check values; to compare times with, take those of vectorized.py.
+"""
 
 from __future__ import annotations
 
@@ -94,15 +97,17 @@ def plain_alignment(
 def plain_aggregate(
     pieces: torch.Tensor, attention: torch.Tensor, word_ids: torch.Tensor, words: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sums of the word pieces (B, W, C) and of the attention (B, W), walking over the pieces of each report."""
+    """Sums of the word pieces (B, W, C) and of the attention (B, W), walking over each report as far as it goes."""
     states, weights = [], []
-    for sample in range(len(pieces)):
-        sums = [pieces.new_zeros(pieces.shape[2]) for _ in range(words)]
-        total = [attention.new_zeros(()) for _ in range(words)]
-        for place, word in enumerate(word_ids[sample].tolist()):
+    for numbers, row, share in zip(word_ids.tolist(), pieces, attention, strict=True):
+        end = max((place for place, word in enumerate(numbers) if word >= 0), default=0) + 1
+        found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        for word, state, weight in zip(numbers[:end], row, share):
             if 0 <= word < words:
-                sums[word] = sums[word] + pieces[sample, place]
-                total[word] = total[word] + attention[sample, place]
-        states.append(torch.stack(sums))
-        weights.append(torch.stack(total))
+                before = found.get(word)
+                found[word] = (state, weight) if before is None else (before[0] + state, before[1] + weight)
+        empty = row.new_zeros(row.shape[1]), share.new_zeros(())
+        slots = [found.get(word, empty) for word in range(words)]
+        states.append(torch.stack([slot[0] for slot in slots]))
+        weights.append(torch.stack([slot[1] for slot in slots]))
     return torch.stack(states), torch.stack(weights)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import torch
 
+from monai_mgca.utils.chunks import can_be_read
+
 __all__ = ["aggregate_words"]
 
 
@@ -45,10 +47,17 @@ def aggregate_words(
         )
     batch, length, channels = pieces.shape
     words = length if num_words is None else num_words
+    belongs = (word_ids >= 0) & (word_ids < words)
+    row = torch.arange(batch, device=pieces.device)[:, None] * words
+    if can_be_read(word_ids):  # padding is not walked over
+        kept = belongs.flatten().nonzero().squeeze(1)
+        place, source = (word_ids + row).flatten()[kept], pieces.flatten(0, 1).index_select(0, kept)
+    else:
+        place = torch.where(belongs, word_ids + row, row).flatten()
+        source = pieces.masked_fill(~belongs[:, :, None], 0).flatten(0, 1)
+    summed = pieces.new_zeros(batch * words, channels).index_add_(0, place, source)
     # slot 0 takes what belongs to no word and is cut off
-    slot = torch.where((word_ids >= 0) & (word_ids < words), word_ids + 1, 0)
-    row = torch.arange(batch, device=pieces.device)[:, None] * (words + 1)
-    summed = pieces.new_zeros(batch * (words + 1), channels).index_add(0, (slot + row).flatten(), pieces.flatten(0, 1))
+    slot = torch.where(belongs, word_ids + 1, 0)
     summed_attention = attention.new_zeros(batch, words + 1).scatter_add(1, slot, attention)
     counts = torch.zeros_like(summed_attention).scatter_add(1, slot, torch.ones_like(attention))
-    return summed.view(batch, words + 1, channels)[:, 1:], summed_attention[:, 1:], counts[:, 1:] > 0
+    return summed.view(batch, words, channels), summed_attention[:, 1:], counts[:, 1:] > 0

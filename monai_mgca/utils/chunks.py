@@ -14,15 +14,22 @@ from typing import NamedTuple
 
 import torch
 
-__all__ = ["Part", "elements_at_once", "parts", "slices"]
+__all__ = ["Part", "can_be_read", "elements_at_once", "parts", "slices"]
 
 # Similarities held at once: half a MiB in float32, which stays in a CPU's cache; on a GPU few large steps are faster.
 CPU_ELEMENTS, GPU_ELEMENTS = 2**17, 2**24
+# Devices whose values are there as soon as they are asked for; a GPU would first finish all that it was given.
+READ_AT_ONCE = ("cpu",)
 
 
 def elements_at_once(device: torch.device) -> int:
     """How many similarities of tokens to hold at once on a device."""
     return CPU_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS
+
+
+def can_be_read(tensor: torch.Tensor) -> bool:
+    """Whether reading a tensor's values waits for nothing, and is no part of a graph that is being compiled."""
+    return tensor.device.type in READ_AT_ONCE and not torch.compiler.is_compiling()
 
 
 def slices(count: int, step: int) -> list[slice]:
@@ -50,7 +57,7 @@ class Part(NamedTuple):
 def parts(mask: torch.Tensor | None, count: int, samples: int) -> list[Part]:
     """A batch some samples at a time, each part without the padding behind its longest sample.
 
-    Where reading the mask would wait for the device, or is part of a graph that is compiled, all tokens are taken.
+    Where the mask cannot be read (:func:`can_be_read`) all tokens are taken.
 
     Args:
         mask: (B, N) bool, True on tokens that count; None where all do.
@@ -68,7 +75,7 @@ def parts(mask: torch.Tensor | None, count: int, samples: int) -> list[Part]:
     chosen = slices(count, samples)
     if mask is None:
         return [Part(part, slice(None), None) for part in chosen]
-    if not _can_be_read(mask):
+    if not can_be_read(mask):
         return [Part(part, slice(None), mask[part]) for part in chosen]
     place = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     ends, counts = (mask * place).amax(1).tolist(), mask.sum(1).tolist()
@@ -77,7 +84,3 @@ def parts(mask: torch.Tensor | None, count: int, samples: int) -> list[Part]:
         end = max(1, *ends[part])  # of padding only there is one token
         found.append(Part(part, slice(end), None if min(counts[part]) == end else mask[part, :end]))
     return found
-
-
-def _can_be_read(mask: torch.Tensor) -> bool:
-    return mask.device.type == "cpu" and not torch.compiler.is_compiling()
