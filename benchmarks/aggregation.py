@@ -8,9 +8,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Word pieces to words, forward and backward, of reports of 38 to 51 pieces padded to 112: `python benchmarks/aggregation.py`.
+"""Word pieces to words, forward and backward, of reports of 38 to 51 pieces padded to 112.
 
-Beside ours a loop over each report that ends where the report does, and a product with a matrix of ones and zeros.
+Run by `python benchmarks/aggregation.py`. Beside ours a loop over each report that ends where the report does, and a
+product with a matrix of ones and zeros.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def main() -> None:
     opens[:, 0], opens[:, 1] = False, True
     lengths = torch.randint(args.shortest, args.longest + 1, (args.batch,), generator=generator)
     place = torch.arange(args.length)
-    word_ids = torch.where((place > 0) & (place < lengths[:, None] - 1), opens.long().cumsum(1), 0).sub(1).to(args.device)
+    inside = (place > 0) & (place < lengths[:, None] - 1)
+    word_ids = torch.where(inside, opens.long().cumsum(1), 0).sub(1).to(args.device)
     grad = torch.randn(args.batch, args.length - 1, args.channels, generator=generator).to(args.device)
     values = {}
 

@@ -8,11 +8,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The alignment losses, with matching and token weights, forward and backward, of reports of 36 to 49 words in 111 slots.
+"""The alignment losses, with matching and token weights, forward and backward, at the lengths of real reports.
 
-"official" is the official code's operations written plainly (vectorized.py), "vectorized" the same with the paper's values, which
-are ours; "in steps" is ``soft_match`` and ``TokenAlignmentLoss``, "monai_mgca" what the bundle does, "tokens" the
-token term of it, and "products" the matrix products alone that it is made of: nothing can be faster that makes them.
+"official" is the official code's operations written plainly (vectorized.py), "vectorized" the same with the paper's
+values, which are ours; "in steps" is ``soft_match`` and ``TokenAlignmentLoss``, "monai_mgca" what the bundle does,
+"tokens" the token term of it, and "products" the matrix products alone that this term is made of.
 
 python benchmarks/losses.py                            # a ViT's tokens: 196
 python benchmarks/losses.py --patches 361              # a ResNet's

@@ -102,7 +102,7 @@ def plain_aggregate(
     for numbers, row, share in zip(word_ids.tolist(), pieces, attention, strict=True):
         end = max((place for place, word in enumerate(numbers) if word >= 0), default=0) + 1
         found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        for word, state, weight in zip(numbers[:end], row, share):
+        for word, state, weight in zip(numbers[:end], row[:end], share[:end], strict=True):
             if 0 <= word < words:
                 before = found.get(word)
                 found[word] = (state, weight) if before is None else (before[0] + state, before[1] + weight)

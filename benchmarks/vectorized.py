@@ -10,8 +10,9 @@
 # limitations under the License.
 """The alignment losses in vectorized form: whole batches, reports at their full padded length, matrices in memory.
 
-Written from the formulas. With ``official`` as the official code has them: sums where the paper has means, padding among the
-negatives of the words, a ViT's image contexts not scaled to unit length, which is less work. Else with the paper's values.
+Written from the formulas. With ``official`` as the official code has them: sums where the paper has means, padding
+among the negatives of the words, a ViT's image contexts not scaled to unit length, which is less work. Else with the
+paper's values.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def vectorized_alignment(
 
 
 def own_products(inputs: Mapping[str, torch.Tensor]) -> Callable[[], None]:
-    """The matrix products alone that ``MatchedTokenLoss`` makes, forward and backward, of the same shapes: the floor."""
+    """The matrix products alone that ``MatchedTokenLoss`` makes, forward and backward: the floor of its way."""
     words, patches = (inputs[name].detach() for name in ("words", "patches"))
     lengths = inputs["mask"].sum(1).tolist()
     samples = max(1, elements_at_once(words.device) // max(words.shape[1], patches.shape[1]) ** 2)

@@ -51,11 +51,10 @@ class _MatchedContrast(torch.autograd.Function):
         for part, tokens, mask in parts(word_mask, len(words), samples):
             chunk = _Matching(hide(words[part, tokens], mask), patches[part], mask, temperature)
             found = []
-            for side, weights in ((chunk.word_side, word_weights[part, tokens]), (chunk.patch_side, patch_weights[part])):
-                contrast = side(weights)
-                total += contrast.loss()
+            for side in (chunk.word_side(word_weights[part, tokens]), chunk.patch_side(patch_weights[part])):
+                total += side.loss()
                 if needs_grad:
-                    found.append(contrast.gradients())
+                    found.append(side.gradients())
             if needs_grad:
                 grads[0][part, tokens], grads[1][part] = chunk.gradients(*found)
         ctx.save_for_backward(*grads)

@@ -86,7 +86,8 @@ def _attend(queries: torch.Tensor, keys: torch.Tensor, bias: torch.Tensor, scale
 class _Part(NamedTuple):
     """Samples, keys of them, and queries that are matched at once.
 
-    ``bias`` is added to the scores: 0, or -inf for keys to leave out. ``filled`` (n, 1, 1) is False for samples without any.
+    ``bias`` is added to the scores: 0, or -inf for keys to leave out. ``filled`` (n, 1, 1) is False for samples
+    without any.
     """
 
     samples: slice
