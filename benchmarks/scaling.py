@@ -98,7 +98,7 @@ def draw(rows: dict[str, list[tuple[int, float, float]]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sizes = {"batch": 64, "patches": 196, "words": 111, "shortest": 36, "longest": 49, "dim": 128, "prototypes": 500}
+    sizes = {"batch": 64, "patches": 196, "words": 111, "shortest": 22, "longest": 111, "dim": 128, "prototypes": 500}
     for name, value in {**sizes, "threads": 1, "repeats": 5, "seed": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=value, help="(default: %(default)s)")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
