@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from .classifier import RadiographClassifier, create_classifier
 from .detector import DetectorMaps, RadiographDetector, create_detector
+from .encoder_sizes import create_image_encoder, fitting_size
 from .finetune import find_pretrained, freeze_encoder, start_encoder
-from .image_encoder import ImageFeatures, ResNetImageEncoder, ViTImageEncoder, create_image_encoder, fitting_size
+from .image_encoder import ImageFeatures, ResNetImageEncoder, ViTImageEncoder
 from .matching import AttentionMatcher, attention_to_weights, soft_match
 from .mgca import MGCA, ImageEmbedder
 from .micro_batch import check_micro_batches, encode_in_micro_batches

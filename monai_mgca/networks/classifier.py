@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from monai_mgca.networks.image_encoder import create_image_encoder
+from monai_mgca.networks.encoder_sizes import create_image_encoder
 
 __all__ = ["RadiographClassifier", "create_classifier"]
 

@@ -20,7 +20,7 @@ from monai.apps.detection.utils.anchor_utils import AnchorGenerator
 from monai.losses import FocalLoss
 from torch import nn
 
-from monai_mgca.networks.image_encoder import create_image_encoder, size_advice
+from monai_mgca.networks.encoder_sizes import create_image_encoder, size_advice
 from monai_mgca.networks.pyramid import create_pyramid
 
 __all__ = ["DetectorMaps", "RadiographDetector", "create_detector"]

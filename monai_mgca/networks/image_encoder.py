@@ -12,8 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from logging import getLogger
-from typing import Any, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from monai_mgca.networks.attention import cls_attention, cls_scores
 
-__all__ = ["ImageFeatures", "ResNetImageEncoder", "ViTImageEncoder", "create_image_encoder", "fitting_size"]
-
-logger = getLogger(__name__)
-
+__all__ = ["ImageFeatures", "ResNetImageEncoder", "ViTImageEncoder"]
 
 # TorchScript reads the types of a named tuple's fields only where they are no strings, which "annotations" makes of all
 ImageFeatures = NamedTuple(  # noqa: UP014
@@ -53,6 +49,9 @@ class ViTImageEncoder(nn.Module):
         hidden_size, mlp_dim, num_layers, num_heads: of the transformer; the defaults are ViT-B.
         spatial_dims: 2 or 3.
         checkpointing: recompute the blocks in the backward pass, which saves memory for a third more time.
+        cls_position: hold [CLS] and its position as two parameters, as timm does. Of MONAI's one, which is their sum,
+            the features are the same, but AdamW moves a sum of two twice as far. :func:`load_encoder` and
+            :func:`load_network` move either into the other.
 
     Example::
 
@@ -71,6 +70,7 @@ class ViTImageEncoder(nn.Module):
         num_heads: int = 12,
         spatial_dims: int = 2,
         checkpointing: bool = False,
+        cls_position: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = ViT(
@@ -94,6 +94,10 @@ class ViTImageEncoder(nn.Module):
             if isinstance(module, nn.LayerNorm):
                 module.eps = 1e-6
         nn.init.trunc_normal_(self.backbone.cls_token, std=0.02)
+        position = nn.Parameter(torch.empty(1, 1, hidden_size)) if cls_position else None
+        self.backbone.register_parameter("cls_position", position)
+        if position is not None:
+            nn.init.trunc_normal_(position, std=0.02)
         self.image_size = ensure_tuple_rep(image_size, spatial_dims)
         self.out_channels = self.token_channels = hidden_size
         self.checkpointing = checkpointing
@@ -115,7 +119,10 @@ class ViTImageEncoder(nn.Module):
         if not torch.jit.is_scripting():
             self._check_size(image)
         x = self.backbone.patch_embedding(image)
-        return torch.cat((self.backbone.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
+        token, position = self.backbone.cls_token, self.backbone.cls_position
+        if position is not None:
+            token = token + position
+        return torch.cat((token.expand(x.shape[0], -1, -1), x), dim=1)
 
     def _run(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         recompute = self.checkpointing and self.training and block is not self.backbone.blocks[-1]
@@ -242,72 +249,3 @@ class ResNetImageEncoder(nn.Module):
         third = net.layer2(second)
         fourth = net.layer3(third)
         return [first, second, third, fourth, net.layer4(fourth)]
-
-
-_SIZES: dict[str, tuple[type, dict[str, Any]]] = {
-    "vit_base": (ViTImageEncoder, {}),
-    "vit_small": (ViTImageEncoder, {"hidden_size": 384, "mlp_dim": 1536, "num_heads": 6}),
-    "vit_tiny": (ViTImageEncoder, {"hidden_size": 192, "mlp_dim": 768, "num_heads": 3}),
-    "vit_compact": (ViTImageEncoder, {"hidden_size": 128, "mlp_dim": 512, "num_layers": 4, "num_heads": 4}),
-    "resnet50": (ResNetImageEncoder, {}),
-    "resnet18": (ResNetImageEncoder, {"block": "basic", "layers": (2, 2, 2, 2)}),
-    "resnet_compact": (ResNetImageEncoder, {"block": "basic", "layers": (2, 2, 2, 2), "width": 32}),
-    "resnet_tiny": (ResNetImageEncoder, {"block": "basic", "layers": (1, 1, 1, 1), "width": 32}),
-}
-
-
-def create_image_encoder(
-    name: str, image_size: Sequence[int] | int = 224, patch_size: Sequence[int] | int = 16, **kwargs: Any
-) -> ViTImageEncoder | ResNetImageEncoder:
-    """An image encoder by the name of its size, as configs choose it.
-
-    Args:
-        name: "vit_base" (ViT-B/16), "vit_small", "vit_tiny", "vit_compact", "resnet50", "resnet18",
-            "resnet_compact" (ResNet-18 of half the width) or "resnet_tiny" (ResNet-10 of half the width, whose tokens
-            see 99 pixels in place of 211: its heat maps are sharper).
-        image_size: pixels; a ViT works at this size alone.
-        patch_size: pixels of the edge of a ViT's patch; a ResNet has none.
-        kwargs: arguments of the encoder, such as ``in_channels``, ``spatial_dims`` and ``checkpointing``.
-
-    Raises:
-        ValueError: for an unknown name, with the nearest known one.
-
-    Example::
-
-        encoder = create_image_encoder("resnet_compact", in_channels=1)
-    """
-    encoder, sizes = look_up_option(name, _SIZES)
-    if encoder is ViTImageEncoder:
-        sizes = {"image_size": image_size, "patch_size": patch_size, **sizes}
-    made: ViTImageEncoder | ResNetImageEncoder = encoder(**{**sizes, **kwargs})
-    return made
-
-
-def fitting_size(encoder: str, image_size: int, multiple: int) -> int:
-    """The size of the images of a finetuning: that of the pretraining, or the nearest that the network can take.
-
-    Args:
-        encoder: a name of :func:`create_image_encoder`; a ViT works at the size of its pretraining alone.
-        image_size: pixels of the pretraining.
-        multiple: what the size of the network's images must be a multiple of.
-
-    Example::
-
-        print(fitting_size("resnet_compact", 112, 32))  # 128
-    """
-    if _SIZES.get(encoder, (None,))[0] is not ResNetImageEncoder or image_size % multiple == 0:
-        return image_size
-    nearest = max(multiple, (image_size + multiple // 2) // multiple * multiple)
-    logger.info(
-        f"The encoder was pretrained on images of {image_size} pixels, and here they have {nearest}, the nearest "
-        f"multiple of {multiple}: a ResNet takes any."
-    )
-    return nearest
-
-
-def size_advice(encoder: str, image_size: int, multiple: int) -> str:
-    """How to mend an image size that is no such multiple."""
-    lower = image_size // multiple * multiple
-    sizes = " or ".join(str(size) for size in (lower, lower + multiple) if size)
-    vit = "; a ViT must have been pretrained at that size" if _SIZES.get(encoder, (None,))[0] is ViTImageEncoder else ""
-    return f"set image_size to {sizes}{vit}"

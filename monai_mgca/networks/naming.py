@@ -18,7 +18,16 @@ import torch
 
 from monai_mgca.utils.errors import CheckpointError
 
-__all__ = ["FIRST_KERNELS", "TIMM_VIT", "architecture_of", "fold_channels", "listed", "rename", "vit_from_timm"]
+__all__ = [
+    "FIRST_KERNELS",
+    "TIMM_VIT",
+    "architecture_of",
+    "fit_cls_position",
+    "fold_channels",
+    "listed",
+    "rename",
+    "vit_from_timm",
+]
 
 # The weights that read the image, by our names; the others do not depend on the number of its channels.
 FIRST_KERNELS = ("conv1.weight", "patch_embedding.patch_embeddings.weight")
@@ -48,7 +57,7 @@ def architecture_of(names: Iterable[str]) -> str | None:
 
 
 def vit_from_timm(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A state dict of timm's ViT by MONAI's names. MONAI adds no position to [CLS], so the token takes its own.
+    """A state dict of timm's ViT by MONAI's names, and "cls_position", which MONAI has not.
 
     Raises:
         CheckpointError: when ``cls_token`` or ``pos_embed`` is missing.
@@ -58,9 +67,28 @@ def vit_from_timm(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"The vision transformer lacks {missing}: it is not one of timm with a [CLS] token.")
     renamed = {rename(key, TIMM_VIT): value for key, value in state.items()}
     position = state["pos_embed"]
-    renamed["cls_token"] = state["cls_token"] + position[:, :1]
+    renamed["cls_position"] = position[:, :1]
     renamed["patch_embedding.position_embeddings"] = position[:, 1:]
     return renamed
+
+
+def fit_cls_position(state: Mapping[str, torch.Tensor], wanted: Iterable[str]) -> dict[str, torch.Tensor]:
+    """A ViT's [CLS] as a network holds it: with its position apart, or in one token that is their sum.
+
+    Either gives the same features. What a checkpoint holds in one goes to the token, and the position starts at 0.
+
+    Args:
+        state: of any network with a ViT of MONAI's names in it, or with none.
+        wanted: the names of the network that takes it.
+    """
+    fitted, wanted = dict(state), set(wanted)
+    for token in [key for key in fitted if key.endswith("cls_token")]:
+        position = token.removesuffix("cls_token") + "cls_position"
+        if position in fitted and position not in wanted:
+            fitted[token] = fitted[token] + fitted.pop(position)
+        elif position in wanted and position not in fitted:
+            fitted[position] = torch.zeros_like(fitted[token])
+    return fitted
 
 
 def fold_channels(kernel: torch.Tensor) -> torch.Tensor:

@@ -26,6 +26,7 @@ from monai_mgca.networks.naming import (
     FIRST_KERNELS,
     TIMM_VIT,
     architecture_of,
+    fit_cls_position,
     fold_channels,
     listed,
     rename,
@@ -110,7 +111,8 @@ def convert_official_checkpoint(
     Args:
         path: the published Lightning file, with its tensors under "state_dict".
         output: ``.pt`` or ``.safetensors``; written whole or not at all.
-        in_channels: 1 sums the first layer's RGB kernels, which is exact for grayscale images; 3 keeps them.
+        in_channels: 1 sums the first layer's RGB kernels, and [CLS] with its position, which is exact for grayscale
+            images; 3 keeps all apart, to train on as the official code does.
         encoder_only: write the image encoder and its projection alone, the state dict of :class:`ImageEmbedder`.
         matcher: "similarity" or "learned", what the network was trained with. If None, the file's hyperparameters
             tell; where there are none, a file with learned maps is taken to have used them.
@@ -135,7 +137,7 @@ def convert_official_checkpoint(
         raise CheckpointError(f"'{path}' lacks {name}: it is no checkpoint of the official MGCA.") from error
     renamed[TOKEN_TYPES] = torch.zeros(2, settings["report_encoder"]["source"]["hidden_size"])
     _check(renamed, settings, path)
-    _set_channels(renamed, settings["image_encoder"], in_channels, path)
+    renamed = _fit_channels(renamed, settings["image_encoder"], in_channels, path)
     if encoder_only:
         renamed = {k: v for k, v in renamed.items() if k.startswith(("image_encoder.", "image_head."))}
     write_tensors(renamed, output)
@@ -158,7 +160,7 @@ def _matcher_options(
 
 
 def _official_name(key: str) -> str:
-    pairs = [*TIMM_VIT, *PARTS] if key.startswith("image_encoder.") else PARTS
+    pairs = [*TIMM_VIT, ("pos_embed", "cls_position"), *PARTS] if key.startswith("image_encoder.") else PARTS
     return rename(key, [(ours, official) for official, ours in pairs])
 
 
@@ -181,9 +183,10 @@ def _check(state: Mapping[str, torch.Tensor], settings: dict[str, dict[str, Any]
         )
 
 
-def _set_channels(
+def _fit_channels(
     state: dict[str, torch.Tensor], image: dict[str, Any], in_channels: int, path: str | os.PathLike
-) -> None:
+) -> dict[str, torch.Tensor]:
+    """The tensors for so many input channels; with one, all is summed that gray images cannot tell apart."""
     for name in FIRST_KERNELS:
         key = f"image_encoder.backbone.{name}"
         if key not in state:
@@ -195,3 +198,8 @@ def _set_channels(
                 f"'{path}' reads {state[key].shape[1]} channel, not 3: convert it with in_channels=1."
             )
     image["in_channels"] = in_channels
+    if in_channels > 1:
+        return state
+    if "cls_position" in image:
+        image["cls_position"] = False
+    return fit_cls_position(state, wanted=())

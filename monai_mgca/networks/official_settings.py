@@ -90,6 +90,7 @@ def _vit(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     return {
         "image_size": patch * math.isqrt(patches),
         "in_channels": channels,
+        "cls_position": f"{VISION}cls_position" in state,
         "patch_size": patch,
         "hidden_size": hidden,
         "mlp_dim": len(state[f"{VISION}blocks.0.mlp.linear1.weight"]),

@@ -22,7 +22,7 @@ from torch import nn
 
 from monai_mgca.networks.checkpoint import name_of, tensors_of
 from monai_mgca.networks.image_encoder import ViTImageEncoder
-from monai_mgca.networks.naming import architecture_of, listed
+from monai_mgca.networks.naming import architecture_of, fit_cls_position, listed
 from monai_mgca.networks.nesting import refuse_non_finite, without_prefix
 from monai_mgca.networks.transfer import load_encoder, load_timm_vit, load_torchvision_resnet
 from monai_mgca.utils.errors import CheckpointError
@@ -76,7 +76,8 @@ def load_network(network: nn.Module, checkpoint: str | os.PathLike | Mapping[str
     """Load all weights of a network, such as ``model_pretrain.pt`` into :class:`monai_mgca.networks.MGCA`.
 
     Args:
-        network: whose every tensor must be in the checkpoint, and no other.
+        network: whose every tensor must be in the checkpoint, and no other; a ViT's [CLS] and its position may be one
+            tensor in the one and two in the other.
         checkpoint: path or state dict, also one under "model" or "state_dict".
 
     Returns:
@@ -90,7 +91,7 @@ def load_network(network: nn.Module, checkpoint: str | os.PathLike | Mapping[str
         load_network(ImageEmbedder(encoder, head), "bundles/mgca/models/model.pt")
     """
     wanted = network.state_dict()
-    state = without_prefix(tensors_of(checkpoint), wanted)
+    state = fit_cls_position(without_prefix(tensors_of(checkpoint), wanted), wanted)
     problems = {
         "missing": [key for key in wanted if key not in state],
         "foreign": [key for key in state if key not in wanted],
@@ -129,8 +130,8 @@ def _mismatch(state: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str,
         return "is one of the official code", "Run python -m monai_mgca.networks.weights convert on it first."
     return (
         "is of another architecture",
-        "Build the network with the settings it was made with: image_encoder, image_size, report_encoder, embed_dim "
-        "and hidden_dim.",
+        "Build the network with the settings it was made with: image_encoder, image_size, in_channels, report_encoder, "
+        "embed_dim and hidden_dim.",
     )
 
 

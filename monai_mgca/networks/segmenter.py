@@ -21,7 +21,8 @@ from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
 from monai.utils import look_up_option
 from torch import nn
 
-from monai_mgca.networks.image_encoder import ResNetImageEncoder, ViTImageEncoder, create_image_encoder, size_advice
+from monai_mgca.networks.encoder_sizes import create_image_encoder, size_advice
+from monai_mgca.networks.image_encoder import ResNetImageEncoder, ViTImageEncoder
 
 __all__ = ["PUPSegmenter", "create_segmenter"]
 

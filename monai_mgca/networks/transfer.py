@@ -23,7 +23,14 @@ from monai.networks import copy_model_state
 from torch import nn
 
 from monai_mgca.networks.checkpoint import name_of, tensors_of
-from monai_mgca.networks.naming import FIRST_KERNELS, architecture_of, fold_channels, listed, vit_from_timm
+from monai_mgca.networks.naming import (
+    FIRST_KERNELS,
+    architecture_of,
+    fit_cls_position,
+    fold_channels,
+    listed,
+    vit_from_timm,
+)
 from monai_mgca.networks.nesting import refuse_non_finite
 from monai_mgca.utils.errors import CheckpointError
 
@@ -42,9 +49,9 @@ def load_encoder(target: nn.Module, checkpoint: Checkpoint, prefix: str | None =
     """Move the image encoder of a checkpoint into a network: every tensor of it, or an error that names the others.
 
     First-layer kernels for several channels are summed when the target has one channel: its output is exactly that of
-    equal channels before. By name may be left out: ``cls_token`` where the target has none (UNETR), and the last stages
-    of a ResNet where the target ends earlier (the feature pyramid of a RetinaNet). Nothing is moved when there is an
-    error.
+    equal channels before; so is [CLS] with its position where the target holds them in one. By name may be left out:
+    ``cls_token`` where the target has none (UNETR), and the last stages of a ResNet where the target ends earlier (the
+    feature pyramid of a RetinaNet). Nothing is moved when there is an error.
 
     Args:
         target: :class:`ViTImageEncoder`, :class:`ResNetImageEncoder`, :class:`ImageEmbedder`, :class:`MGCA`, or a
@@ -216,6 +223,7 @@ def _move(state: dict[str, torch.Tensor], target: nn.Module, name: str) -> int:
     held, built = architecture_of(state), architecture_of(wanted)
     if held != built:
         raise CheckpointError(f"The checkpoint seems to hold a {held}, but {type(target).__name__} has a {built}.")
+    state = fit_cls_position(state, wanted)
     left = {key for key in state if key not in wanted and _may_leave(key, wanted)}
     state = {key: value for key, value in state.items() if key not in left}
     for key in FIRST_KERNELS:

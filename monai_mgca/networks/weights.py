@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         choices=(1, 3),
         default=1,
-        help="1 sums the RGB kernels for grayscale images (default)",
+        help="1 sums the RGB kernels for grayscale images (default), and [CLS] with its position; 3 keeps them apart",
     )
     convert.add_argument(
         "--encoder-only", action="store_true", help="write the image encoder and its projection alone, as model.pt"

@@ -1,0 +1,97 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from logging import getLogger
+from typing import Any
+
+from monai.utils import look_up_option
+
+from monai_mgca.networks.image_encoder import ResNetImageEncoder, ViTImageEncoder
+
+__all__ = ["create_image_encoder", "fitting_size", "size_advice"]
+
+logger = getLogger(__name__)
+
+_SIZES: dict[str, tuple[type, dict[str, Any]]] = {
+    "vit_base": (ViTImageEncoder, {}),
+    "vit_small": (ViTImageEncoder, {"hidden_size": 384, "mlp_dim": 1536, "num_heads": 6}),
+    "vit_tiny": (ViTImageEncoder, {"hidden_size": 192, "mlp_dim": 768, "num_heads": 3}),
+    "vit_compact": (ViTImageEncoder, {"hidden_size": 128, "mlp_dim": 512, "num_layers": 4, "num_heads": 4}),
+    "resnet50": (ResNetImageEncoder, {}),
+    "resnet18": (ResNetImageEncoder, {"block": "basic", "layers": (2, 2, 2, 2)}),
+    "resnet_compact": (ResNetImageEncoder, {"block": "basic", "layers": (2, 2, 2, 2), "width": 32}),
+    "resnet_tiny": (ResNetImageEncoder, {"block": "basic", "layers": (1, 1, 1, 1), "width": 32}),
+}
+
+
+def create_image_encoder(
+    name: str,
+    image_size: Sequence[int] | int = 224,
+    patch_size: Sequence[int] | int = 16,
+    cls_position: bool = False,
+    **kwargs: Any,
+) -> ViTImageEncoder | ResNetImageEncoder:
+    """An image encoder by the name of its size, as configs choose it.
+
+    Args:
+        name: "vit_base" (ViT-B/16), "vit_small", "vit_tiny", "vit_compact", "resnet50", "resnet18",
+            "resnet_compact" (ResNet-18 of half the width) or "resnet_tiny" (ResNet-10 of half the width, whose tokens
+            see 99 pixels in place of 211: its heat maps are sharper).
+        image_size: pixels; a ViT works at this size alone.
+        patch_size: pixels of the edge of a ViT's patch; a ResNet has none.
+        cls_position: see :class:`ViTImageEncoder`; a ResNet has neither.
+        kwargs: arguments of the encoder, such as ``in_channels``, ``spatial_dims`` and ``checkpointing``.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest known one.
+
+    Example::
+
+        encoder = create_image_encoder("resnet_compact", in_channels=1)
+    """
+    encoder, sizes = look_up_option(name, _SIZES)
+    if encoder is ViTImageEncoder:
+        sizes = {"image_size": image_size, "patch_size": patch_size, "cls_position": cls_position, **sizes}
+    made: ViTImageEncoder | ResNetImageEncoder = encoder(**{**sizes, **kwargs})
+    return made
+
+
+def fitting_size(encoder: str, image_size: int, multiple: int) -> int:
+    """The size of the images of a finetuning: that of the pretraining, or the nearest that the network can take.
+
+    Args:
+        encoder: a name of :func:`create_image_encoder`; a ViT works at the size of its pretraining alone.
+        image_size: pixels of the pretraining.
+        multiple: what the size of the network's images must be a multiple of.
+
+    Example::
+
+        print(fitting_size("resnet_compact", 112, 32))  # 128
+    """
+    if _SIZES.get(encoder, (None,))[0] is not ResNetImageEncoder or image_size % multiple == 0:
+        return image_size
+    nearest = max(multiple, (image_size + multiple // 2) // multiple * multiple)
+    logger.info(
+        f"The encoder was pretrained on images of {image_size} pixels, and here they have {nearest}, the nearest "
+        f"multiple of {multiple}: a ResNet takes any."
+    )
+    return nearest
+
+
+def size_advice(encoder: str, image_size: int, multiple: int) -> str:
+    """How to mend an image size that is no such multiple."""
+    lower = image_size // multiple * multiple
+    sizes = " or ".join(str(size) for size in (lower, lower + multiple) if size)
+    vit = "; a ViT must have been pretrained at that size" if _SIZES.get(encoder, (None,))[0] is ViTImageEncoder else ""
+    return f"set image_size to {sizes}{vit}"
