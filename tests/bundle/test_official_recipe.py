@@ -1,0 +1,128 @@
+# Copyright (c) MONAI MGCA contributors
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What official.json trains, with three channels and [CLS] apart from its position, is used as everything else is."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+
+from monai_mgca.inferers import load_pretrained
+from monai_mgca.networks import create_image_encoder, load_encoder
+from monai_mgca.utils import CheckpointError, read_model_settings
+from monai_mgca.utils.errors import first_cause
+
+SIZE = 32
+VIT = {"image_encoder": "vit_compact", "image_size": SIZE}
+KERNELS, POSITION = "patch_embedding.patch_embeddings.weight", "cls_position"
+
+
+def weights(bundle, name):
+    return torch.load(bundle.path("models", name), weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def recipe(new_bundle):
+    """A bundle in which official.json has trained for two epochs."""
+    bundle = new_bundle()
+    bundle.run("train", "official", **VIT, epochs=2)
+    return bundle
+
+
+@pytest.fixture()
+def bundle(recipe, new_bundle):
+    """A copy of it."""
+    bundle = new_bundle()
+    bundle.take_models(recipe)
+    return bundle
+
+
+def test_files_hold_all_apart(recipe):
+    for name in ("model.pt", "model_pretrain.pt"):
+        state = weights(recipe, name)
+        assert state[f"image_encoder.backbone.{KERNELS}"].shape[1] == 3
+        assert f"image_encoder.backbone.{POSITION}" in state
+    settings = read_model_settings(recipe.path("models", "model.pt"))
+    assert settings["in_channels"] == 3 and settings["official_quirks"] and settings["pool_report"] == "cls"
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(recipe, new_bundle):
+    bundle = new_bundle()
+    workflow = bundle.workflow("train", "official", **VIT, epochs=2)
+    workflow.initialize()
+
+    def stop(engine):
+        raise InterruptedError
+
+    workflow.parser.get_parsed_content("train#trainer").add_event_handler(Events.EPOCH_COMPLETED(once=1), stop)
+    with pytest.raises(RuntimeError) as caught:
+        workflow.run()
+    assert isinstance(first_cause(caught.value), InterruptedError)
+    bundle.run("train", "official", **VIT, epochs=2, resume=True)
+    wanted, given = (weights(b, "model_pretrain.pt") for b in (recipe, bundle))
+    assert wanted.keys() == given.keys() and all(torch.equal(value, given[key]) for key, value in wanted.items())
+
+
+def test_inference(bundle):
+    images = bundle.data / "images"
+    bundle.run("inference", kind="infer", dataset_dir=str(images), num_workers=0)
+    with bundle.path("eval", "embeddings.csv").open(newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    model = load_pretrained(bundle.path("models", "model_pretrain.pt"), "cpu")
+    wanted = model.embed_images([images / row[0] for row in rows[:5]])
+    given = np.array([row[1:] for row in rows[:5]], dtype=float)
+    torch.testing.assert_close(torch.from_numpy(given).float(), wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("names", [("train", "evaluate"), ("train", "official", "evaluate")], ids="+".join)
+def test_evaluation(bundle, names):
+    workflow = bundle.run(*names)
+    assert np.isfinite(workflow.parser.get_parsed_content("validate#evaluator").state.metrics["val_loss"])
+
+
+@pytest.mark.parametrize("task", ["segmentation", "detection", "classification"])
+def test_finetuning(bundle, task):
+    bundle.run(f"train_{task}", num_workers=0, freeze_encoder=True, image_size=SIZE)
+    state = weights(bundle, f"model_{task}.pt")
+    (key,) = (key for key in state if key.endswith(KERNELS))
+    assert torch.equal(state[key], weights(bundle, "model.pt")[f"image_encoder.backbone.{KERNELS}"])
+    images = str(bundle.data / "images")
+    bundle.run(f"inference_{task}", kind="infer", dataset_dir=images, num_workers=0)
+
+
+def test_encoder_of_one_channel_takes_it(recipe):
+    gray, rgb = (create_image_encoder("vit_compact", SIZE, in_channels=channels).eval() for channels in (1, 3))
+    for encoder in (gray, rgb):
+        load_encoder(encoder, recipe.path("models", "model_pretrain.pt"))
+    image = torch.rand(2, 1, SIZE, SIZE)
+    with torch.no_grad():
+        torch.testing.assert_close(gray(image).tokens, rgb(image.expand(-1, 3, -1, -1)).tokens, rtol=0, atol=1e-4)
+
+
+def test_training_without_the_overlay_goes_on_from_it(bundle):
+    start = str(bundle.path("models", "model_pretrain.pt"))
+    bundle.run("train", **VIT, in_channels=3, pool_report="cls", pretrained_path=start)
+    assert f"image_encoder.backbone.{POSITION}" not in weights(bundle, "model_pretrain.pt")
+
+
+def test_gray_weights_are_refused_with_the_mend(new_bundle):
+    bundle = new_bundle()
+    bundle.run("train", **VIT, pool_report="cls")
+    start = str(bundle.path("models", "model_pretrain.pt"))
+    with pytest.raises(Exception) as caught:  # noqa: B017  MONAI wraps ours
+        bundle.run("train", "official", **VIT, pretrained_path=start)
+    error = first_cause(caught.value)
+    assert isinstance(error, CheckpointError) and "1 of another shape" in str(error) and "in_channels" in str(error)
