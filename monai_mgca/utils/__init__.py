@@ -16,6 +16,7 @@ from .config import plain_options, refuse_bundle_load
 from .dist import leave_group
 from .enums import MGCAKeys
 from .errors import CheckpointError, DataError, OptionError, explain_errors
+from .federated import trained_settings, weights_are_sent
 from .files import read_settings, write_settings
 from .folders import check_folders, training_bytes
 from .options import check_options, option_value
@@ -47,6 +48,8 @@ __all__ = [
     "start_run_log",
     "stop_run_log",
     "switches",
+    "trained_settings",
     "training_bytes",
+    "weights_are_sent",
     "write_settings",
 ]

@@ -21,7 +21,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from monai.bundle import ckpt_export, onnx_export, verify_metadata, verify_net_in_out
+from monai.bundle import ckpt_export, onnx_export, verify_net_in_out
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -172,19 +172,6 @@ class TestCommandsOfMonai:
         load_network(network, bundle.path("models", "model.pt"))
         with torch.no_grad():
             return network(image)
-
-    def test_metadata(self, bundle, request, tmp_path):
-        shutil.copy(request.path.parent / "meta_schema_draft.json", tmp_path / "schema.json")
-        meta_file = str(bundle.path("configs", "metadata.json"))
-        verify_metadata(meta_file=meta_file, filepath=str(tmp_path / "schema.json"))
-
-    def test_metadata_check_can_fail(self, bundle, request, tmp_path):
-        shutil.copy(request.path.parent / "meta_schema_draft.json", tmp_path / "schema.json")
-        document = json.loads(bundle.path("configs", "metadata.json").read_text())
-        del document["network_data_format"]
-        (tmp_path / "metadata.json").write_text(json.dumps(document))
-        with pytest.raises(ValueError, match="network_data_format"):
-            verify_metadata(meta_file=str(tmp_path / "metadata.json"), filepath=str(tmp_path / "schema.json"))
 
     def test_changelog_knows_the_version(self, bundle):
         document = json.loads(bundle.path("configs", "metadata.json").read_text())

@@ -112,17 +112,22 @@ def test_encoder_of_one_channel_takes_it(recipe):
         torch.testing.assert_close(gray(image).tokens, rgb(image.expand(-1, 3, -1, -1)).tokens, rtol=0, atol=1e-4)
 
 
-def test_training_without_the_overlay_goes_on_from_it(bundle):
+def test_training_without_the_overlay_starts_from_it(bundle):
     start = str(bundle.path("models", "model_pretrain.pt"))
-    bundle.run("train", **VIT, in_channels=3, pool_report="cls", pretrained_path=start)
-    assert f"image_encoder.backbone.{POSITION}" not in weights(bundle, "model_pretrain.pt")
+    workflow = bundle.workflow("train", **VIT, in_channels=3, pretrained_path=start)
+    workflow.initialize()
+    state, held = workflow.parser.get_parsed_content("network_def").state_dict(), weights(bundle, "model_pretrain.pt")
+    token, position = "image_encoder.backbone.cls_token", f"image_encoder.backbone.{POSITION}"
+    assert torch.equal(state.pop(token), held[token] + held[position]) and position not in state
+    assert all(torch.equal(value, held[key]) for key, value in state.items())
 
 
-def test_gray_weights_are_refused_with_the_mend(new_bundle):
+def test_gray_weights_are_refused_with_the_mend(new_bundle, tmp_path):
     bundle = new_bundle()
-    bundle.run("train", **VIT, pool_report="cls")
-    start = str(bundle.path("models", "model_pretrain.pt"))
+    workflow = bundle.workflow("train", **VIT)
+    workflow.parser.parse(reset=True)
+    torch.save(workflow.parser.get_parsed_content("network_def").state_dict(), tmp_path / "gray.pt")
     with pytest.raises(Exception) as caught:  # noqa: B017  MONAI wraps ours
-        bundle.run("train", "official", **VIT, pretrained_path=start)
+        bundle.workflow("train", "official", **VIT, pretrained_path=str(tmp_path / "gray.pt")).initialize()
     error = first_cause(caught.value)
     assert isinstance(error, CheckpointError) and "1 of another shape" in str(error) and "in_channels" in str(error)

@@ -9,9 +9,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The overlay official.json against the official training restated plainly: its formulas, its optimizer, its schedule.
+"""The overlay official.json against the official training restated plainly: formulas, optimizer, schedule.
 
-The restatement has torch's, timm's, torchvision's and transformers' own modules, the tensors' official names, and loops.
+The restatement has the modules of torch, timm, torchvision and transformers, the tensors' official names, and loops.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ class Recorder(PrepareBatchReport):
 
 @pytest.fixture()
 def train(new_bundle, tmp_path):
-    """Trains by official.json from the converted weights of an official network; what was fed, the losses, the weights."""
+    """Trains by official.json from converted weights; gives what was fed, the losses, the weights before and after."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
 
@@ -227,7 +227,9 @@ def train(new_bundle, tmp_path):
         workflow = new_bundle().workflow("train", "official", **options)
         workflow.initialize()
         losses, trainer = [], workflow.parser.get_parsed_content("train#trainer")
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output[0]["loss"].detach()))
+        trainer.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output[0]["loss"].detach())
+        )
         start = {name: value.clone() for name, value in trainer.network.state_dict().items()}
         trainer.run()
         return recorder.batches, [float(loss) for loss in losses], start, trainer.network.state_dict()

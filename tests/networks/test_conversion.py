@@ -159,6 +159,34 @@ def test_settings_build_a_network_that_runs(kind, tmp_path):
     assert all(torch.isfinite(value).all() for value in output.values())
 
 
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_with_three_channels_nothing_is_summed(kind, tmp_path):
+    """So every tensor that the official code runs can be had back, bit by bit; and the gray ones are made of them."""
+    state = published(kind)
+    path = save(tmp_path / "any.ckpt", state)
+    done = convert_official_checkpoint(path, tmp_path / "rgb.pt", in_channels=3)
+    made = torch.load(tmp_path / "rgb.pt", weights_only=True)
+    vision = "image_encoder.backbone."
+    held = {value.double().sum().item() for value in made.values()}
+    if kind == "vit":
+        back = torch.cat((made[f"{vision}cls_position"], made[f"{vision}patch_embedding.position_embeddings"]), dim=1)
+        assert torch.equal(back, state.pop("img_encoder_q.model.pos_embed"))
+        assert done.settings["image_encoder"]["cls_position"] is True
+    assert all(value.double().sum().item() in held for key, value in state.items() if key not in done.ignored)
+    gray = convert_official_checkpoint(path, tmp_path / "gray.pt")
+    assert not gray.settings["image_encoder"].get("cls_position")
+    folded = torch.load(tmp_path / "gray.pt", weights_only=True)
+    image, both = torch.rand(2, 1, 32, 32), []
+    for settings, weights, pixels in (
+        (done.settings, made, image.expand(-1, 3, -1, -1)),
+        (gray.settings, folded, image),
+    ):
+        network = built(settings)
+        network.load_state_dict(weights, strict=True)
+        both.append(network.eval().image_embedder()(pixels))
+    torch.testing.assert_close(*both, rtol=0, atol=1e-5)
+
+
 def test_encoder_alone_fits_the_embedder(tmp_path):
     path = save(tmp_path / "vit.ckpt", published())
     done = convert_official_checkpoint(path, tmp_path / "model.pt", encoder_only=True)

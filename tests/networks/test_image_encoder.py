@@ -88,6 +88,18 @@ def test_vit_equals_monai_s_with_eager_attention(spatial_dims):
     torch.testing.assert_close(attention, matrix[:, :, 0, 1:].mean(1), rtol=1e-4, atol=1e-6)
 
 
+def test_class_token_apart_from_its_position():
+    whole, apart = (small_vit(cls_position=apart).eval() for apart in (False, True))
+    assert "backbone.cls_position" not in whole.state_dict()
+    whole.load_state_dict({key: value for key, value in apart.state_dict().items() if "cls_position" not in key})
+    whole.backbone.cls_token.data += apart.backbone.cls_position
+    image = torch.rand(2, 1, 32, 32)
+    given, wanted = apart.train()(image), whole.train()(image)
+    assert all(torch.equal(*pair) for pair in zip(given, wanted, strict=True))
+    given.pooled.square().sum().backward()
+    assert torch.equal(apart.backbone.cls_token.grad, apart.backbone.cls_position.grad)
+
+
 def test_attention_is_the_first_row_of_the_full_matrix():
     encoder = small_vit().eval()
     seen = {}
@@ -117,7 +129,9 @@ def test_attention_is_float32_under_autocast():
     assert attention.dtype == torch.float32 and attention.isfinite().all()
 
 
-@pytest.mark.parametrize("make", [small_vit, lambda: ResNetImageEncoder("basic", (1, 1, 1, 1), 4)])
+@pytest.mark.parametrize(
+    "make", [small_vit, lambda: small_vit(cls_position=True), lambda: ResNetImageEncoder("basic", (1, 1, 1, 1), 4)]
+)
 def test_every_parameter_gets_a_gradient(make):
     encoder = make().train()
     pooled, tokens, _ = encoder(
