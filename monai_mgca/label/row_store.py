@@ -76,6 +76,7 @@ def refresh_rows(
         rows = refresh_rows(Path("rows.npz"), "sha256:0", states, lambda ids: {i: np.ones(2, np.float32) for i in ids})
         print(rows.ids, rows.computed)  # ['a', 'b'] 2
     """
+    path = path.absolute()
     try:
         # the lock lies beside the folder, which somebody could replace
         with FileLock(path.parent.with_name(f"{path.parent.name}-{path.name}.lock"), timeout=PATIENCE):
