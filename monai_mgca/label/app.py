@@ -40,6 +40,7 @@ from monai_mgca.label.sessions import ContainedSessions, remove_old
 from monai_mgca.label.settings import LabelSettings
 from monai_mgca.label.strategies import Disagreement, Diversity, TextQuery, UncertaintyDiversity
 from monai_mgca.label.trainers import BundleTrain
+from monai_mgca.label.values import number
 from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.errors import first_cause
 from monai_mgca.utils.visible import guard_console
@@ -50,6 +51,8 @@ logger = logging.getLogger(__name__)
 
 INFERS = {"segmentation": SegmentationInfer, "detection": DetectionInfer, "classification": ClassificationInfer}
 TRAINED = ("segmentation", "detection")
+# of a request for a batch
+TEXTS = ("device", "gpus", "label_tag")
 # of what was sent, in seconds: no request takes as long
 MAX_AGE = 3600
 # what MONAI Label logs there are whole requests and what is known of images and labels: a patient's data may be in it
@@ -166,6 +169,7 @@ class MGCAApp(MONAILabelApp):
                 logger.exception(f"{one['model']} failed for {one['image']}")
                 return {"error": f"{type(error).__name__}: see the server's log."}
 
+        request = {**request, **_of_batch(request)}
         if not torch.cuda.is_available():  # MONAI Label would divide by the number of GPUs
             request = {**request, "multi_gpu": False}
         return self._batch_infer(request, datastore or self.datastore(), infer)
@@ -193,7 +197,8 @@ class MGCAApp(MONAILabelApp):
         """MONAI Label asks for it before any training or batch starts in another process: the time to refuse."""
         if model is not None:
             _need({**self._infers, **self._trainers}, model, "model")
-        return super().bundle_path(model)
+        # where this is none, MONAI Label imports modules of the folder that the client names
+        return os.devnull
 
     def model_file(self, model: str, validate: bool = True) -> str | None:
         """Weights that this server trained: MONAI Label lets clients fetch and delete them. The bundle's are not."""
@@ -249,6 +254,15 @@ def _is_inside(path: str, folder: str) -> bool:
     return Path(folder).resolve() in Path(path).resolve().parents
 
 
+def _of_batch(request: Mapping[str, Any]) -> dict[str, int]:
+    """The numbers of a request for a batch; MONAI Label would fail itself where a value is of another type."""
+    images = request.get("images", "all")
+    texts = [*(images if isinstance(images, list) else [images]), *(request.get(key, "") for key in TEXTS)]
+    if not all(isinstance(text, str) for text in texts):
+        raise HTTPException(400, f"images, {', '.join(TEXTS)} are texts; images may be a list of them.")
+    return {key: int(number({key: request.get(key) or 0}, key, 0, 2**31)) for key in ("max_batch_size", "max_workers")}
+
+
 def _need(known: Mapping[str, Any], name: Any, what: str) -> None:
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise HTTPException(404, f"There is no {what} '{name}'; there is {', '.join(known) or 'none'}.")

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -28,13 +29,15 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 
 from monai_mgca.io import IMAGE_SUFFIXES, is_clutter, kind_of_name
 from monai_mgca.label.held_folder import HeldFolder
-from monai_mgca.label.names import LABEL_SUFFIXES, check_info, check_plain, same
+from monai_mgca.label.image_list import read_list
+from monai_mgca.label.names import LABEL_SUFFIXES, OWN, check_info, check_plain, id_and_ending, same
 from monai_mgca.label.saved_label import read_label
 from monai_mgca.utils import DataError
 from monai_mgca.utils.errors import StorageError
-from monai_mgca.utils.files import replacing
 
 __all__ = ["ContainedStore"]
+
+logger = logging.getLogger(__name__)
 
 # folders beside the studies: what we keep, and MONAI Label's own
 OURS, LABELS = ".mgca", "labels"
@@ -69,7 +72,7 @@ class ContainedStore:
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         self._need(image_id)
         check_info(info)
-        super().update_image_info(image_id, info)
+        super().update_image_info(image_id, {key: value for key, value in info.items() if key not in OWN})
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         check_plain(image_id, "an image's id")
@@ -107,10 +110,16 @@ class ContainedStore:
         """Copy what a client sent to its place, whole or not at all, in the place of what has the same id there."""
         ending = self._to_id(os.path.basename(file))[1]
         name = self._filename(id, ending)
+        if (of := self._to_id(name)) != (id, ending):  # "a.seg" and ".nrrd"
+            raise HTTPException(400, f"'{name}' would be a file of '{of[0]}': choose another ending, or another id.")
         if folder.is_link(name):
             raise HTTPException(409, f"{os.path.join(*folder.parts, name)} is a link: remove it first.")
         folder.put(file, name)
-        return DataModel(info={**(info or {}), "ts": int(time.time()), "name": name}, ext=ending)
+        told = {key: value for key, value in (info or {}).items() if key not in OWN}
+        return DataModel(info={**told, "ts": int(time.time()), "name": name}, ext=ending)
+
+    def _to_id(self, file: str) -> tuple[str, str]:
+        return id_and_ending(file)
 
     @contextmanager
     def _held(self, *parts: str) -> Iterator[HeldFolder]:
@@ -126,13 +135,15 @@ class ContainedStore:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """For the list of images and labels one process at a time; the lock itself follows no link."""
-        self._check_lock()
-        with FileLock(self._lock_file):
+        try:
+            lock = FileLock(self._lock_file).acquire()
+        except OSError as error:
+            name = os.path.basename(self._lock_file)
+            raise HTTPException(
+                409, f"{name} among the studies is a link, a folder or not ours ({error.strerror}): remove it."
+            ) from None
+        with lock:
             yield
-
-    def _check_lock(self) -> None:
-        if os.path.islink(self._lock_file):
-            raise HTTPException(409, f"{os.path.basename(self._lock_file)} among the studies is a link: remove it.")
 
     def _remove_others(self, folder: HeldFolder, id: str, ending: str | None = None) -> None:
         """An image has one label of a tag: an older one of another ending would come back."""
@@ -151,6 +162,11 @@ class ContainedStore:
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
         self._need_label(label_id, label_tag)
         check_info(info)
+        info = {key: value for key, value in info.items() if key not in OWN}
+        if "label_info" in info:
+            name = self._filename(label_id, self._datastore.label(label_id, label_tag).ext)
+            path = self._inside(os.path.join(self._datastore.label_path(label_tag), name), f"label '{label_id}'")
+            self._check_label(label_id, path, label_tag, info)
         super().update_label_info(label_id, label_tag, info)
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
@@ -206,13 +222,32 @@ class ContainedStore:
         return os.path.commonpath([folder, os.path.realpath(os.path.join(folder, path))]) == folder
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
-        self._check_lock()
-        super()._init_from_datastore_file(throw_exception)
-        self._datastore.images_dir, self._datastore.labels_dir = ".", LABELS
+        """Read the list, where it has changed; while the server runs, one that cannot be read changes nothing."""
+        with self._locked(), self._held() as folder:
+            try:
+                changed = os.lstat(self._datastore_config_path).st_mtime
+                if changed == self._config_ts:
+                    return
+                found = read_list(folder.read(os.path.basename(self._datastore_config_path)))
+            except FileNotFoundError:
+                return
+            except DataError as error:
+                told = (
+                    f"{error} It is made anew, without what clients told of images and labels, as the names in masks."
+                )
+                if throw_exception:
+                    raise DataError(told) from None
+                logger.error(told)
+                return
+        found.images_dir, found.labels_dir, found.base_path = ".", LABELS, self._datastore_path
+        self._datastore, self._config_ts = found, changed
 
     def _update_datastore_file(self, lock: bool = True) -> None:
-        with self._locked() if lock else nullcontext():
-            content = self._datastore.model_dump(exclude={"base_path"})
-            with replacing(self._datastore_config_path) as temporary:
-                temporary.write_text(json.dumps(content, indent=2, default=str), encoding="utf-8")
-            self._config_ts = os.stat(self._datastore_config_path).st_mtime
+        with self._locked() if lock else nullcontext(), self._held() as folder:
+            content = json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str).encode()
+            folder.write(os.path.basename(self._datastore_config_path), lambda file: file.write(content))
+            self._config_ts = os.lstat(self._datastore_config_path).st_mtime
+
+    def _reconcile_datastore(self) -> None:
+        with self._held(LABELS):  # made anew where somebody removed it
+            super()._reconcile_datastore()

@@ -15,8 +15,11 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from fastapi import HTTPException
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
 
@@ -31,7 +34,7 @@ __all__ = ["RadiographDatastore"]
 
 logger = logging.getLogger(__name__)
 
-_PATTERNS = [f"*{case(suffix)}" for suffix in (*IMAGE_SUFFIXES, *LABEL_SUFFIXES) for case in (str.lower, str.upper)]
+_LABELS = {*IMAGE_SUFFIXES, *LABEL_SUFFIXES}
 
 
 class RadiographDatastore(ContainedStore, LocalDatastore):
@@ -54,23 +57,21 @@ class RadiographDatastore(ContainedStore, LocalDatastore):
         if not os.path.isdir(folder):
             raise DataError(f"studies: there is no folder {folder}.")
         check_names_of_images(folder)
-        if os.path.islink(os.path.join(folder, ".lock")):
-            raise DataError(f"studies: {folder}/.lock is a link: remove it.")
         for tag in (DefaultLabelTag.FINAL.value, DefaultLabelTag.ORIGINAL.value):  # MONAI Label would follow links
             with HeldFolder(folder, LABELS, tag) as labels:
                 labels.remove_unfinished()
         with HeldFolder(folder) as studies:
             studies.remove_unfinished()
-        super().__init__(folder, extensions=("*",), auto_reload=auto_reload, read_only=read_only)
+        try:
+            super().__init__(folder, extensions=("*",), auto_reload=auto_reload, read_only=read_only)
+        except HTTPException as error:
+            raise DataError(f"studies: {error.detail}") from None
         if auto_reload:  # rsync, and whoever copies with care, gives a file its name at the end
             self._handler.on_moved = self._on_any_event
 
-    def _to_id(self, file: str) -> tuple[str, str]:
-        return id_and_ending(file)
-
     def _list_files(self, path: str, patterns: list[str]) -> dict[str, str]:
         if path != self._datastore.image_path():
-            return super()._list_files(path, _PATTERNS) if self._is_inside(path) else {}
+            return _labels_in(path) if is_plain(os.path.basename(path)) and self._is_inside(path) else {}
         objects = self._datastore.objects.items()
         taken, names = {same(id): self._filename(id, known.image.ext) for id, known in objects}, []
         for name in image_names(path):
@@ -85,7 +86,9 @@ class RadiographDatastore(ContainedStore, LocalDatastore):
     def _on_any_event(self, event: Any) -> None:
         names = [os.path.basename(os.fsdecode(path)) for path in (event.src_path, event.dest_path) if path]
         own = os.path.basename(self._datastore_config_path)
-        if not event.is_directory and not all(is_clutter(name) or name.startswith(own) for name in names):
+        if event.is_directory or all(is_clutter(name) or name.startswith(own) for name in names):
+            return
+        with _watching():
             super()._on_any_event(event)
 
     def _on_modify_event(self, event: Any) -> None:
@@ -93,9 +96,25 @@ class RadiographDatastore(ContainedStore, LocalDatastore):
         name = os.path.basename(os.fsdecode(event.src_path))
         if kind_of_name(name) is None and not self.knows(id_and_ending(name)[0]):
             self._on_any_event(event)
-        super()._on_modify_event(event)
+        with _watching():
+            super()._on_modify_event(event)
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
         """Pairs of image and label, without those that a link leads out of the folder."""
         pairs = super().datalist(full_path)
         return [pair for pair in pairs if all(map(self._is_inside, pair.values()))]
+
+
+@contextmanager
+def _watching() -> Iterator[None]:
+    """After an error nobody would watch any more."""
+    try:
+        yield
+    except (HTTPException, OSError) as error:
+        logger.warning(f"The folder of the studies cannot be read: {getattr(error, 'detail', error)}")
+
+
+def _labels_in(folder: str) -> dict[str, str]:
+    """Files of a tag; a folder or a pipe of such a name is none, and nobody waits for it."""
+    names = [name for name in os.listdir(folder) if id_and_ending(name)[1].lower() in _LABELS and not is_clutter(name)]
+    return {name: name for name in names if os.path.isfile(os.path.join(folder, name))}

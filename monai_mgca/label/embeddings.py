@@ -132,6 +132,8 @@ class StudyEmbeddings:
     def _reports(self, model: PretrainedModel, fingerprint: str, ids: Sequence[str], datastore: Datastore) -> Rows:
         folder = self.settings.reports or Path(datastore.work_dir).parent
         files = {name: folder / f"{name}.txt" for name in ids}
+        if not self.settings.reports:  # a folder that others may write to: no link in it leads to another file
+            files = {name: path for name, path in files.items() if not path.is_symlink()}
         states = {name: file_state(path) for name, path in files.items() if path.is_file()}
 
         def embed(names: Sequence[str]) -> dict[str, np.ndarray]:

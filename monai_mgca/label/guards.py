@@ -61,7 +61,9 @@ def is_foreign(method: str, headers: Headers) -> bool:
         print(is_foreign("POST", Headers({"origin": "https://elsewhere.example", "host": "127.0.0.1:8000"})))  # True
     """
     if site := headers.get("sec-fetch-site"):
-        followed = method in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
+        # a link, but no frame, in which a click could be stolen
+        to = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest", "document")
+        followed = method in ("GET", "HEAD") and to == ("navigate", "document")
         return site not in ("same-origin", "none") and not followed
     origin = headers.get("origin")
     return origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower()
@@ -110,7 +112,7 @@ class PlainText:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or "json" not in Headers(scope=scope).get("content-type", ""):
+        if scope["type"] != "http" or "json" not in Headers(scope=scope).get("content-type", "json").lower():
             await self.app(scope, receive, send)
             return
         messages = [await receive()]

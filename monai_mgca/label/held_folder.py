@@ -27,12 +27,15 @@ from typing import IO
 from monai_mgca.utils import DataError
 from monai_mgca.utils.errors import storage_error
 
-__all__ = ["HeldFolder"]
+__all__ = ["HeldFolder", "plain_name"]
 
 # Windows has none of these: there a link needs an administrator
 _HELD = os.open in os.supports_dir_fd
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+# a pipe in a file's place would be waited for
+_OLD = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 
 _UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
@@ -59,7 +62,7 @@ class HeldFolder:
     """
 
     def __init__(self, root: str | os.PathLike, *parts: str) -> None:
-        self.root, self.parts = os.path.realpath(root), tuple(map(_plain, parts))
+        self.root, self.parts = os.path.realpath(root), tuple(map(plain_name, parts))
         self.path = os.path.join(self.root, *parts)
         self._handle: int | None = None
 
@@ -98,6 +101,31 @@ class HeldFolder:
             return stat.S_ISLNK(os.stat(self._at(name), dir_fd=self._handle, follow_symlinks=False).st_mode)
         return False
 
+    def read(self, name: str) -> bytes:
+        """The content of a file in it.
+
+        Args:
+            name: in this folder.
+
+        Raises:
+            DataError: when it is a link, a folder or a pipe.
+            FileNotFoundError: when there is none.
+        """
+        path = os.path.join(self.path, plain_name(name))
+        try:
+            handle = os.open(self._at(name), _OLD, dir_fd=self._handle)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise DataError(f"{path} is a link, or cannot be read ({error.strerror}): remove it.") from None
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise DataError(f"{path} is a folder or a pipe, where a file belongs: remove it.")
+            with open(handle, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(handle)
+
     def put(self, source: str | os.PathLike, name: str) -> None:
         """Copy a file into it, as :meth:`write` does.
 
@@ -116,10 +144,10 @@ class HeldFolder:
             fill: writes the content into the open file.
 
         Raises:
-            DataError: when the name is a path.
+            DataError: when the name is a path, or a folder has it.
             StorageError: when the disk is full or cannot be written; what was there before is there still.
         """
-        temporary, name = f".{secrets.token_hex(8)}.tmp", _plain(name)
+        temporary, name = f".{secrets.token_hex(8)}.tmp", plain_name(name)
         try:
             with open(os.open(self._at(temporary), _NEW, 0o666, dir_fd=self._handle), "wb") as target:
                 fill(target)
@@ -130,7 +158,8 @@ class HeldFolder:
                 with suppress(OSError):  # not every file system can; the file itself is there
                     os.fsync(self._handle)
         except OSError as error:
-            told = storage_error(error, os.path.join(self.path, name))
+            path = os.path.join(self.path, name)
+            told = _folder_there(path) or storage_error(error, path)
             if told is None:
                 raise
             raise told from error
@@ -138,9 +167,23 @@ class HeldFolder:
             self.remove(temporary)
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a link itself, where there is one."""
-        with suppress(FileNotFoundError):
-            os.unlink(self._at(_plain(name)), dir_fd=self._handle)
+        """Remove a file, or a link itself, where there is one.
+
+        Args:
+            name: in this folder.
+
+        Raises:
+            DataError: when the name is a path, or a folder has it.
+        """
+        try:
+            os.unlink(self._at(plain_name(name)), dir_fd=self._handle)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            told = _folder_there(os.path.join(self.path, name))
+            if told is None:
+                raise
+            raise told from error
 
     def remove_unfinished(self, seconds: float = 3600) -> None:
         """Remove what processes that were killed while they wrote have left here.
@@ -158,8 +201,24 @@ class HeldFolder:
         return name if self._handle is not None else os.path.join(self.path, name)
 
 
-def _plain(name: str) -> str:
-    """One folder's or file's name: a list that somebody else wrote may hold paths."""
+def _folder_there(path: str) -> DataError | None:
+    """What to tell where a folder has a file's name; some systems do not say so themselves."""
+    return DataError(f"{path} is a folder, where a file belongs: remove it.") if os.path.isdir(path) else None
+
+
+def plain_name(name: str) -> str:
+    """One folder's or file's name, as it is: a list that somebody else wrote may hold paths.
+
+    Args:
+        name: to check.
+
+    Raises:
+        DataError: when it is none.
+
+    Example::
+
+        print(plain_name("a.png"))  # a.png
+    """
     if name in ("", ".", "..") or "\0" in name or os.path.basename(name) != name:
         raise DataError(f"'{name}' is no name of a file or folder.")
     return name

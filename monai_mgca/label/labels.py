@@ -77,7 +77,7 @@ def labels_to_datalist(
         raise DataError(list_problems(title, problems, "Save these labels again, or delete them."))
     parts = split_ids(list(planes), val_split)
     _check_positives({name: _positives(planes[name]) for name in parts["training"]}, names, len(parts["validation"]))
-    base = Path(os.path.realpath(datastore.work_dir)).parent
+    base = Path(datastore.work_dir).parent  # of real folders; to follow it again would follow who replaced it since
     images = {name: os.path.relpath(os.path.realpath(image), base) for name, image, _ in wanted}
     annotations = _boxes(planes) if task == "detection" else _write_masks(planes, base, task)
     entries = {name: {"id": name, "image": images[name], "patient": name, **annotations[name]} for name in planes}

@@ -28,6 +28,7 @@ from monai_mgca.utils import DataError
 
 __all__ = [
     "LABEL_SUFFIXES",
+    "OWN",
     "check_info",
     "check_names_of_images",
     "check_plain",
@@ -40,11 +41,17 @@ __all__ = [
 LABEL_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".png", ".json")
 # what a client may name: no separator, nothing hidden, no blank or dot at the end, which Windows leaves out
 NAME = re.compile(r"[^\W_]([\w .,=+@-]*[\w,=+@-])?")
+# of Windows, whatever follows a dot in them; a folder of studies may lie on one of its shares
+DEVICE = re.compile(r"(con|prn|aux|nul|com[\d\xb9\xb2\xb3]|lpt[\d\xb9\xb2\xb3])(\..*)?", re.IGNORECASE)
+# what is told of an image or label by ourselves: clients would take another image, or file, for it
+OWN = ("id", "name", "path", "ts")
+# levels of JSON; who reads the list of images gives up at 200
+DEEPEST = 50
 # bytes; a file system takes 255 with the ending and what a temporary name adds
 LONGEST = 200
 
 
-def check_plain(name: str, what: str) -> None:
+def check_plain(name: Any, what: str) -> None:
     """Refuse a name from a client that could be a path, or too long for a file.
 
     Args:
@@ -54,9 +61,11 @@ def check_plain(name: str, what: str) -> None:
     Raises:
         HTTPException: 400, when it is more than letters, digits, blanks and a few signs, or too long.
     """
-    if not NAME.fullmatch(name or ""):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         allowed = "letters, digits, blanks and ._,=+@- without a path, and ends with no blank or dot"
         raise HTTPException(400, f"{what} is {allowed}, not '{name}'.")
+    if DEVICE.fullmatch(name):
+        raise HTTPException(400, f"{what} is a device on Windows, '{name}': choose another.")
     if len(name.encode()) > LONGEST:
         raise HTTPException(400, f"{what} has at most {LONGEST} bytes, not {len(name.encode())}.")
 
@@ -73,12 +82,21 @@ def check_info(info: Any) -> None:
     try:
         json.dumps(info, allow_nan=False, default=str, ensure_ascii=False).encode()
         times = [given.get("ts", 0) for given in (info or {}).get("strategy", {}).values()]
-    except (AttributeError, ValueError):
-        times = [None]
-    if not all(isinstance(time, (int, float)) for time in times):
+        good = all(isinstance(time, (int, float)) for time in times) and _depth(info) <= DEEPEST
+    except (AttributeError, ValueError, RecursionError):
+        good = False
+    if not good:
         raise HTTPException(
-            400, 'info is a JSON object without NaN and half characters; "strategy" in it is MONAI Label\'s own.'
+            400,
+            f"info is a JSON object of at most {DEEPEST} levels, without NaN and half characters; "
+            '"strategy" in it is MONAI Label\'s own.',
         )
+
+
+def _depth(value: Any) -> int:
+    """Levels of objects and lists in each other; it is asked of what could be written as JSON."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return 1 + max(map(_depth, inner), default=0)
 
 
 def id_and_ending(file: str) -> tuple[str, str]:

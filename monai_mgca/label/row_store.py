@@ -10,6 +10,7 @@
 # limitations under the License.
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,11 @@ from filelock import FileLock, Timeout
 
 from monai_mgca.inferers.embedding_file import read_embeddings, save_embeddings
 from monai_mgca.label.held_folder import HeldFolder
+from monai_mgca.utils import DataError
 
 __all__ = ["Rows", "refresh_rows"]
+
+logger = logging.getLogger(__name__)
 
 # so many are computed between two writes: what was computed is not lost
 CHUNK = 1024
@@ -77,14 +81,18 @@ def refresh_rows(
         print(rows.ids, rows.computed)  # ['a', 'b'] 2
     """
     path = path.absolute()
+    # beside the folder, which somebody could replace
+    place = path.parent.with_name(f"{path.parent.name}-{path.name}.lock")
     try:
-        # the lock lies beside the folder, which somebody could replace
-        with FileLock(path.parent.with_name(f"{path.parent.name}-{path.name}.lock"), timeout=PATIENCE):
-            return _refresh(path, fingerprint, states, compute)
+        lock = FileLock(place, timeout=PATIENCE).acquire()
     except Timeout:
         raise HTTPException(
             503, "Another process is computing the studies' embeddings, see GET /scoring/. Ask again in a while."
         ) from None
+    except OSError as error:
+        raise DataError(f"{place.name} among the studies is a link or folder ({error.strerror}): remove it.") from None
+    with lock:
+        return _refresh(path, fingerprint, states, compute)
 
 
 def _refresh(
@@ -93,16 +101,16 @@ def _refresh(
     states: Mapping[str, str],
     compute: Callable[[Sequence[str]], Mapping[str, np.ndarray]],
 ) -> Rows:
-    old = read_embeddings(path, fingerprint) or {}
-    rows: dict[str, np.ndarray] = {}
-    if old:
-        stored = zip(old["ids"].tolist(), old["states"].tolist(), np.array(old["values"]), strict=True)
-        rows = {name: value for name, state, value in stored if states.get(name) == state}
-    removed = sum(name not in states for name in old["ids"].tolist()) if old else 0
+    stored = _stored(path, fingerprint)
+    rows = {name: value for name, (state, value) in stored.items() if states.get(name) == state}
+    removed = sum(name not in states for name in stored)
     missing = [name for name in states if name not in rows]
     kept = len(rows)
     for start in range(0, len(missing), CHUNK):
         if found := compute(missing[start : start + CHUNK]):
+            if len({value.shape for value in (rows | found).values()}) > 1:  # of somebody's: all are computed
+                _write(path, fingerprint, states, {})
+                return _refresh(path, fingerprint, states, compute)
             rows |= found
             _write(path, fingerprint, states, rows)
     if removed and len(rows) == kept:
@@ -110,6 +118,23 @@ def _refresh(
     ids = [name for name in states if name in rows]
     values = np.stack([rows[name] for name in ids]) if ids else np.zeros((0, 1), np.float32)
     return Rows(ids, values, len(rows) - kept, removed)
+
+
+def _stored(path: Path, fingerprint: str) -> dict[str, tuple[str, np.ndarray]]:
+    """State and vector of each id, as they were kept; none where somebody else wrote the file."""
+    try:
+        old = read_embeddings(path, fingerprint) or {
+            "ids": np.zeros(0),
+            "states": np.zeros(0),
+            "values": np.zeros((0, 1)),
+        }
+        ids, states, values = (np.array(old[key]) for key in ("ids", "states", "values"))
+        if values.ndim != 2 or not np.isfinite(values).all():
+            raise ValueError("no vectors")
+        return dict(zip(ids.tolist(), zip(states.tolist(), values, strict=True), strict=True))
+    except (KeyError, TypeError, ValueError):
+        logger.warning(f"{path} holds other things than were written: computed anew.")
+        return {}
 
 
 def _write(path: Path, fingerprint: str, states: Mapping[str, str], rows: Mapping[str, np.ndarray]) -> None:

@@ -23,11 +23,15 @@ import subprocess
 from types import SimpleNamespace
 from typing import Any
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Request
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse, JSONResponse
 from monailabel.app import app
 from monailabel.datastore.dicom import DICOMWebDatastore
-from monailabel.endpoints import datastore, infer, logs, session
+from monailabel.endpoints import datastore, infer, logs, model, ohif, session, wsi_infer
+from monailabel.utils.async_tasks import task as background
+from monailabel.utils.others.generic import remove_file
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -38,7 +42,14 @@ from monai_mgca.label.pacs_endpoints import replace_proxy
 __all__ = ["app"]
 
 ENDING = re.compile(r"[\w.-]{0,32}")
+# characters; a system takes 131,072 bytes as a program's argument
+LONGEST = 100_000
+PLAIN = re.compile(r"[\w-][\w.-]*")
+# MONAI Label's own
 _run_inference, _basename = infer.run_inference, session.get_basename
+_get_ohif, _get_session, _checksum = ohif.get_ohif, session.get_session, datastore.file_checksum
+_download_dataset, _get_logs = datastore.download_dataset, logs.get_logs
+_run_background_task = background.run_background_task
 
 
 def read_object(text: str) -> dict[str, Any]:
@@ -99,6 +110,63 @@ def run_inference(
     return _run_inference(tasks, model, image, session_id, params, file, None, output)
 
 
+def get_session(session_id: str, update_ts: bool = False, image: bool = False) -> Any:
+    """Of several files there is no one image to give.
+
+    Raises:
+        HTTPException: 400, when it is asked for.
+    """
+    answer = _get_session(session_id, update_ts, image)
+    if isinstance(answer, FileResponse) and os.path.isdir(answer.path):
+        raise HTTPException(400, "The session holds several files: a radiograph is one.")
+    return answer
+
+
+def get_ohif(path: str) -> FileResponse:
+    """A file of OHIF, else its page: ``..`` is a folder, and on Windows ``..\\`` led to any file."""
+    return _get_ohif(path if PLAIN.fullmatch(path) else "")
+
+
+def file_checksum(file: str, algo: str) -> str:
+    """As MONAI Label's.
+
+    Raises:
+        HTTPException: 400, for an algorithm that it does not know.
+    """
+    try:
+        return _checksum(file, algo=algo)
+    except ValueError as error:
+        raise HTTPException(400, f"check_sum: {error}.") from None
+
+
+def download_dataset(limit_cases: int | None = None) -> FileResponse:
+    """All images with their labels in one file, which goes once it was sent."""
+    answer = _download_dataset(limit_cases)
+    answer.background = BackgroundTask(remove_file, answer.path)
+    return answer
+
+
+def get_logs(file: str, lines: int, *options: Any) -> Any:
+    """The last lines of a log; a number that is too large for Python stands for all."""
+    return _get_logs(file, min(lines, 10**6), *options)
+
+
+def run_background_task(request: dict[str, Any], *options: Any) -> dict[str, Any]:
+    """In a process of its own, which gets the request on its command line; that it cannot be started nobody would tell.
+
+    Raises:
+        HTTPException: 400, when no process could take it.
+    """
+    if not re.fullmatch(r"[\w,-]*", str(request.get("gpus") or "")) or len(json.dumps(request)) > LONGEST:
+        raise HTTPException(400, f"gpus are numbers or all; a request has at most {LONGEST} characters.")
+    return _run_background_task({**request, "gpus": str(request.get("gpus") or "all")}, *options)
+
+
+async def tell_failure(request: Request, error: Exception) -> JSONResponse:
+    """What nobody foresaw is told in a sentence as well; the log has it whole."""
+    return JSONResponse({"detail": f"The request failed ({type(error).__name__}): the server's log tells why."}, 500)
+
+
 def run_program(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
     """``nvidia-smi``, which a machine without a GPU of NVIDIA lacks."""
     try:
@@ -109,12 +177,17 @@ def run_program(command: list[str], **options: Any) -> subprocess.CompletedProce
 
 for endpoints in (datastore, infer):
     endpoints.json = SimpleNamespace(loads=read_object, dumps=json.dumps)
+for endpoints in (datastore, infer, model, wsi_infer):
     endpoints.pathlib = SimpleNamespace(Path=read_name)
 infer.run_inference = run_inference
-session.get_basename = base_name
+session.get_basename, session.get_session = base_name, get_session
+datastore.file_checksum, datastore.download_dataset = file_checksum, download_dataset
+ohif.get_ohif, logs.get_logs = get_ohif, get_logs
 logs.subprocess = SimpleNamespace(run=run_program, PIPE=subprocess.PIPE)
+background.run_background_task = run_background_task
 replace_proxy()
 app.add_exception_handler(AnyHTTPException, answer_error)
+app.add_exception_handler(Exception, tell_failure)
 # MONAI Label lets scripts of every site read every answer; Slicer needs no such leave, and OHIF is served from here
 app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not CORSMiddleware]
 app.add_middleware(PlainText)
