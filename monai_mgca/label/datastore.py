@@ -116,5 +116,9 @@ def _watching() -> Iterator[None]:
 
 def _labels_in(folder: str) -> dict[str, str]:
     """Files of a tag; a folder or a pipe of such a name is none, and nobody waits for it."""
-    names = [name for name in os.listdir(folder) if id_and_ending(name)[1].lower() in _LABELS and not is_clutter(name)]
+    try:
+        found = os.listdir(folder)
+    except OSError:  # it went since it was found
+        return {}
+    names = [name for name in found if id_and_ending(name)[1].lower() in _LABELS and not is_clutter(name)]
     return {name: name for name in names if os.path.isfile(os.path.join(folder, name))}
