@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -77,6 +78,17 @@ class TestWatching:
         (place / "a.png").unlink()
         (place / "b.jpg").rename(place / "f.jpg")
         assert self.wait(store, {"f"}) and not {"a", "b"} & set(store.list_images())
+
+    def test_it_goes_on_after_a_folder_that_could_not_be_read(self, store, place, caplog):
+        (place / ".lock").unlink(missing_ok=True)
+        (place / ".lock").mkdir()
+        shutil.copy(place / "a.png", place / "g.png")
+        end = time.monotonic() + 20
+        while "cannot be read" not in caplog.text and time.monotonic() < end:
+            time.sleep(0.05)
+        (place / ".lock").rmdir()
+        shutil.copy(place / "a.png", place / "h.png")
+        assert self.wait(store, {"g", "h"})
 
     def test_what_is_no_image_changes_nothing(self, store, place):
         before = (place / "datastore_v2.json").read_bytes()
@@ -158,7 +170,12 @@ def test_only_radiographs_are_added(place, file, everything):
 
 
 @pytest.mark.parametrize(
-    "info", [[1], "x", {"x": float("nan")}, {"strategy": 5}, {"strategy": {"a": 5}}, {"strategy": {"a": {"ts": "now"}}}]
+    "info",
+    [
+        *([1], "x", {"x": float("nan")}, {"strategy": 5}, {"strategy": {"a": 5}}, {"strategy": {"a": {"ts": "now"}}}),
+        *({"x": json.loads("[" * depth + "]" * depth)} for depth in (60, 200, 900)),  # the next start would fail
+    ],
+    ids=lambda info: str(info)[:40],
 )
 def test_what_a_client_tells_of_an_image_can_be_read_later(place, info, everything):
     store = RadiographDatastore(place)
@@ -200,10 +217,11 @@ def test_the_list_is_written_whole_or_not_at_all(place, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
-        with pytest.raises(OSError, match="the disk is full"):
+        with pytest.raises(HTTPException, match="the disk is full") as refused:
             store.update_image_info("a", {"x": 1})
+    assert refused.value.status_code == 507
     assert (place / "datastore_v2.json").read_text() == before
-    assert not list(place.glob("*.tmp"))
+    assert not list(place.glob("*.tmp")) and not list(place.glob(".*.tmp"))
     store.update_image_info("a", {"x": 1})
     assert json.loads((place / "datastore_v2.json").read_text())["objects"]["a"]["image"]["info"]["x"] == 1
 

@@ -297,6 +297,10 @@ def test_boxes_and_other_tags_stay_here(open_store, make_radiograph, tmp_path):
     assert [os.path.splitext(pair["label"])[1] for pair in store.datalist()] == [".gz", ".json"]
     assert store.get_label_uri(uid, "original").endswith(f"original/{uid}.nii.gz")
     refused(400, lambda: store.save_label(uid, str(tmp_path / "boxes.json"), "../x", {}), "tag")
+    store.save_label(uid, str(tmp_path / "boxes.json"), "original", {})  # takes the mask's place, and goes
+    assert store.get_label_uri(uid, "original").endswith(f"original/{uid}.json")
+    store.remove_label(uid, "original")
+    assert not store.get_label_uri(uid, "original") and not list(tmp_path.rglob(f"original/{uid}.*"))
     (tmp_path / "boxes.json").write_text("{}")
     refused(400, lambda: store.save_label(uid, str(tmp_path / "boxes.json"), "final", {}), "no 'markups'")
 

@@ -124,6 +124,13 @@ class TestOtherSites:
         assert ask(app, "GET", "/image", {**site, "sec-fetch-mode": "no-cors"})[0] == 403 and not asked
         assert ask(app, "GET", "/image", {**site, "sec-fetch-mode": "navigate"})[0] == 200
 
+    @pytest.mark.parametrize("frame", ["iframe", "frame", "object", "embed"])
+    def test_no_page_has_this_one_in_a_frame(self, frame):
+        app, asked = application((SameSite, {}))
+        site = {**HERE, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": frame}
+        assert ask(app, "GET", "/image", site)[0] == 403 and not asked
+        assert ask(app, "GET", "/image", {**site, "sec-fetch-dest": "document"})[0] == 200
+
     def test_a_link_that_posts_is_none(self):
         headers = Headers({**HERE, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"})
         assert is_foreign("POST", headers) and not is_foreign("GET", headers)
@@ -170,6 +177,14 @@ class TestHalfCharacters:
         body = json.dumps(params).encode()
         status, answer = ask(app, "POST", "/train/a", self.JSON, [body[:5], body[5:]])
         assert status == 400 and "half a character" in answer["detail"] and not asked
+
+    @pytest.mark.parametrize(
+        "kind", ["application/JSON", "application/vnd.x+Json", "APPLICATION/JSON; charset=x", None]
+    )
+    def test_by_any_name(self, kind):
+        app, asked = application((PlainText, {}))
+        headers = {**HERE, "content-type": kind} if kind else HERE
+        assert ask(app, "POST", "/train/a", headers, [b'{"text": "\\ud800"}'])[0] == 400 and not asked
 
     @pytest.mark.parametrize("params", [{}, {"text": "\u00e9 \U0001f600"}, {"a": [1, None, True]}])
     def test_let_in(self, params):

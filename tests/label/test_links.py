@@ -8,19 +8,23 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""No link and no list among the studies has the server write or delete elsewhere."""
+"""No link, no list and nothing else among the studies has the server read, write or delete elsewhere, or wait."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fastapi import HTTPException
 
+from monai_mgca.inferers.embedding_file import write_embeddings
+from monai_mgca.label import embeddings
 from monai_mgca.label.datastore import RadiographDatastore
+from monai_mgca.label.embeddings import StudyEmbeddings
 from monai_mgca.label.held_folder import HeldFolder
 from monai_mgca.label.labels import labels_to_datalist
 from monai_mgca.label.row_store import refresh_rows
@@ -92,7 +96,7 @@ class TestLinks:
         (place / link).parent.mkdir(exist_ok=True)
         (place / link).symlink_to(outside / "new" if link == ".lock" else outside)
         before = everything(outside)
-        with pytest.raises(DataError, match=f"{link} is a link"):
+        with pytest.raises(DataError, match=f"{link} .*is a link|{link} is a link"):
             RadiographDatastore(place)
         assert everything(outside) == before and len(list(outside.iterdir())) == 1
 
@@ -135,6 +139,39 @@ class TestLinks:
             refresh_rows(place / ".mgca" / "rows.npz", "f", {"a": "1"}, lambda ids: {i: np.ones(2) for i in ids})
         assert [path.name for path in outside.iterdir()] == ["a.nrrd"]
 
+    def test_folder_of_what_we_keep_that_becomes_one_when_a_training_begins(self, place, outside, monkeypatch):
+        store = RadiographDatastore(place)
+        for name in ("a", "b", "c", "d"):
+            store.save_label(name, str(place / "E.PNG"), "final", {})
+
+        class Late(RadiographDatastore):
+            @property
+            def work_dir(self):
+                path = super().work_dir
+                path.rename(path.with_name("moved"))
+                path.symlink_to(outside)
+                return path
+
+        monkeypatch.setattr(store, "__class__", Late)
+        with pytest.raises(DataError, match=r"\.mgca is a link"):
+            labels_to_datalist(store, "segmentation")
+        assert not (place.parent / ".mgca").exists() and [path.name for path in outside.iterdir()] == ["a.nrrd"]
+
+    def test_lock_of_what_we_keep(self, place, outside):
+        store = RadiographDatastore(place)
+        (place / ".mgca-rows.npz.lock").symlink_to(outside / "a.nrrd")
+        with pytest.raises(DataError, match=r"\.mgca-rows\.npz\.lock among the studies is a link"):
+            refresh_rows(store.work_dir / "rows.npz", "f", {"a": "1"}, lambda ids: {i: np.ones(2) for i in ids})
+        assert (outside / "a.nrrd").read_bytes() == b"somebody's own"
+
+    def test_report(self, place, outside, monkeypatch):
+        (place / "b.txt").symlink_to(outside / "a.nrrd")
+        asked = []
+        monkeypatch.setattr(embeddings, "refresh_rows", lambda path, fingerprint, states, embed: asked.extend(states))
+        studies = StudyEmbeddings(SimpleNamespace(reports=None))
+        studies._reports(None, "f", ["a", "b", "c"], RadiographDatastore(place))
+        assert asked == ["a"]
+
     def test_label_that_is_one_to_a_study(self, place):
         store = RadiographDatastore(place)
         (place / "labels" / "final" / "a.png").symlink_to(place / "E.PNG")
@@ -170,29 +207,130 @@ class TestList:
         store.save_label("b", str(place / "a.png"), "final", {})
         assert [path.name for path in outside.iterdir()] == ["a.nrrd"]
 
-    @pytest.mark.parametrize("name", ["../outside/a", "../outside/b"])
-    def test_ids(self, place, outside, save_mask, name, everything):
-        store, image = (
-            RadiographDatastore(place),
-            {"image": {"ext": ".nrrd"}, "labels": {"../../outside": {"ext": ".nrrd"}}},
-        )
-        save_mask(outside / "b.nrrd")
+    @pytest.mark.parametrize(
+        ("name", "ending"),
+        [
+            *(("../outside/a", ".nrrd"), ("a", "/../../outside/a.nrrd"), ("", ""), ("..", ""), ("b\0", ".png")),
+            *(("a.seg", ".nrrd"), ("a", "\0"), ("x/../a", ".png")),
+        ],
+    )
+    def test_names(self, place, outside, name, ending, everything):
+        """What no image or label could have is not believed, and nothing fails for it."""
         before = everything(outside)
+        image = {"image": {"ext": ending}, "labels": {"../../outside": {"ext": ".nrrd"}}}
+        running = RadiographDatastore(place)
         self.write(place, lambda content: content["objects"].update({name: image}))
-        store._init_from_datastore_file()
-        assert store.knows(name)
-        label = str(save_mask(place.parent / "sent.nrrd"))
+        for store in (running, RadiographDatastore(place)):
+            store.refresh()
+            assert (
+                store.list_images().count(name) == (name == "a") and "../../outside" not in store.status()["label_tags"]
+            )
+            if name != "a":
+                with pytest.raises(HTTPException) as refused:
+                    store.remove_image(name)
+                assert refused.value.status_code == 404
+            assert store.get_image_uri("a") == str(place / "a.png")
+        assert everything(outside) == before
+
+    @pytest.mark.parametrize("tag", ["../../outside", "\0", "..", "a/b"])
+    @pytest.mark.parametrize("ending", [".nrrd", "/../../../outside/a.nrrd", "\0", "/"])
+    def test_labels(self, place, outside, tag, ending, everything):
+        running, before = RadiographDatastore(place), everything(outside)
+        hostile = {tag: {"ext": ending}, "final": {"ext": "/../../../outside/a.nrrd"}}
+        self.write(place, lambda content: content["objects"]["a"].update(labels=hostile))
+        for store in (running, RadiographDatastore(place)):
+            store.refresh()
+            assert store.get_labels_by_image_id("a") == {}
+        running.remove_image("a")
+        assert everything(outside) == before and not (place / "a.png").exists()
+
+    @pytest.mark.parametrize("info", [{"x": float("nan")}, {"strategy": "x"}, {"strategy": {"random": {"ts": "now"}}}])
+    def test_what_could_not_be_told(self, place, info):
+        RadiographDatastore(place)
+        self.write(place, lambda content: content["objects"]["a"]["image"].update(info=info))
+        store = RadiographDatastore(place)
+        assert json.dumps(store.json(), allow_nan=False) and set(store.get_image_info("a")) == {"path"}
+
+    @pytest.mark.parametrize("kind", ["pipe", "folder", "link", "text", "deep", "nothing", "UTF-16", "other"])
+    def test_what_is_no_list(self, place, outside, kind, caplog):
+        """Nobody waits for it, nothing of another file is told, and a server that runs goes on."""
+        (outside / "secret").write_text("a secret")
+        path = place / "datastore_v2.json"
+        store = RadiographDatastore(place)
+        path.unlink()
+        make = {"pipe": os.mkfifo, "folder": os.mkdir, "link": lambda path: path.symlink_to(outside / "secret")}
+        texts = {"text": b"a secret", "deep": b'{"name": ' + b"[" * 10**5, "nothing": b"", "other": b'{"name": 5}'}
+        make.get(kind, lambda path: path.write_bytes(texts.get(kind, "{}".encode("utf-16"))))(path)
+        with pytest.raises(DataError, match=r"datastore_v2\.json.* remove it") as error:
+            RadiographDatastore(place)
+        store.refresh()
+        assert set(store.list_images()) == {"E", "a", "b", "c", "d"} and "datastore_v2.json" in caplog.text
+        assert "secret" not in f"{error.value}{caplog.text}"
+        if kind not in ("folder", "pipe"):
+            store.update_image_info("a", {"x": 1})
+            assert RadiographDatastore(place).get_image_info("a")["x"] == 1 and not path.is_symlink()
+        assert (outside / "secret").read_text() == "a secret"
+
+
+class TestOtherThanFiles:
+    """Folders and pipes in the place of files, and what is gone: a sentence, and nobody waits."""
+
+    def test_folder_in_the_place_of_a_file(self, place):
+        store = RadiographDatastore(place)
+        (place / "labels" / "final" / "a.png").mkdir()
+        (place / "a.png").rename(place / "kept")
+        (place / "a.png").mkdir()
         for attempt in (
-            lambda: store.save_label(name, label, "final", {}),
-            lambda: store.save_label(name, label, "original", {}),
-            lambda: store.remove_label(name, "../../outside"),
-            lambda: store.remove_image(name),
-            lambda: store.get_image_uri(name),
+            lambda: store.save_label("a", str(place / "E.PNG"), "mine", {}) and store.remove_image("a"),
+            lambda: store.save_label("b", str(place / "b.jpg"), "final", {}),
+            lambda: store.add_image("labels", str(place / "b.jpg"), {}) and store.remove_image("a"),
         ):
             with pytest.raises(HTTPException) as refused:
                 attempt()
-            assert refused.value.status_code in (400, 404, 409)
-        assert everything(outside) == before
+            assert refused.value.status_code in (400, 409)
+        with HeldFolder(place) as folder:
+            for attempt in (lambda: folder.write("a.png", lambda file: None), lambda: folder.remove("a.png")):
+                with pytest.raises(DataError, match=r"a\.png is a folder, where a file belongs"):
+                    attempt()
+        assert not list(place.glob(".*.tmp"))
+
+    def test_what_no_label_is(self, place):
+        store = RadiographDatastore(place)
+        os.mkfifo(place / "labels" / "final" / "a.png")
+        (place / "labels" / "final" / "b.png").mkdir()
+        (place / "labels" / "final" / "c.Png").write_bytes((place / "E.PNG").read_bytes())
+        other = os.fsencode(place / "labels") + b"/\xff"
+        os.mkdir(other)
+        shutil.copy(place / "E.PNG", other + b"/d.png")
+        store.refresh()
+        assert store.status()["label_tags"] == {"final": 1} and store.get_labeled_images() == ["c"]
+        assert RadiographDatastore(place).status()["completed"] == 1
+
+    def test_folder_of_labels_that_went(self, place):
+        store = RadiographDatastore(place)
+        shutil.rmtree(place / "labels")
+        store.remove_image("b")
+        shutil.rmtree(place / "labels")
+        (place / "labels").write_bytes(b"")
+        with pytest.raises(HTTPException, match="labels is a link or no folder"):
+            store.refresh()
+
+    @pytest.mark.parametrize(
+        "arrays",
+        [
+            {"ids": ["a"], "states": ["1"], "values": [[1.0, 1, 1]]},
+            {"ids": ["a", "b"], "states": ["1"], "values": [[1.0, 1]]},
+            {"ids": ["a"], "states": ["1"], "values": [[np.nan, 1]]},
+            *({"ids": "a", "states": "1", "values": 1.0}, {"ids": ["a"]}),
+            {"ids": ["a"], "states": ["1"], "values": ["x"]},
+        ],
+    )
+    def test_rows_of_somebody(self, tmp_path, arrays):
+        (tmp_path / ".mgca").mkdir()
+        path = tmp_path / ".mgca" / "rows.npz"
+        write_embeddings(path, {key: np.array(value) for key, value in arrays.items()}, "f")
+        rows = refresh_rows(path, "f", {"a": "1", "b": "1"}, lambda ids: {i: np.ones(2, np.float32) for i in ids})
+        assert rows.ids == ["a", "b"] and rows.values.tolist() == [[1, 1]] * 2
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/a", "a\0"])

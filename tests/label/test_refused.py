@@ -143,3 +143,58 @@ def test_names_that_no_file_should_have(place, name):
     assert store.add_image("x" * 200, str(place / "a.png"), {}) and store.save_label(
         "a", str(place / "a.png"), "x" * 200, {}
     )
+
+
+@pytest.mark.parametrize("name", ["CON", "nul", "Aux.x", "com1", "LPT\u00b9", 5, None, ["a"], {}])
+def test_names_that_are_a_device_or_no_text(place, name):
+    """Devices of Windows, from which the folder may be shared."""
+    store = RadiographDatastore(place)
+    attempts = [lambda: store.save_label("a", str(place / "a.png"), name, {})]
+    attempts += [lambda: store.add_image(name, str(place / "a.png"), {})] if isinstance(name, str) else []
+    for attempt in attempts:
+        with pytest.raises(HTTPException, match="device|letters") as refused:
+            attempt()
+        assert refused.value.status_code == 400
+
+
+def test_a_label_that_would_be_another_images(place, save_mask, everything):
+    """``a.seg.nrrd`` is how Slicer names the label of ``a``."""
+    shutil.copy(place / "a.png", place / "a.seg.png")
+    store, sent = RadiographDatastore(place), str(save_mask(place.parent / "sent.nrrd"))
+    store.save_label("a", str(save_mask(place.parent / "sent.seg.nrrd")), "final", {})
+    before = everything(place)
+    with pytest.raises(HTTPException, match="'a.seg.nrrd' would be a file of 'a'") as refused:
+        store.save_label("a.seg", sent, "final", {})
+    assert refused.value.status_code == 400 and everything(place) == before
+    store.save_label("a.seg", str(place / "E.PNG"), "final", {})
+    store.remove_label("a", "final")
+    assert store.get_labeled_images() == ["a.seg"]
+
+
+def test_what_a_client_tells_is_not_ours(place):
+    """Who asks for the next image would get another one, or another file."""
+    store, hostile = (
+        RadiographDatastore(place),
+        {"id": "b", "path": "/etc/passwd", "name": "b.jpg", "ts": "now", "x": 1},
+    )
+    store.update_image_info("a", hostile)
+    store.add_image("new", str(place / "E.PNG"), hostile)
+    store.save_label("a", str(place / "E.PNG"), "final", hostile)
+    store.update_label_info("a", "final", hostile)
+    infos = [store.get_image_info("a"), store.get_image_info("new"), store.get_label_info("a", "final")]
+    assert [info["name"] for info in infos] == ["a.png", "new.PNG", "a.PNG"]
+    assert all("id" not in info and isinstance(info["ts"], int) and info["x"] == 1 for info in infos)
+    assert infos[0]["path"] == str(place / "a.png") and "path" not in infos[2]
+
+
+@pytest.mark.parametrize("info", ["$x", [{"name": "$import os"}], [{"idx": 1}], [{"name": "lung", "idx": 2}]])
+def test_names_that_are_told_later_are_checked_as_those_saved(place, save_mask, info, everything):
+    """No training could take the label any more."""
+    store = RadiographDatastore(place)
+    store.save_label("a", str(save_mask(place.parent / "sent.nrrd")), "final", {"label_info": [{"name": "lung"}]})
+    before = everything(place)
+    with pytest.raises(HTTPException, match="The label of 'a' is not saved") as refused:
+        store.update_label_info("a", "final", {"label_info": info})
+    assert refused.value.status_code == 400 and everything(place) == before
+    store.update_label_info("a", "final", {"label_info": [{"name": "heart", "idx": 1}], "by": "me"})
+    assert store.get_label_info("a", "final")["label_info"] == [{"name": "heart", "idx": 1}]

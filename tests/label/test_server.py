@@ -248,6 +248,14 @@ LONG = "x" * 300
         ("POST", "/batch/infer/\ud83d", 404, "There is no model", {}),
         ("POST", "/infer/grounding?image=s00", 400, "half a character", {"data": {"params": '{"text": "\\ud800"}'}}),
         ("GET", "/proxy/dicom/studies", 404, "The studies are a folder", {}),
+        ("POST", "/infer/segmentation?image=s00", 404, "There is no model", {"data": {"params": '{"model": ["x"]}'}}),
+        ("POST", "/activelearning/random", 404, "There is no strategy", {"json": {"strategy": {}}}),
+        ("POST", "/batch/infer/segmentation?run_sync=true", 400, "are texts", {"json": {"images": [5]}}),
+        ("POST", "/batch/infer/segmentation?run_sync=true", 400, "max_workers is", {"json": {"max_workers": "x"}}),
+        ("POST", "/train/segmentation", 400, "at most 100000", {"json": {"classes": "x" * 200000}}),
+        ("POST", "/train/segmentation", 400, "gpus are", {"json": {"gpus": "\0"}}),
+        ("POST", "/train/", 500, "The request failed", {"json": {"segmentation": "x"}}),
+        ("PUT", "/model/segmentation", 400, "ending", {"files": {"file": (f"a.{LONG}", b"x")}}),
         ("GET", "/proxy/dicom/qido/studies/1.2/metadata", 404, "The studies are a folder", {}),
     ],
 )
@@ -319,6 +327,12 @@ def test_active_learning_gives_one_image_after_the_other(server):
         assert key in first and first["path"].endswith(ENDINGS)
         assert strategy == "random" or first["id"] != second["id"]
         assert CANARY not in answers[0].text
+
+
+def test_odd_addresses_of_pages_and_sums(server):
+    for path in ("/ohif/%2e%2e", "/ohif/.", "/logs/?lines=99999999999999999999"):
+        assert server.ask("GET", path).status_code == 200
+    assert server.ask("HEAD", "/datastore/image?image=s00&check_sum=x:y").status_code == 400
 
 
 def test_scoring_tells_what_it_computed(server):
