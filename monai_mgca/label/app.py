@@ -42,7 +42,7 @@ from monai_mgca.label.strategies import Disagreement, Diversity, TextQuery, Unce
 from monai_mgca.label.trainers import BundleTrain
 from monai_mgca.label.values import number
 from monai_mgca.utils import CheckpointError, DataError
-from monai_mgca.utils.errors import first_cause
+from monai_mgca.utils.errors import StorageError, first_cause
 from monai_mgca.utils.visible import guard_console
 
 __all__ = ["MGCAApp"]
@@ -247,6 +247,8 @@ def answering() -> Iterator[None]:
         if isinstance(cause, (DataError, CheckpointError)):
             raise HTTPException(400, str(cause)) from None
         raise
+    except StorageError as error:
+        raise HTTPException(507, str(error)) from None
 
 
 def _is_inside(path: str, folder: str) -> bool:
