@@ -249,7 +249,7 @@ LONG = "x" * 300
         ("POST", "/infer/grounding?image=s00", 400, "half a character", {"data": {"params": '{"text": "\\ud800"}'}}),
         ("GET", "/proxy/dicom/studies", 404, "The studies are a folder", {}),
         ("POST", "/infer/segmentation?image=s00", 404, "There is no model", {"data": {"params": '{"model": ["x"]}'}}),
-        ("POST", "/activelearning/random", 404, "There is no strategy", {"json": {"strategy": {}}}),
+        ("POST", "/activelearning/random", 404, "There is no strategy", {"json": {"strategy": ["x"]}}),
         ("POST", "/batch/infer/segmentation?run_sync=true", 400, "are texts", {"json": {"images": [5]}}),
         ("POST", "/batch/infer/segmentation?run_sync=true", 400, "max_workers is", {"json": {"max_workers": "x"}}),
         ("POST", "/train/segmentation", 400, "at most 100000", {"json": {"classes": "x" * 200000}}),
