@@ -283,7 +283,7 @@ def test_the_newest_mask_counts_also_an_empty_one(open_store, make_radiograph, t
 
 
 def test_boxes_and_other_tags_stay_here(open_store, make_radiograph, tmp_path):
-    data = make_radiograph((20, 30))
+    data = make_radiograph((20, 30), SeriesInstanceUID="1.2.840.7")  # ".7.json" is no ending
     client, uid = FakeClient(data), data.SeriesInstanceUID
     store = open_store(client)
     (tmp_path / "boxes.json").write_text('{"markups": []}')
