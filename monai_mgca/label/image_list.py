@@ -38,8 +38,8 @@ def read_list(content: bytes) -> LocalDatastoreModel:
 
     Example::
 
-        images = {"a": {"image": {"ext": ".png"}}, "../a": {"image": {"ext": ".png"}}}
-        print(list(read_list(json.dumps({"name": "", "description": "", "objects": images}).encode()).objects))  # ['a']
+        content = b'{"name": "", "description": "", "objects": {"../a": {"image": {"ext": ".png"}}}}'
+        print(read_list(content).objects)  # {}
     """
     try:
         found = LocalDatastoreModel.model_validate_json(content)
