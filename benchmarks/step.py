@@ -36,7 +36,7 @@ from monai_mgca.networks.image_encoder import ImageFeatures
 def make_network(args: argparse.Namespace) -> MGCA:
     """As the paper's, with random weights: a gray image as one channel."""
     torch.manual_seed(args.seed)
-    image = create_image_encoder(args.image_encoder, args.image_size, in_channels=1)
+    image = create_image_encoder(args.image_encoder, args.image_size, in_channels=1, spatial_dims=args.spatial_dims)
     sizes = {"hidden_size": args.hidden, "num_hidden_layers": args.layers, "intermediate_size": 4 * args.hidden}
     report = ReportEncoder({"vocab_size": 28996, "num_attention_heads": max(1, args.hidden // 64), **sizes})
     return MGCA(image, report, return_contexts=False).to(args.device).train()
@@ -45,7 +45,7 @@ def make_network(args: argparse.Namespace) -> MGCA:
 def make_batch(args: argparse.Namespace) -> tuple[torch.Tensor, ...]:
     """Images, and reports of between a fifth and all of the tokens."""
     generator = torch.Generator().manual_seed(args.seed)
-    image = torch.rand(args.batch, 1, args.image_size, args.image_size, generator=generator) * 2 - 1
+    image = torch.rand(args.batch, 1, *[args.image_size] * args.spatial_dims, generator=generator) * 2 - 1
     lengths = torch.randint(args.length // 5, args.length + 1, (args.batch,), generator=generator)
     place = torch.arange(args.length)
     mask = (place < lengths[:, None]).long()
@@ -111,7 +111,7 @@ def whole(network: MGCA, batch: tuple[torch.Tensor, ...], loss: MGCALoss) -> Cal
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image-encoder", default="vit_base")
-    sizes = {"batch": 8, "image-size": 224, "hidden": 768, "layers": 12, "length": 112}
+    sizes = {"batch": 8, "image-size": 224, "spatial-dims": 2, "hidden": 768, "layers": 12, "length": 112}
     for name, value in {**sizes, "threads": 1, "repeats": 5, "seed": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=value, help="(default: %(default)s)")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
