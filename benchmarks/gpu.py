@@ -93,11 +93,12 @@ def measure(
                 rows.append(row)
                 print(f"{time.perf_counter() - start:5.0f} s  {row.line()}", file=sys.stderr, flush=True)
             else:
-                rows.append(Row(name, note=f"left out: the {args.budget:g} s of --budget are used up"))
+                rows.append(Row(name, note=f"no further row: the {args.budget:g} s of --budget are used up"))
         except Exception as error:  # of any kind: the GPU is rented, and the other rows are wanted
-            rows.append(Row(name, note=f"failed: {type(error).__name__}: {str(error).strip().splitlines()[:1]}"))
+            reason = " ".join(str(error).strip().splitlines()[:1])
+            rows.append(Row(name, note=f"failed: {type(error).__name__}: {reason}"))
             print(rows[-1].line(), file=sys.stderr, flush=True)
-        found = None
+        found = None  # with what it held
         gc.collect()
         if args.device.type == "cuda":
             torch.cuda.empty_cache()

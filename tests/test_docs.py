@@ -201,6 +201,7 @@ ELSEWHERE = {
     "python benchmarks/aggregation.py": "not run: a benchmark",
     "python benchmarks/scaling.py --plot docs/images/scaling.png": "not run: a benchmark",
     "python benchmarks/step.py": "not run: a benchmark",
+    "python benchmarks/gpu.py --output gpu.md": "not run: needs a GPU",
     "python benchmarks/data.py --entries 400000": "not run: minutes, and 400,000 files",
     "python benchmarks/annotation.py --dataset-dir $CXR --datalist findings.json --normal normal.json --runs runs/seed0 runs/seed1 runs/seed2": "not run: needs the real data",
     "python benchmarks/zero_shot.py --dataset-dir $CXR --datalist findings.json --runs runs/seed0 runs/seed1 runs/seed2": "not run: needs the real data",
