@@ -107,7 +107,7 @@ def measure(
 
 def machine(device: torch.device) -> str:
     """Its name, and the versions that count."""
-    name = platform.processor() or platform.machine()
+    name = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s)"
     if device.type == "cuda":
         name = f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
     return f"{name}, torch {torch.__version__}, monai_mgca {__version__}, {time.strftime('%Y-%m-%d')}"
@@ -129,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
     parser.add_argument("--small", action="store_true", help="tiny networks, to see that all runs")
-    parser.add_argument("--budget", type=float, default=450, help="seconds after which no row begins (default: 450)")
+    parser.add_argument("--budget", type=float, default=360, help="seconds after which no row begins (default: 360)")
     parser.add_argument("--workers", type=int, help="of the loader (default: all cores, at most 16)")
     parser.add_argument("--output", type=Path, help="write the table there too")
     args = parser.parse_args()
