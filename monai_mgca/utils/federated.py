@@ -64,7 +64,10 @@ def trained_settings(weights: str | os.PathLike, name: str = "model.json") -> di
 
     Example::
 
-        trained_settings("bundles/mgca/models/model_pretrain.pt")
+        from monai_mgca.utils import write_settings
+
+        write_settings("model.json", {"image_size": 224})
+        print(trained_settings("model.pt"))  # {'image_size': 224}
     """
     client = _client()
     if client is None or not client.disable_ckpt_loading:
