@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from .claim import claim_folders, release_folders
+from .claim import claim_folders, refuse_claimed, release_folders, run_claimed
 from .config import plain_options, refuse_bundle_load
 from .dist import leave_group
 from .enums import MGCAKeys
@@ -43,8 +43,10 @@ __all__ = [
     "read_model_settings",
     "read_settings",
     "refuse_bundle_load",
+    "refuse_claimed",
     "refuse_sample",
     "release_folders",
+    "run_claimed",
     "start_run_log",
     "stop_run_log",
     "switches",

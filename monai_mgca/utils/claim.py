@@ -21,7 +21,7 @@ import shlex
 import stat
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +33,7 @@ from monai_mgca.utils.errors import FolderInUseError
 
 fcntl, can_lock = optional_import("fcntl")
 
-__all__ = ["LOCK", "claim_folders", "release_folders"]
+__all__ = ["LOCK", "claim_folders", "refuse_claimed", "release_folders", "run_claimed"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,54 @@ class _Claim(NamedTuple):
 
 
 _claims: dict[str, _Claim] = {}
+
+
+def refuse_claimed(folders: Mapping[str, str | os.PathLike]) -> None:
+    """Refuse folders that another process keeps, and keep none: what only looks at a training changes nothing.
+
+    Of several processes all must call it.
+
+    Args:
+        folders: as those of :func:`claim_folders`.
+
+    Raises:
+        FolderInUseError: when another process holds one of them, saying which.
+
+    Example::
+
+        refuse_claimed({"ckpt_dir": "models", "output_dir": "eval"})
+    """
+    there = {name: folder for name, folder in folders.items() if os.path.lexists(_lock_of(folder))}
+    known = {path for path in map(_lock_of, there.values()) if path in _claims}
+    problem = _claim(there) if rank() == 0 else ""
+    for path in map(_lock_of, there.values()):
+        if path not in known:
+            _release(path)
+    if problem := gather_plain(problem)[0]:
+        raise FolderInUseError(problem)
+
+
+def run_claimed(folders: Mapping[str, str | os.PathLike], run: Callable[[], object]) -> None:
+    """Keep folders while something runs, and until :func:`release_folders`; where it fails, they are free at once.
+
+    Args:
+        folders: as those of :func:`claim_folders`.
+        run: such as a trainer's ``run``.
+
+    Raises:
+        FolderInUseError: as :func:`claim_folders`.
+
+    Example::
+
+        run_claimed({"ckpt_dir": "models", "output_dir": "eval"}, lambda: print("training"))
+        release_folders({"ckpt_dir": "models", "output_dir": "eval"})
+    """
+    claim_folders(folders)
+    try:
+        run()
+    except BaseException:
+        release_folders(folders)
+        raise
 
 
 def claim_folders(folders: Mapping[str, str | os.PathLike]) -> None:

@@ -155,7 +155,7 @@ CASES = {
     "sinkhorn_epsilon": ({"sinkhorn_epsilon": 0.1}, "loss", lambda x: x.prototype.epsilon == 0.1),
     "sinkhorn_iterations": ({"sinkhorn_iterations": 5}, "loss", lambda x: x.prototype.iterations == 5),
     "gather_distributed": ({"gather_distributed": False}, "loss", lambda x: x.prototype.gather_distributed is False),
-    "sync_batch_norm": ({"sync_batch_norm": True}, "prepare#4", lambda n: n.word_head.norm1.synchronized),
+    "sync_batch_norm": ({"sync_batch_norm": True}, "prepare#5", lambda n: n.word_head.norm1.synchronized),
     "freeze_prototypes_epochs": ({"freeze_prototypes_epochs": 2}, "train#handlers#2", lambda h: h.epochs == 2),
     "epochs": ({"epochs": 7}, "train#trainer", lambda t: t.state.max_epochs == 7),
     "batch_size": ({"batch_size": 5}, "train#dataloader", lambda x: x.batch_size == 5 and len(x) == 7),

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from monai_mgca.utils.claim import LOCK
+from monai_mgca.utils.claim import LOCK, run_claimed
 from monai_mgca.utils.errors import FolderInUseError, first_cause
 
 TRAININGS = {
@@ -79,9 +79,16 @@ def test_other_tasks_may_train_at_once(new_bundle, holding_for):
         holding_for(bundle, part)
     workflow = bundle.workflow("train_detection", image_size=64, cache="none")
     workflow.initialize()
-    assert bundle.path("models", "detection", LOCK).is_file()
-    workflow.finalize()
-    assert not bundle.path("models", "detection").exists()  # nothing was trained
+    assert not bundle.path("models", "detection").exists()  # it is only looked at
+    held = []
+
+    def stop():
+        held.append(bundle.path("models", "detection", LOCK).is_file())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_claimed(workflow.parser.get_parsed_content("claimed_folders"), stop)
+    assert held == [True] and not bundle.path("models", "detection").exists()  # nothing was trained
 
 
 def test_what_only_reads_is_not_kept_out(new_bundle, trained, holding_for):
