@@ -89,7 +89,7 @@ class EmbeddingIndex:
         return scores.to(queries.dtype), rows
 
     def _nearest(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        scores = queries.new_empty(len(queries), 0)
+        scores = queries.new_empty((len(queries), 0))
         rows = torch.empty(len(queries), 0, dtype=torch.long, device=queries.device)
         for start in range(0, len(self.keys), self.chunk):
             part = self._part(start).to(queries)

@@ -46,7 +46,7 @@ def row_blocks(length: int, device: torch.device) -> list[slice]:
 
 def exponentials(rows: torch.Tensor, columns: torch.Tensor, scale: float) -> torch.Tensor:
     """exp(scale * cosine) of unit vectors (B, N, D) and (B, M, D): no maximum need be subtracted from a cosine."""
-    found = rows.new_empty(len(rows), rows.shape[1], columns.shape[1])
+    found = rows.new_empty((len(rows), rows.shape[1], columns.shape[1]))
     return found.baddbmm_(rows, columns.transpose(1, 2), beta=0, alpha=scale).exp_()
 
 

@@ -51,7 +51,7 @@ class _NormalizeRows(torch.autograd.Function):
         mean = share @ rows / count.clamp_min(1)
         squares = share @ (rows - mean).square()
         if synchronized:
-            parts = rows.new_empty(world_size(), 1 + 2 * len(mean))
+            parts = rows.new_empty((world_size(), 1 + 2 * len(mean)))
             dist.all_gather(list(parts.unbind()), torch.cat((count, mean, squares)))
             counts, means, squares = parts.split((1, len(mean), len(mean)), dim=1)
             count = counts.sum(0)

