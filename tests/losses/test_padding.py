@@ -17,6 +17,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from monai_mgca.losses import MatchedTokenLoss, TokenAlignmentLoss, matched, token
 from monai_mgca.networks import aggregate_words, matching, soft_match
@@ -178,3 +179,18 @@ def test_aggregation_reads_no_further_than_the_words(monkeypatch, num_words, val
     for one, other in zip(*results, strict=True):
         assert torch.equal(one, other) and one.isfinite().all()
     assert results[0][2].sum() == 2 + min(num_words, 4)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("mask", MASKS[:2])
+def test_tensors_with_meta_data(way, mask):
+    """As volumes give them: some of MONAI's methods take other arguments than torch's."""
+    generator = torch.Generator().manual_seed(0)
+    words, patches = (torch.randn(len(mask), n, DIM, generator=generator).requires_grad_() for n in (WORDS, PATCHES))
+    total = way(words, patches, mask)
+    wanted = torch.autograd.grad(total, (words, patches))
+    leaves = [MetaTensor(x.detach()).requires_grad_() for x in (words, patches)]
+    with_meta = way(*leaves, mask)
+    assert with_meta.item() == total.item()
+    for found, expected in zip(torch.autograd.grad(with_meta, leaves), wanted, strict=True):
+        assert torch.equal(torch.as_tensor(found), expected)
