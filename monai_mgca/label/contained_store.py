@@ -30,7 +30,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from monai_mgca.io import IMAGE_SUFFIXES, is_clutter, kind_of_name
 from monai_mgca.label.held_folder import HeldFolder
 from monai_mgca.label.image_list import read_list
-from monai_mgca.label.names import LABEL_SUFFIXES, OWN, check_info, check_plain, id_and_ending, same
+from monai_mgca.label.names import LABEL_SUFFIXES, check_info, check_plain, id_and_ending, same, without_own
 from monai_mgca.label.saved_label import read_label
 from monai_mgca.utils import DataError
 from monai_mgca.utils.errors import StorageError
@@ -72,7 +72,7 @@ class ContainedStore:
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         self._need(image_id)
         check_info(info)
-        super().update_image_info(image_id, {key: value for key, value in info.items() if key not in OWN})
+        super().update_image_info(image_id, without_own(info))
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         check_plain(image_id, "an image's id")
@@ -115,8 +115,7 @@ class ContainedStore:
         if folder.is_link(name):
             raise HTTPException(409, f"{os.path.join(*folder.parts, name)} is a link: remove it first.")
         folder.put(file, name)
-        told = {key: value for key, value in (info or {}).items() if key not in OWN}
-        return DataModel(info={**told, "ts": int(time.time()), "name": name}, ext=ending)
+        return DataModel(info={**without_own(info), "ts": int(time.time()), "name": name}, ext=ending)
 
     def _to_id(self, file: str) -> tuple[str, str]:
         return id_and_ending(file)
@@ -162,7 +161,7 @@ class ContainedStore:
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
         self._need_label(label_id, label_tag)
         check_info(info)
-        info = {key: value for key, value in info.items() if key not in OWN}
+        info = without_own(info)
         if "label_info" in info:
             name = self._filename(label_id, self._datastore.label(label_id, label_tag).ext)
             path = self._inside(os.path.join(self._datastore.label_path(label_tag), name), f"label '{label_id}'")

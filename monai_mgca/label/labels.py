@@ -27,6 +27,7 @@ from PIL import Image
 from monai_mgca.data.datalist import write_datalist
 from monai_mgca.data.many import list_problems
 from monai_mgca.io.find import name_some
+from monai_mgca.label.contained_store import OURS
 from monai_mgca.label.held_folder import HeldFolder
 from monai_mgca.label.saved_label import BOXES, check_names, read_label
 from monai_mgca.utils import DataError
@@ -34,8 +35,6 @@ from monai_mgca.utils import DataError
 __all__ = ["labels_to_datalist"]
 
 logger = logging.getLogger(__name__)
-
-WORK = ".mgca"
 
 
 def labels_to_datalist(
@@ -83,7 +82,7 @@ def labels_to_datalist(
     entries = {name: {"id": name, "image": images[name], "patient": name, **annotations[name]} for name in planes}
     sections = {part: [entries[name] for name in some] for part, some in parts.items()}
     key = "box_classes" if task == "detection" else "mask_classes"
-    with tempfile.TemporaryDirectory() as own, HeldFolder(base, WORK, task) as folder:
+    with tempfile.TemporaryDirectory() as own, HeldFolder(base, OURS, task) as folder:
         path = Path(own, "datalist.json")
         write_datalist(path, sections, task, "labels of MONAI Label", {}, **{key: names})
         folder.put(path, path.name)
@@ -187,7 +186,7 @@ def _boxes(planes: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _write_masks(planes: dict[str, np.ndarray], base: Path, task: str) -> dict[str, dict[str, Any]]:
     """Masks as PNG below the studies; those of labels that are no more go."""
-    with HeldFolder(base, WORK, task, "masks") as folder:
+    with HeldFolder(base, OURS, task, "masks") as folder:
         for name, mask in planes.items():
             folder.write(f"{name}.png", functools.partial(Image.fromarray(mask).save, format="PNG"))
         for name in set(folder.names()) - {f"{name}.png" for name in planes}:

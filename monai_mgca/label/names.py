@@ -18,6 +18,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import HTTPException
@@ -28,13 +29,13 @@ from monai_mgca.utils import DataError
 
 __all__ = [
     "LABEL_SUFFIXES",
-    "OWN",
     "check_info",
     "check_names_of_images",
     "check_plain",
     "id_and_ending",
     "image_names",
     "same",
+    "without_own",
 ]
 
 # how Slicer and we write labels; boxes are markups in JSON
@@ -91,6 +92,19 @@ def check_info(info: Any) -> None:
             f"info is a JSON object of at most {DEEPEST} levels, without NaN and half characters; "
             '"strategy" in it is MONAI Label\'s own.',
         )
+
+
+def without_own(info: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a client tells of an image or label, less what is told of it by ourselves.
+
+    Args:
+        info: of the client.
+
+    Example::
+
+        print(without_own({"name": "b.png", "note": 1}))  # {'note': 1}
+    """
+    return {key: value for key, value in (info or {}).items() if key not in OWN}
 
 
 def _depth(value: Any) -> int:

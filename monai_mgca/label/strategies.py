@@ -98,6 +98,7 @@ class Diversity(MeaningStrategy):
     def choose(
         self, values: Mapping[str, Any], studies: Studies, free: list[str], taken: list[str], datastore: Datastore
     ) -> dict[str, Any]:
+        """As :meth:`MeaningStrategy.choose`."""
         labeled = studies.rows_of(taken)
         row = k_center(studies.images, labeled, 1, studies.rows_of(free))[0]
         return {"id": studies.ids[row], "novelty": round(float(novelty(studies.images, labeled)[row]), 4)}
@@ -112,6 +113,7 @@ class TextQuery(MeaningStrategy):
     def choose(
         self, values: Mapping[str, Any], studies: Studies, free: list[str], taken: list[str], datastore: Datastore
     ) -> dict[str, Any]:
+        """As :meth:`MeaningStrategy.choose`."""
         rows = studies.rows_of(free)
         similarity = studies.images[rows] @ self.embeddings.embed_text(str(values["text"] or ""))
         best = int(similarity.argmax())
@@ -127,6 +129,7 @@ class Disagreement(MeaningStrategy):
     def choose(
         self, values: Mapping[str, Any], studies: Studies, free: list[str], taken: list[str], datastore: Datastore
     ) -> dict[str, Any] | None:
+        """As :meth:`MeaningStrategy.choose`; None where no image to choose from has a report."""
         if not studies.agreement:
             folder = self.embeddings.settings.reports or "the folder of the studies"
             raise HTTPException(
@@ -161,6 +164,7 @@ class UncertaintyDiversity(MeaningStrategy):
     def choose(
         self, values: Mapping[str, Any], studies: Studies, free: list[str], taken: list[str], datastore: Datastore
     ) -> dict[str, Any]:
+        """As :meth:`MeaningStrategy.choose`."""
         weight = number(values, "weight", 0, 1)
         infer = self._infer(values["model"])
         distance = novelty(studies.images, studies.rows_of(taken))

@@ -63,6 +63,7 @@ class _SoftMatch(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """The gradients of queries and keys; the other arguments have none."""
         queries, keys, context, norm = ctx.saved_tensors
         query_grad, key_grad = torch.empty_like(queries), torch.zeros_like(keys)
         for part, taken, bias, filled, rows in ctx.parts:

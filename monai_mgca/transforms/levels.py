@@ -9,7 +9,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """The different words that the pixels of an image hold: what follows from a word is made once, not for every pixel."""
 
 from __future__ import annotations

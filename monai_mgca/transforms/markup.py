@@ -133,6 +133,7 @@ def _strip_html(text: str) -> str:
     closed = {name.lower() for name in re.findall(r"</([A-Za-z][\w:.-]{0,40})\s*>", text)}
 
     def plain(match: re.Match) -> str:
+        """What stands in a tag's place."""
         name = match["name"].lower()
         local = name.rpartition(":")[2]
         known = name in _BLOCKS or name in _INLINE or local in _BLOCKS

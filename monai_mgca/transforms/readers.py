@@ -121,6 +121,7 @@ class RadiographNiftiReader(NibabelReader):
         return super().read(data, **kwargs)
 
     def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
+        """As MONAI's reader, of a radiograph alone: a volume is refused."""
         shape = tuple(int(size) for size in img.shape)
         if len(shape) < 2 or any(size > 1 for size in shape[2:]):
             raise DataError(

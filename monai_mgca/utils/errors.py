@@ -181,6 +181,7 @@ def explain_errors() -> None:
     """
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        """As ``sys.excepthook``."""
         if issubclass(kind, KeyboardInterrupt):
             print("interrupted", file=sys.stderr)
             return
