@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 """Does the representation choose what is worth annotating? Precision of text queries, and a simulated annotation.
 
 Queries: of the validation images nearest to a text, how many have the finding. Annotation: from the training section
@@ -32,8 +24,10 @@ import torch
 from monai.networks import eval_mode
 from sklearn.metrics import roc_auc_score
 
+from monai_mgca.apps import fit_linear_probe, load_pretrained
 from monai_mgca.data import class_names, load_labeled, read_datalist
-from monai_mgca.inferers import fit_linear_probe, k_center, load_pretrained, mean_interval, mix_scores, novelty
+from monai_mgca.label.active import k_center, mix_scores, novelty
+from monai_mgca.visualize import mean_interval
 
 WAYS = ("random", "diversity", "text", "uncertainty")
 NORMAL = "normal chest"

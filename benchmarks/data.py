@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """How long the way from the disk to a batch takes: beside the same by hand, by stage, and what caching makes of it.
 
@@ -44,7 +36,7 @@ from monai.data import DataLoader, list_data_collate
 from PIL import Image
 
 from monai_mgca.data import StreamDataset, StreamSampler, load_datalist, make_dataset, make_sample
-from monai_mgca.data.table import collect_table
+from monai_mgca.data.sources.csv_table import collect_table
 from monai_mgca.data.without_meta import need_no_meta, without_meta
 from monai_mgca.engines import PrepareBatchReport
 

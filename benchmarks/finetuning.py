@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """What the pretrained encoder gives a finetuning: the bundle's own configs, pretrained against random, few labels.
 
@@ -47,7 +39,7 @@ TASKS: dict[str, dict[str, Any]] = {
     },
     "detection": {
         "metrics": ["val_map_50", "val_map_40_75", "val_map_50_95"],
-        # the anchors are what python -m monai_mgca.data.anchors prints for the training boxes at 128 pixels
+        # the anchors are what mgca anchors prints for the training boxes at 128 pixels
         "settings": {
             "learning_rate": 2e-3,
             "anchor_sizes": [[47.7, 55.1], [61.4, 67.2], [73.2, 80.7]],
@@ -174,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=list(TASKS))
     parser.add_argument("--dataset-dir", type=Path, required=True, help="folder of the images")
-    parser.add_argument("--datalist", type=Path, required=True, help="made by python -m monai_mgca.data csv")
+    parser.add_argument("--datalist", type=Path, required=True, help="made by mgca data csv")
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="ckpt_dir of the pretraining of each seed")
     parser.add_argument("--output", type=Path, required=True, help="CSV file of the cells")
     parser.add_argument("--fractions", type=float, nargs="+", default=list(STEPS), help="parts of the labels")

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """Compares options of the pretraining over a few seeds: retrieval, zero-shot classification, probes.
 
@@ -26,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from monai_mgca.apps import ZeroShotClassifier, compute_features, fit_linear_probe, load_pretrained
 from monai_mgca.data import class_names, load_datalist, load_labeled
 from monai_mgca.data.fraction import take_fraction
-from monai_mgca.inferers import ZeroShotClassifier, compute_features, fit_linear_probe, load_pretrained, mean_interval
 from monai_mgca.metrics import compute_classification, compute_retrieval
+from monai_mgca.visualize import mean_interval
 
 PROMPTS = Path(__file__).parents[1] / "bundles" / "mgca" / "configs" / "prompts.json"
 COLUMNS = ("R@10 i2r", "R@10 r2i", "rank i2r", "rank r2i", "zero-shot", "probe", "probe 10 %")
@@ -74,7 +67,7 @@ def figures(run: Path, data: Data) -> dict[str, float]:
 
 
 def probe(features: np.ndarray, data: Data, fraction: float, seed: int) -> float:
-    """Mean AUROC of linear probes, as python -m monai_mgca.probe fits them."""
+    """Mean AUROC of linear probes, as mgca probe fits them."""
     train, labels = len(data.labels[0]), data.labels[0]
     items = [{"patient": patient, "row": row} for row, patient in enumerate(data.patients)]
     positives = {row: tuple(np.flatnonzero(label == 1)) for row, label in enumerate(labels)}

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """How long a search among many embeddings, the figures of a whole set and Sinkhorn's codes take, beside plain ways.
 
@@ -35,8 +27,8 @@ import torch
 from harness import alternate
 from monai.utils import optional_import
 
-from monai_mgca.inferers import EmbeddingIndex, load_pretrained
-from monai_mgca.inferers.embedding_file import read_embeddings, write_embeddings
+from monai_mgca.apps import EmbeddingIndex, load_pretrained
+from monai_mgca.io.embedding_file import read_embeddings, write_embeddings
 from monai_mgca.losses import sinkhorn
 from monai_mgca.metrics import chance_retrieval, compute_retrieval
 

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """Zero-shot classification of a section of a datalist by several pretrainings, beside the same networks at random.
 
@@ -26,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from monai_mgca.apps import ZeroShotClassifier, load_pretrained, prompted_classes
 from monai_mgca.data import class_names, load_labeled
-from monai_mgca.inferers import ZeroShotClassifier, load_pretrained, prompted_classes
 from monai_mgca.metrics import compute_zero_shot
 from monai_mgca.metrics.bootstrap import weighted_auroc_and_ap, with_intervals
 from monai_mgca.transforms import ResolveUncertainLabels

@@ -1,19 +1,11 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """Draws overview.png and volumes.png of docs/images and a sheet of each task's overlays: `python docs/make_figures.py`.
 
 It needs matplotlib.
 
-The sheets show what `inference_<task>.json --overlays true` and `python -m monai_mgca.ground --evaluate` wrote for the
+The sheets show what `inference_<task>.json --overlays true` and `mgca ground --evaluate` wrote for the
 sample, classification.png what its evaluation and its probe (`--output bundles/mgca/eval/classification/probe.csv`)
 measured; without it they stay as they are.
 """

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 # ruff: noqa: E501  (the commands are long, and stand here as on the pages)
 from __future__ import annotations
@@ -24,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from monai_mgca.apps.data_command import main as data_main
 from monai_mgca.data import make_sample
-from monai_mgca.data.__main__ import main as data_main
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "bundles" / "mgca" / "configs"
@@ -169,7 +161,7 @@ def sample(tmp_path_factory):
     return folder
 
 
-DATA = "python -m monai_mgca.data"
+DATA = "mgca data"
 RUN = "python -m monai.bundle run --config_file"
 TRAIN = f"{RUN} bundles/mgca/configs/train.json"
 
@@ -187,7 +179,7 @@ ELSEWHERE = {
     f'{DATA} csv $CXR/manifest.csv --image image_path --report text --label finding --separator ";" --classes Cardiomegaly "Pleural Effusion" Opacity "Pulmonary Atelectasis" --patient patient_id --split split --where source=iu_xray --output findings.json': "tests/data/test_table_labels.py",
     f'{DATA} csv $CXR/manifest.csv --image image_path --boxes boxes --classes "Lung Opacity (RSNA)" --patient patient_id --split split --where source=nih_cxr14 --output opacity.json': "tests/data/test_table_labels.py",
     f"{DATA} csv $CXR/manifest.csv --image image_path --boxes boxes --classes Cardiomediastinum --patient patient_id --split split --where source=covid_chestxray --output heart.json": "tests/data/test_table_labels.py",
-    "python -m monai_mgca.retrieve --evaluate --sections validation --dataset-dir $CXR --datalist iu_xray.json --checkpoint runs/seed0/model_pretrain.pt --output found": "not run: needs the real data",
+    "mgca retrieve --evaluate --sections validation --dataset-dir $CXR --datalist iu_xray.json --checkpoint runs/seed0/model_pretrain.pt --output found": "not run: needs the real data",
     f"{DATA} csv $CXR/manifest.csv --image image_path --report text --label finding --classes normal --patient patient_id --split split --where source=iu_xray --output normal.json": "tests/data/test_table_labels.py",
     "python benchmarks/data.py --dataset-dir $CXR --datalist iu_xray.json --report-encoder $MINILM": "not run: needs the real data",
     "python benchmarks/data.py --by-hand --dataset-dir $CXR --datalist iu_xray.json --report-encoder $MINILM": "not run: needs the real data",
@@ -205,16 +197,16 @@ ELSEWHERE = {
     "python benchmarks/data.py --entries 400000": "not run: minutes, and 400,000 files",
     "python benchmarks/annotation.py --dataset-dir $CXR --datalist findings.json --normal normal.json --runs runs/seed0 runs/seed1 runs/seed2": "not run: needs the real data",
     "python benchmarks/zero_shot.py --dataset-dir $CXR --datalist findings.json --runs runs/seed0 runs/seed1 runs/seed2": "not run: needs the real data",
-    'python -m monai_mgca.ground --evaluate --section training --dataset-dir $CXR --datalist opacity.json --phrases "Lung Opacity (RSNA)=there is a focal airspace opacity" --checkpoint runs/seed0/model_pretrain.pt random --output found': "not run: needs the real data",
-    'python -m monai_mgca.ground --evaluate --section training --dataset-dir $CXR --datalist heart.json --phrases "Cardiomediastinum=the heart is enlarged" --checkpoint runs/seed0/model_pretrain.pt random --output found': "not run: needs the real data",
-    "python -m monai_mgca.probe --dataset-dir $CXR --datalist findings.json --checkpoint runs/seed0/model.pt random pixels --output findings_probe.csv": "not run: needs the real data",
+    'mgca ground --evaluate --section training --dataset-dir $CXR --datalist opacity.json --phrases "Lung Opacity (RSNA)=there is a focal airspace opacity" --checkpoint runs/seed0/model_pretrain.pt random --output found': "not run: needs the real data",
+    'mgca ground --evaluate --section training --dataset-dir $CXR --datalist heart.json --phrases "Cardiomediastinum=the heart is enlarged" --checkpoint runs/seed0/model_pretrain.pt random --output found': "not run: needs the real data",
+    "mgca probe --dataset-dir $CXR --datalist findings.json --checkpoint runs/seed0/model.pt random pixels --output findings_probe.csv": "not run: needs the real data",
     "python benchmarks/options.py --dataset-dir $CXR --datalist findings.json --option similarity runs/similarity-seed? --option learned runs/learned-seed? --option instance runs/ita-seed? --option instance+token runs/ita_cta-seed?": "not run: needs the real data",
     f"{DATA} csv $CXR/manifest.csv --image image_path --mask lung=mask_path --patient patient_id --split split --where source=kermany_v7 --output lungs.json": "tests/data/test_table_labels.py",
     f'{DATA} csv $CXR/manifest.csv --image image_path --boxes boxes --classes "Left Lung" "Right Lung" --patient patient_id --split split --where source=covid_chestxray --output boxes.json': "tests/data/test_table_labels.py",
     f'{DATA} csv $CXR/manifest.csv --image image_path --label finding --classes "No Finding" --patient patient_id --split split --where source=nih_cxr14 --output nih.json': "tests/data/test_table_labels.py",
     "python benchmarks/finetuning.py segmentation --dataset-dir $CXR --datalist lungs.json --runs runs/seed0 runs/seed1 runs/seed2 --output segmentation.csv --bf16": "not run: needs the real data and an hour",
     "python benchmarks/finetuning.py detection --dataset-dir $CXR --datalist boxes.json --runs runs/seed0 runs/seed1 runs/seed2 --output detection.csv --bf16": "not run: needs the real data and an hour",
-    "python -m monai_mgca.probe --dataset-dir $CXR --datalist nih.json --checkpoint runs/seed0/model.pt runs/seed1/model.pt runs/seed2/model.pt random pixels --output nih_probe.csv": "not run: needs the real data",
+    "mgca probe --dataset-dir $CXR --datalist nih.json --checkpoint runs/seed0/model.pt runs/seed1/model.pt runs/seed2/model.pt random pixels --output nih_probe.csv": "not run: needs the real data",
     f"{RUN} \"['bundles/mgca/configs/train.json','bundles/mgca/configs/train_volume.json']\"": VOLUMES,
     f"{RUN} \"['bundles/mgca/configs/train.json','bundles/mgca/configs/train_volume.json']\" --dataset_dir ct": VOLUMES,
     f"{RUN} \"['bundles/mgca/configs/train.json','bundles/mgca/configs/train_volume.json','bundles/mgca/configs/evaluate.json']\"": VOLUMES,
@@ -248,13 +240,13 @@ ELSEWHERE = {
     f"{DATA} mimic_cxr --dataset-dir mimic-cxr-jpg --reports mimic-cxr-reports --output mimic-cxr-jpg/datalist.json": "tests/data/test_sources.py",
     'pip install -e ".[label]" -c constraints.txt': "not run: as the test extra, without what tests need",
     "pip install --no-deps monailabel==0.8.5": "not run: for Python 3.13 alone",
-    "python -m monai_mgca.label --studies bundles/mgca/data/sample/images": "tests/label/test_page.py",
+    "mgca label --studies bundles/mgca/data/sample/images": "tests/label/test_page.py",
     "monailabel start_server --app label_app --studies bundles/mgca/data/sample/images --host 127.0.0.1": "tests/label/test_command.py",
     **dict.fromkeys(filter(CLIENTS.match, read_commands(ROOT / "docs" / "monailabel.md")), "tests/label/test_page.py"),
-    "python -m monai_mgca.report": "tests/test_report.py",
-    "python -m monai_mgca.report --checkpoint bundles/mgca/models/model_pretrain.pt --dataset-dir dicom --section test --output report.html": "tests/test_report.py",
-    "python -m monai_mgca.networks.weights convert vit_base.ckpt models/model_pretrain.pt": "tests/networks/test_conversion.py",
-    "python -m monai_mgca.networks.weights convert vit_base.ckpt models/model.pt --encoder-only": "tests/networks/test_conversion.py",
+    "mgca card": "tests/test_report.py",
+    "mgca card --checkpoint bundles/mgca/models/model_pretrain.pt --dataset-dir dicom --section test --output report.html": "tests/test_report.py",
+    "mgca weights convert vit_base.ckpt models/model_pretrain.pt": "tests/networks/test_conversion.py",
+    "mgca weights convert vit_base.ckpt models/model.pt --encoder-only": "tests/networks/test_conversion.py",
     "hf download emilyalsentzer/Bio_ClinicalBERT --local-dir weights/bert": "not run: needs the network",
     "hf download timm/deit_base_patch16_224.fb_in1k --local-dir weights/deit": "not run: needs the network",
     TRAIN: BUNDLE_TESTS,
@@ -291,30 +283,30 @@ ELSEWHERE = {
     f"{RUN} bundles/mgca/configs/train_detection.json --dataset_dir dicom --label_fraction 0.1": FINETUNING,
     f"{RUN} bundles/mgca/configs/inference_detection.json --dataset_dir dicom --overlays true": FINETUNING,
     'python -m monai.bundle onnx_export export_def --config_file bundles/mgca/configs/inference_detection.json --meta_file bundles/mgca/configs/metadata.json --ckpt_file bundles/mgca/models/model_detection.pt --filepath detection.onnx --use_trace true --input_shape "[1, 1, 128, 128]"': FINETUNING,
-    "python -m monai_mgca.data.anchors dataset.json --image-size 224": "tests/data/test_anchors.py",
+    "mgca anchors dataset.json --image-size 224": "tests/data/test_anchors.py",
     f"{RUN} bundles/mgca/configs/train_classification.json": FINETUNING,
     f"{RUN} \"['bundles/mgca/configs/train_classification.json','bundles/mgca/configs/evaluate_classification.json']\"": FINETUNING,
     f"{RUN} bundles/mgca/configs/inference_classification.json": FINETUNING,
     f"{RUN} bundles/mgca/configs/train_classification.json --dataset_dir dicom --label_fraction 0.1": FINETUNING,
     f"{RUN} bundles/mgca/configs/train_classification.json --dataset_dir dicom --freeze_encoder false --learning_rate 1e-4": FINETUNING,
     f"{RUN} bundles/mgca/configs/inference_classification.json --dataset_dir dicom": FINETUNING,
-    "python -m monai_mgca.probe --fractions 1 0.1 0.01 --seeds 3 --output bundles/mgca/eval/classification/probe.csv": "tests/test_probe.py",
-    "python -m monai_mgca.probe --dataset-dir dicom --checkpoint models/model.pt random --encoder resnet50 --output probe.csv": "tests/test_probe.py",
-    'python -m monai_mgca.retrieve --text "small left pleural effusion" "cardiomegaly"': "tests/test_retrieve.py",
-    "python -m monai_mgca.retrieve --image bundles/mgca/data/sample/images/sample_00012.png --target reports": "tests/test_retrieve.py",
-    'python -m monai_mgca.ground --image bundles/mgca/data/sample/images/sample_00037.png --text "right pneumothorax" "left effusion"': GROUND,
-    "python -m monai_mgca.ground --image bundles/mgca/data/sample/images/sample_00037.png --words": GROUND,
-    "python -m monai_mgca.ground --evaluate --mask-key finding_mask": GROUND,
-    'python -m monai_mgca.ground --evaluate --dataset-dir dicom --phrases "opacity=there is a focal airspace opacity"': GROUND,
-    "python -m monai_mgca.ground --evaluate": GROUND,
+    "mgca probe --fractions 1 0.1 0.01 --seeds 3 --output bundles/mgca/eval/classification/probe.csv": "tests/test_probe.py",
+    "mgca probe --dataset-dir dicom --checkpoint models/model.pt random --encoder resnet50 --output probe.csv": "tests/test_probe.py",
+    'mgca retrieve --text "small left pleural effusion" "cardiomegaly"': "tests/test_retrieve.py",
+    "mgca retrieve --image bundles/mgca/data/sample/images/sample_00012.png --target reports": "tests/test_retrieve.py",
+    'mgca ground --image bundles/mgca/data/sample/images/sample_00037.png --text "right pneumothorax" "left effusion"': GROUND,
+    "mgca ground --image bundles/mgca/data/sample/images/sample_00037.png --words": GROUND,
+    "mgca ground --evaluate --mask-key finding_mask": GROUND,
+    'mgca ground --evaluate --dataset-dir dicom --phrases "opacity=there is a focal airspace opacity"': GROUND,
+    "mgca ground --evaluate": GROUND,
     "python docs/make_figures.py": "not run: draws the pages' pictures",
     f"{TRAIN} --sample_size 2560 --image_encoder resnet_tiny --image_size 192 --augment true --select_sentences 0.7": "not run: a quarter of an hour; tests/bundle/test_bundle_configs.py runs every key",
-    "python -m monai_mgca.probe --output bundles/mgca/eval/probe.csv": "tests/test_probe.py",
+    "mgca probe --output bundles/mgca/eval/probe.csv": "tests/test_probe.py",
     f"{RUN} configs/evaluate_zero_shot.json": ZERO_SHOT,
     'pip install -e ".[test]" -c constraints.txt': ".ci/run",
-    "python -m monai_mgca.retrieve --evaluate --sections validation": "tests/test_retrieve.py",
-    'python -m monai_mgca.retrieve --dataset-dir dicom --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/test_retrieve.py",
-    'python -m monai_mgca.retrieve --images radiographs --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/test_retrieve.py",
+    "mgca retrieve --evaluate --sections validation": "tests/test_retrieve.py",
+    'mgca retrieve --dataset-dir dicom --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/test_retrieve.py",
+    'mgca retrieve --images radiographs --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/test_retrieve.py",
     'python -m monai.bundle ckpt_export network_def --config_file bundles/mgca/configs/inference_segmentation.json --meta_file bundles/mgca/configs/metadata.json --ckpt_file bundles/mgca/models/model_segmentation.pt --filepath segmentation.ts --use_trace true --input_shape "[1, 1, 128, 128]"': FINETUNING,
 }
 # the two lists together are all commands of all pages

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -21,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from monai_mgca import __version__
-from monai_mgca.bundle import copy_bundle, main
+from monai_mgca.apps.copy_bundle import copy_bundle, main
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "monai_mgca", "bundles", "tests")
@@ -91,7 +83,7 @@ def test_readme_is_the_description(installed):
 @pytest.mark.parametrize("where", ["wheel", "clone"])
 def test_command_copies_the_bundle(request, tmp_path, where):
     path = request.getfixturevalue("installed" if where == "wheel" else "clone")
-    printed = run_python("-m", "monai_mgca.bundle", "new/mgca", cwd=tmp_path, path=path)
+    printed = run_python("-m", "monai_mgca", "bundle", "new/mgca", cwd=tmp_path, path=path)
     assert printed.startswith("The bundle is in new/mgca.")
     copy = tmp_path / "new" / "mgca"
     assert all((copy / name).is_file() for name in BUNDLE)

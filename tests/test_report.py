@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -25,11 +17,11 @@ import torch
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from monai_mgca import report
+from monai_mgca.apps import load_pretrained
+from monai_mgca.apps.card import card_command as report
+from monai_mgca.apps.card.card_command import main
+from monai_mgca.apps.card.card_content import Pair, best_and_worst, rank_pairs, shown_names
 from monai_mgca.data import make_sample
-from monai_mgca.inferers import load_pretrained
-from monai_mgca.inferers.model_report import Pair, best_and_worst, rank_pairs, shown_names
-from monai_mgca.report import main
 from monai_mgca.utils import write_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -317,7 +309,7 @@ class TestWhatIsMissing:
         assert "has prompts for none of the classes" in caplog.text
 
     def test_matplotlib(self, place, monkeypatch):
-        monkeypatch.setattr("monai_mgca.report.has_matplotlib", False)
+        monkeypatch.setattr("monai_mgca.apps.card.card_command.has_matplotlib", False)
         assert run(place, "--section", "training") == 0
         assert "monai-mgca[probe]" in page_of(place)
 

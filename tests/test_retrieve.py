@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -21,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from monai_mgca.apps import EmbeddingIndex, load_pretrained
+from monai_mgca.apps.retrieve.retrieve_command import main
 from monai_mgca.data import make_sample
-from monai_mgca.inferers import EmbeddingIndex, load_pretrained
-from monai_mgca.inferers.gallery import Hit, Ranking, public_names, write_gallery
-from monai_mgca.retrieve import main
 from monai_mgca.utils import DataError, write_settings
+from monai_mgca.visualize.gallery import Hit, Ranking, public_names, write_gallery
 
 SETTINGS = {
     "use_sample": True,
@@ -227,7 +219,7 @@ class TestReuse:
         computed, rows = self.answers(place, capsys)
         assert computed
         state = (place / "out" / "embeddings.npz").stat().st_mtime_ns
-        monkeypatch.setattr("monai_mgca.inferers.PretrainedModel.embed_images", None)
+        monkeypatch.setattr("monai_mgca.apps.PretrainedModel.embed_images", None)
         assert self.answers(place, capsys) == (False, rows)
         assert (place / "out" / "embeddings.npz").stat().st_mtime_ns == state
 

@@ -1,13 +1,7 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Masks, boxes and labels of an entry: which of them no training could take."""
 
 from __future__ import annotations
 
@@ -20,10 +14,10 @@ from PIL import Image
 
 from monai_mgca.data.paths import file_problem
 from monai_mgca.io import kind_of
-from monai_mgca.transforms.dicom_file import read_dicom
-from monai_mgca.transforms.mask import LoadMask
-from monai_mgca.transforms.pictures import displayed_size
-from monai_mgca.transforms.radiograph import LoadRadiograph
+from monai_mgca.io.dicom.dicom_file import read_dicom
+from monai_mgca.io.pictures import displayed_size
+from monai_mgca.transforms.load_mask import LoadMask
+from monai_mgca.transforms.load_radiograph import LoadRadiograph
 from monai_mgca.utils import DataError
 
 __all__ = ["annotation_problems", "image_size", "refuse_repeated"]

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """Datalists: a JSON file of entries by section, written, read, and checked before a training."""
 
@@ -22,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import monai_mgca
-from monai_mgca.data.many import list_problems, many_objects, map_in_threads
 from monai_mgca.data.paths import file_problem, find_dataset_dir
 from monai_mgca.data.preflight import chosen_for_a_look, header_reason, report_reason, shared_with_other_sections
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import parse_json, replacing
+from monai_mgca.utils.progress import list_problems, many_objects, map_in_threads
 
 __all__ = ["SECTIONS", "content_hash", "load_datalist", "read_datalist", "write_datalist"]
 
@@ -133,19 +125,19 @@ def read_datalist(path: str | os.PathLike) -> dict[str, Any]:
         names = [p.name for p in folder.iterdir() if p.is_file()] if folder.is_dir() else []
         near = get_close_matches(path.name, names, n=1, cutoff=0.5)
         hint = f" Did you mean {folder / near[0]}?" if near else ""
-        raise DataError(f"no such datalist: {path}.{hint} `python -m monai_mgca.data --help` tells how to make one.")
+        raise DataError(f"no such datalist: {path}.{hint} `mgca data --help` tells how to make one.")
     try:
         document = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as e:  # says line and column, not the content
-        raise DataError(f"{path} is not JSON ({e}); make it anew with `python -m monai_mgca.data`.") from None
+        raise DataError(f"{path} is not JSON ({e}); make it anew with `mgca data`.") from None
     sections = [document.get(section, []) for section in SECTIONS] if isinstance(document, dict) else [None]
     if not all(isinstance(s, list) and all(isinstance(entry, dict) for entry in s) for s in sections):
         raise DataError(f"{path} is not a datalist: an object with lists of entries under {', '.join(SECTIONS)}.")
     if any(isinstance(entry.get("patient"), (list, dict)) for section in sections for entry in section):
-        raise DataError(f"{path} has an entry whose patient is no text; make it anew with `python -m monai_mgca.data`.")
+        raise DataError(f"{path} has an entry whose patient is no text; make it anew with `mgca data`.")
     for key in CLASS_LISTS:
         if not isinstance(document.get(key) or [], list):
-            raise DataError(f"{path}: '{key}' is no list of names; make it anew with `python -m monai_mgca.data`.")
+            raise DataError(f"{path}: '{key}' is no list of names; make it anew with `mgca data`.")
     return document
 
 
@@ -160,7 +152,7 @@ def load_datalist(
     """Load one section of a datalist, with absolute paths, after checking every entry.
 
     Every path and report is looked at, the header of up to 2,000 images, evenly spaced, and whether a patient is in
-    another section too. What else may be broken, `python -m monai_mgca.data check` finds.
+    another section too. What else may be broken, `mgca check` finds.
 
     Args:
         path: the datalist JSON.
@@ -186,7 +178,7 @@ def load_datalist(
         there = [f"{s} ({len(document[s])})" for s in SECTIONS if document.get(s)]
         raise DataError(
             f"{path} has {'no' if entries is None else 'an empty'} section '{section}'; it has {', '.join(there)}. Make"
-            " it with patient-wise splits, e.g. `python -m monai_mgca.data csv ... --fractions 0.8 0.1 0.1`, or name"
+            " it with patient-wise splits, e.g. `mgca data csv ... --fractions 0.8 0.1 0.1`, or name"
             " a section that is there."
         )
     keys = (keys,) if isinstance(keys, str) else tuple(keys)
@@ -195,7 +187,7 @@ def load_datalist(
     if problems:
         title = f"{path}: {len(problems)} problems in section '{section}' (dataset folder {base})"
         mend = (
-            "Give the right dataset_dir, or mend the files. `python -m monai_mgca.data check` with this datalist finds"
+            "Give the right dataset_dir, or mend the files. `mgca check` with this datalist finds"
             " all that is broken, and with --write-clean FILE leaves it out."
         )
         raise DataError(list_problems(title, problems, mend))

@@ -1,13 +1,7 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Datasets of a datalist with MONAI's caches: none, in memory, on disk."""
 
 from __future__ import annotations
 
@@ -22,15 +16,15 @@ import torch
 from monai.data import CacheDataset, Dataset, PersistentDataset
 from monai.utils import CommonKeys, convert_to_tensor, look_up_option
 
-from monai_mgca.data.many import list_problems
 from monai_mgca.data.without_meta import need_no_meta, without_meta
+from monai_mgca.io.tensor_file import read_tensors
 from monai_mgca.utils import DataError
+from monai_mgca.utils.console import visible
 from monai_mgca.utils.dist import world_size
 from monai_mgca.utils.errors import StorageError, first_cause
 from monai_mgca.utils.files import replacing
 from monai_mgca.utils.hashing import hash_contents
-from monai_mgca.utils.tensor_file import read_tensors
-from monai_mgca.utils.visible import visible
+from monai_mgca.utils.progress import list_problems
 
 __all__ = ["CachedOnDiskDataset", "check_batch_size", "make_dataset"]
 
@@ -156,7 +150,7 @@ class WholeCacheDataset(CacheDataset):
 
     def _refuse(self, title: str) -> None:
         mend = (
-            "Mend the files or take them out: `python -m monai_mgca.data check` with the datalist finds all that is"
+            "Mend the files or take them out: `mgca check` with the datalist finds all that is"
             " broken, and with --write-clean FILE leaves it out."
         )
         raise DataError(list_problems(title, sorted(self._unusable), mend, MAX_UNUSABLE))

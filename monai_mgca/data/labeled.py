@@ -1,13 +1,7 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Loads a datalist for finetuning: chooses the classes and checks their annotations."""
 
 from __future__ import annotations
 
@@ -22,12 +16,12 @@ from monai.utils import look_up_option
 from monai_mgca.data.annotations import annotation_problems, refuse_repeated
 from monai_mgca.data.datalist import load_datalist, read_datalist
 from monai_mgca.data.fraction import take_fraction
-from monai_mgca.data.many import list_problems, map_in_threads
 from monai_mgca.data.paths import find_dataset_dir
-from monai_mgca.data.vanishing import refuse_vanishing_boxes
-from monai_mgca.transforms.mask import LoadMask
+from monai_mgca.data.vanishing_boxes import refuse_vanishing_boxes
+from monai_mgca.transforms.load_mask import LoadMask
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import rank
+from monai_mgca.utils.progress import list_problems, map_in_threads
 
 __all__ = ["class_names", "load_labeled"]
 
@@ -60,7 +54,7 @@ def class_names(path: str | os.PathLike, task: str, label_key: str | None = None
     if not names:
         raise DataError(
             f"{path} names no classes under '{key}', which {task} needs: make it anew with the labels of its source, "
-            "see `python -m monai_mgca.data --help`."
+            "see `mgca data --help`."
         )
     refuse_repeated(names := [str(name) for name in names], f"'{key}' of {path}")
     return names
@@ -156,7 +150,7 @@ def _check(
     found = [p for some in map_in_threads(problems, entries, "checking annotations") for p in some]
     if found:
         title = f"{place} has {len(found)} problems for {task}"
-        mend = "Mend or leave out these entries; `python -m monai_mgca.data check` lists all problems of a datalist."
+        mend = "Mend or leave out these entries; `mgca check` lists all problems of a datalist."
         raise DataError(list_problems(title, found, mend))
 
 

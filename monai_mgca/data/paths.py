@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """Paths of a data set: relative to its folder, and never out of it."""
 
@@ -20,9 +12,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from monai_mgca.data.many import list_problems
 from monai_mgca.io import is_clutter, list_files, quick_kind
 from monai_mgca.utils import DataError
+from monai_mgca.utils.progress import list_problems
 
 __all__ = ["file_problem", "find_dataset_dir", "find_files", "refuse_links_out", "resolve_path"]
 

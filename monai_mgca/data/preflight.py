@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """What a training looks for before it begins, beside the files themselves: little, so that it costs little."""
 
@@ -17,8 +9,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from monai_mgca.data.image_header import look_at_header
 from monai_mgca.io import kind_of_name
+from monai_mgca.io.image_header import look_at_header
 from monai_mgca.transforms import CleanReport
 
 __all__ = ["MAX_HEADERS", "chosen_for_a_look", "header_reason", "report_reason", "shared_with_other_sections"]

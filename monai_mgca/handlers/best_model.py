@@ -1,13 +1,7 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Saves the network with the best validation metric, with the settings that it is built of."""
 
 from __future__ import annotations
 
@@ -21,10 +15,10 @@ from ignite.engine import Engine
 from ignite.handlers.checkpoint import BaseSaveHandler
 from monai.handlers import CheckpointSaver
 
-from monai_mgca.networks.report_files import keep_report_encoder
 from monai_mgca.utils.dist import rank
 from monai_mgca.utils.files import remove_unfinished, replacing, write_settings
-from monai_mgca.utils.weights import add_settings
+from monai_mgca.weights.model_settings import add_settings
+from monai_mgca.weights.report_encoder_files import keep_report_encoder
 
 __all__ = ["BestModelSaver"]
 
@@ -43,7 +37,7 @@ class BestModelSaver(CheckpointSaver):
         save_dir: folder of the file.
         save_dict: the network, by any name.
         key_metric_filename: name of the file.
-        settings: plain values, which :func:`monai_mgca.utils.read_model_settings` reads again. The folder or hub name
+        settings: plain values, which :func:`monai_mgca.weights.read_model_settings` reads again. The folder or hub name
             under "report_encoder" is copied beside the file, and named by its place there.
         settings_filename: of a JSON file beside it with the same settings, for people to read.
         kwargs: see :class:`monai.handlers.CheckpointSaver`.

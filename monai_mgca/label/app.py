@@ -1,13 +1,8 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The MONAI Label app: which models, trainers and strategies it offers."""
+
 from __future__ import annotations
 
 import hashlib
@@ -30,20 +25,20 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from monai_mgca import __version__
-from monai_mgca.label.datastore import RadiographDatastore
-from monai_mgca.label.dicomweb import connect
-from monai_mgca.label.embeddings import StudyEmbeddings
-from monai_mgca.label.infers import ClassificationInfer, DetectionInfer, SegmentationInfer, cause_of
-from monai_mgca.label.phrases import PhraseInfer
-from monai_mgca.label.scoring import EmbeddingScoring
+from monai_mgca.label.active.active_learning import Disagreement, Diversity, TextQuery, UncertaintyDiversity
+from monai_mgca.label.active.embedding_scoring import EmbeddingScoring
+from monai_mgca.label.active.study_embeddings import StudyEmbeddings
+from monai_mgca.label.infers.grounding_infer import PhraseInfer
+from monai_mgca.label.infers.task_infers import ClassificationInfer, DetectionInfer, SegmentationInfer, cause_of
+from monai_mgca.label.label_settings import LabelSettings
+from monai_mgca.label.request_values import number
 from monai_mgca.label.sessions import ContainedSessions, remove_old
-from monai_mgca.label.settings import LabelSettings
-from monai_mgca.label.strategies import Disagreement, Diversity, TextQuery, UncertaintyDiversity
+from monai_mgca.label.store.pacs_datastore import connect
+from monai_mgca.label.store.radiograph_datastore import RadiographDatastore
 from monai_mgca.label.trainers import BundleTrain
-from monai_mgca.label.values import number
 from monai_mgca.utils import CheckpointError, DataError
+from monai_mgca.utils.console import guard_console
 from monai_mgca.utils.errors import StorageError, first_cause
-from monai_mgca.utils.visible import guard_console
 
 __all__ = ["MGCAApp"]
 
@@ -74,7 +69,7 @@ class MGCAApp(MONAILabelApp):
     session: no other file of the server is read.
 
     Args:
-        app_dir: the folder that ``python -m monai_mgca.label`` made.
+        app_dir: the folder that ``mgca label`` made.
         studies: a folder of radiographs, or the address of a DICOMweb server.
         conf: of MONAI Label's ``--conf``; see :meth:`LabelSettings.load`.
 
@@ -89,7 +84,7 @@ class MGCAApp(MONAILabelApp):
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.WARNING)
         # it warns of the unknown words of a phrase
-        logging.getLogger("monai_mgca.inferers.pretrained").setLevel(logging.ERROR)
+        logging.getLogger("monai_mgca.apps.image_text_model").setLevel(logging.ERROR)
         description = "Image-report pretraining for radiographs: segmentation, detection, classification and grounding"
         super().__init__(app_dir, studies, dict(conf), "MGCA", description, __version__)
         for name, infer in self._infers.items():

@@ -1,13 +1,6 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
 """MONAI Label's web application without what lets pages of other sites in; ``monailabel start_server`` has it as it is.
 
 ``MGCA_ALLOWED_HOSTS``, names separated by commas, are those under which the server may be asked (default: any), and
@@ -35,9 +28,9 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from monai_mgca.label.client_names import id_and_ending
 from monai_mgca.label.guards import HALF, PlainText, SameSite, UploadLimit, answer_error, is_plain
-from monai_mgca.label.names import id_and_ending
-from monai_mgca.label.pacs_endpoints import replace_proxy
+from monai_mgca.label.store.pacs_endpoints import replace_proxy
 
 __all__ = ["app"]
 

@@ -1,13 +1,7 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Finetuning by the bundle as trainers of MONAI Label."""
 
 from __future__ import annotations
 
@@ -32,20 +26,14 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.others.generic import device_list, name_to_device
 
 from monai_mgca.data.datalist import read_datalist
-from monai_mgca.label.labels import labels_to_datalist
-from monai_mgca.label.saved_label import check_names
-from monai_mgca.label.settings import LabelSettings
-from monai_mgca.label.values import number
-from monai_mgca.networks import load_network
-from monai_mgca.utils import (
-    CheckpointError,
-    read_model_settings,
-    read_settings,
-    release_folders,
-    switches,
-    write_settings,
-)
+from monai_mgca.label.label_settings import LabelSettings
+from monai_mgca.label.labels_to_datalist import labels_to_datalist
+from monai_mgca.label.request_values import number
+from monai_mgca.label.store.saved_label import check_names
+from monai_mgca.options import truth_values as switches
+from monai_mgca.utils import CheckpointError, read_settings, release_folders, write_settings
 from monai_mgca.utils.run_log import stop_run_log
+from monai_mgca.weights import load_network, read_model_settings
 
 __all__ = ["BundleTrain"]
 

@@ -1,13 +1,7 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""RetinaNet-like detection on an image encoder's pyramid."""
 
 from __future__ import annotations
 
@@ -148,7 +142,7 @@ def create_detector(
         image_size: height and width of the images in pixels, a multiple of the largest stride.
         in_channels: 1 for radiographs.
         anchor_sizes: for each stride the sides of its anchors in pixels, as many at each. Defaults to parts of the
-            image, from a sixteenth to three fifths; ``python -m monai_mgca.data.anchors`` finds those of a data set.
+            image, from a sixteenth to three fifths; ``mgca anchors`` finds those of a data set.
         anchor_ratios: height / width of the anchors.
         strides: pixels between neighbors of each level of the pyramid; start with 4 for the smallest findings.
         channels: of the pyramid and the heads, a multiple of 8. Defaults to 256, and 64 for the compact encoders.

@@ -1,13 +1,7 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The network of MGCA: two encoders, their projections, and the prototypes."""
 
 from __future__ import annotations
 
@@ -20,7 +14,7 @@ from monai_mgca.networks.image_encoder import ImageFeatures
 from monai_mgca.networks.matching import AttentionMatcher, attention_to_weights, soft_match
 from monai_mgca.networks.micro_batch import check_micro_batches, encode_in_micro_batches
 from monai_mgca.networks.projection import ProjectionHead
-from monai_mgca.networks.words import aggregate_words
+from monai_mgca.networks.word_pooling import aggregate_words
 from monai_mgca.utils.enums import MGCAKeys as Keys
 
 __all__ = ["MGCA", "ImageEmbedder", "Prototypes"]

@@ -1,13 +1,7 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The preprocessing that a network was trained with: described, kept, compared, restored."""
 
 from __future__ import annotations
 
@@ -26,8 +20,8 @@ from monai.transforms import Compose, MapTransform, Randomizable, SelectItemsd
 from monai.utils import CommonKeys
 
 import monai_mgca.transforms
+from monai_mgca.options.config_expressions import component_config, config_resolver
 from monai_mgca.utils import CheckpointError
-from monai_mgca.utils.config import component_config, config_resolver
 
 __all__ = ["compare_preprocessing", "describe_preprocessing", "restore_preprocessing", "trained_preprocessing"]
 
@@ -197,7 +191,7 @@ def restore_preprocessing(settings: Mapping[str, Any]) -> list[MapTransform] | N
     """The transforms that the validation of a training put an image through, from the settings of its weights.
 
     Args:
-        settings: of :func:`monai_mgca.utils.read_model_settings`. They may come from anyone: only transforms of MONAI
+        settings: of :func:`monai_mgca.weights.read_model_settings`. They may come from anyone: only transforms of MONAI
             and of this package that change the image's pixels are made of them, and nothing in them is evaluated.
 
     Returns:

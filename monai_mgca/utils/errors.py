@@ -1,13 +1,7 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The errors that users meet, and how a run ends with one sentence in place of a traceback."""
 
 from __future__ import annotations
 
@@ -20,9 +14,9 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from monai_mgca.utils.console import Lines, guard_console, say, visible
 from monai_mgca.utils.dist import rank, world_size
 from monai_mgca.utils.run_log import keep_error
-from monai_mgca.utils.visible import Lines, guard_console, say, visible
 
 __all__ = [
     "CheckpointError",
@@ -46,7 +40,7 @@ class _Told:
 class DataError(_Told, ValueError):
     """What is wrong with the data, naming the files or keys concerned and how to mend them.
 
-    The message is one line, unless it is a :class:`monai_mgca.utils.visible.Lines`.
+    The message is one line, unless it is a :class:`monai_mgca.utils.console.Lines`.
 
     Args:
         args: the message.

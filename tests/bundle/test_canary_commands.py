@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """No evaluation, inference or command tells or writes a word of the reports, a patient's id or an image's header.
 
@@ -25,10 +17,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-import monai_mgca.ground
-import monai_mgca.probe
-import monai_mgca.report
-import monai_mgca.retrieve
+import monai_mgca.apps.card.card_command
+import monai_mgca.apps.ground.ground_command
+import monai_mgca.apps.probe.probe_command
+import monai_mgca.apps.retrieve.retrieve_command
 from monai_mgca.data import make_volume_sample
 from monai_mgca.utils.errors import first_cause
 
@@ -111,15 +103,27 @@ def test_no_work_on_volumes(new_bundle, volumes, write_series, holding, told, tm
 
 
 COMMANDS = {
-    "retrieve": (monai_mgca.retrieve, ["--text", TEXT, "--evaluate"]),
-    "retrieve reports": (monai_mgca.retrieve, ["--text", TEXT, "--target", "reports", "--backend", "exact"]),
-    "retrieve an image": (monai_mgca.retrieve, ["--image", "{image}"]),
-    "retrieve in a folder": (monai_mgca.retrieve, ["--image", "{image}", "--images", "{folder}"]),
-    "ground": (monai_mgca.ground, ["--image", "{image}", "--text", TEXT]),
-    "ground by tokens": (monai_mgca.ground, ["--image", "{image}", "--text", TEXT, "--method", "token"]),
-    "ground and measure": (monai_mgca.ground, ["--evaluate", "--reference", "4", "--overlays", "3"]),
-    "report": (monai_mgca.report, []),
-    "probe": (monai_mgca.probe, ["--fractions", "1", "0.5", "--seeds", "2", "--classes", "opacity", "effusion"]),
+    "retrieve": (monai_mgca.apps.retrieve.retrieve_command, ["--text", TEXT, "--evaluate"]),
+    "retrieve reports": (
+        monai_mgca.apps.retrieve.retrieve_command,
+        ["--text", TEXT, "--target", "reports", "--backend", "exact"],
+    ),
+    "retrieve an image": (monai_mgca.apps.retrieve.retrieve_command, ["--image", "{image}"]),
+    "retrieve in a folder": (monai_mgca.apps.retrieve.retrieve_command, ["--image", "{image}", "--images", "{folder}"]),
+    "ground": (monai_mgca.apps.ground.ground_command, ["--image", "{image}", "--text", TEXT]),
+    "ground by tokens": (
+        monai_mgca.apps.ground.ground_command,
+        ["--image", "{image}", "--text", TEXT, "--method", "token"],
+    ),
+    "ground and measure": (
+        monai_mgca.apps.ground.ground_command,
+        ["--evaluate", "--reference", "4", "--overlays", "3"],
+    ),
+    "report": (monai_mgca.apps.card.card_command, []),
+    "probe": (
+        monai_mgca.apps.probe.probe_command,
+        ["--fractions", "1", "0.5", "--seeds", "2", "--classes", "opacity", "effusion"],
+    ),
 }
 
 

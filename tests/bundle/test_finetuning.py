@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """The three finetunings of the bundle, each on both backbones: one pattern, so one set of tests."""
 
@@ -24,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_mgca.networks import load_network
-from monai_mgca.networks.transfer import find_backbone
 from monai_mgca.utils.files import write_settings
+from monai_mgca.weights import load_network
+from monai_mgca.weights.encoder_weights import find_backbone
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs"
 TASKS = ("segmentation", "detection", "classification")

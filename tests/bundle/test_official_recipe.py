@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """What official.json trains, with three channels and [CLS] apart from its position, is used as everything else is."""
 
@@ -20,10 +12,11 @@ import pytest
 import torch
 from ignite.engine import Events
 
-from monai_mgca.inferers import load_pretrained
-from monai_mgca.networks import create_image_encoder, load_encoder
-from monai_mgca.utils import CheckpointError, read_model_settings
+from monai_mgca.apps import load_pretrained
+from monai_mgca.networks import create_image_encoder
+from monai_mgca.utils import CheckpointError
 from monai_mgca.utils.errors import first_cause
+from monai_mgca.weights import load_encoder, read_model_settings
 
 SIZE = 32
 VIT = {"image_encoder": "vit_compact", "image_size": SIZE}

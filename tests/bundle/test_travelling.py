@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """What is written with the weights describes them, whatever comes after: other trainings, moves, loading, overlays."""
 
@@ -23,12 +15,13 @@ import pytest
 import torch
 from monai.bundle import create_workflow, load
 
-from monai_mgca.ground import main as ground
+from monai_mgca.apps import PhraseGrounder, load_pretrained, read_reference
+from monai_mgca.apps.ground.ground_command import main as ground
 from monai_mgca.handlers import best_model
-from monai_mgca.inferers import PhraseGrounder, load_pretrained, read_reference
-from monai_mgca.utils import CheckpointError, files, read_model_settings
+from monai_mgca.utils import CheckpointError, files
 from monai_mgca.utils.errors import first_cause
-from monai_mgca.utils.weights import add_settings
+from monai_mgca.weights import read_model_settings
+from monai_mgca.weights.model_settings import add_settings
 
 
 def snapshot(folder):

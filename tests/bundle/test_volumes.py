@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """Pretraining on volumes: train_volume.json over train.json, from files to a 3D network of MONAI."""
 
@@ -25,12 +17,12 @@ import torch
 from monai.bundle import ConfigWorkflow
 from monai.networks.nets import UNETR, FlexibleUNet
 
+from monai_mgca.apps import load_pretrained
+from monai_mgca.apps.data_command import main
 from monai_mgca.data import find_volumes, load_datalist, make_volume_sample
-from monai_mgca.data.__main__ import main
 from monai_mgca.data.dataset import hash_item
-from monai_mgca.inferers import load_pretrained
-from monai_mgca.networks import load_encoder
 from monai_mgca.utils import CheckpointError, read_settings
+from monai_mgca.weights import load_encoder
 
 pytest.importorskip("itk")
 CONFIGS = ("train", "train_volume")

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -19,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from monai_mgca.apps.anchors import fit_anchors, main, read_box_sizes
 from monai_mgca.data import write_datalist
-from monai_mgca.data.anchors import fit_anchors, main, read_box_sizes
 from monai_mgca.utils import DataError
 
 pytest.importorskip("sklearn", reason="fitting needs the extra probe")

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """Every fault of the data is made for real, found by the check, and left out of the clean datalist."""
 
@@ -23,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from monai_mgca.apps.data_command import main
 from monai_mgca.data import write_datalist
-from monai_mgca.data.__main__ import main
-from monai_mgca.data.check import check_datalist
+from monai_mgca.data.check.check_datalist import check_datalist
+from monai_mgca.data.check.problem import ERRORS, WARNINGS, CheckLimits
 from monai_mgca.data.datalist import content_hash
-from monai_mgca.data.problem import ERRORS, WARNINGS, CheckLimits
 
 REPORT = "Clear lungs. No effusion."
 
@@ -255,7 +247,7 @@ def test_whatever_a_datalist_has_is_written(forks, tmp_path, capsys):
     assert clean["training"] == [entries[0], entries[2]] and clean["path"] == "x" and clean["entries_by_split"] == 3
     assert clean["dropped"] == {"missing": 1, "empty report": 2}
     (tmp_path / os.fsdecode(b"\xfc.png")).write_bytes(b"")
-    process = forks.run("-m", "monai_mgca.data", "check", datalist)
+    process = forks.run("-m", "monai_mgca", "check", datalist)
     assert process.returncode == 1 and "\\udcfc.png" in process.stdout and process.stderr == ""
 
 
@@ -373,7 +365,7 @@ def test_wrong_input(tmp_path, capsys):
 def test_command_line(forks, tmp_path):
     entries = make_entries(tmp_path, ["a.png", "b.png"])
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-300])
-    run = forks.run("-m", "monai_mgca.data", "check", str(write(tmp_path, entries)))
+    run = forks.run("-m", "monai_mgca", "check", str(write(tmp_path, entries)))
     assert run.returncode == 1 and "truncated:\n  a.png" in run.stdout and run.stderr == ""
 
 

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """Signs of personal data in reports, DICOM tags and pictures: found, told by file, never quoted."""
 
@@ -17,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from monai_mgca.apps.data_command import main
 from monai_mgca.data import make_sample, read_datalist, write_datalist
-from monai_mgca.data.__main__ import main
-from monai_mgca.data.burned_in import has_corner_text
-from monai_mgca.data.check import check_datalist
-from monai_mgca.data.phi import report_signs
+from monai_mgca.data.check.burned_in import has_corner_text
+from monai_mgca.data.check.check_datalist import check_datalist
+from monai_mgca.data.check.phi import report_signs
 from monai_mgca.transforms import LoadRadiograph
 
 REPORT = "Clear lungs. No effusion."

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """What a training finds before it begins, and all of it at once."""
 
@@ -20,8 +12,8 @@ import pytest
 from monai.transforms import Compose, Lambdad
 from PIL import Image
 
+from monai_mgca.apps.data_command import main
 from monai_mgca.data import load_datalist, make_dataset, write_datalist
-from monai_mgca.data.__main__ import main
 from monai_mgca.data.dataset import MAX_UNUSABLE
 from monai_mgca.data.preflight import chosen_for_a_look, header_reason
 from monai_mgca.transforms import CleanReportd, LoadRadiographd

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -21,11 +13,11 @@ from monai.utils import optional_import
 from PIL import Image
 
 from monai_mgca.data.datalist import SECTIONS, content_hash, load_datalist, read_datalist
-from monai_mgca.data.resolve import resolve_dataset
-from monai_mgca.data.sample import draw_sheet, make_sample
-from monai_mgca.data.sample_case import CLASSES, Anatomy, Finding, draw_anatomy, draw_findings
-from monai_mgca.data.sample_findings import draw_study
-from monai_mgca.data.sample_report import vocabulary, write_report
+from monai_mgca.data.find_dataset import resolve_dataset
+from monai_mgca.data.sample.case import CLASSES, Anatomy, Finding, draw_anatomy, draw_findings
+from monai_mgca.data.sample.findings import draw_study
+from monai_mgca.data.sample.radiographs import draw_sheet, make_sample
+from monai_mgca.data.sample.wording import vocabulary, write_report
 from monai_mgca.data.split import count_shared_patients
 from monai_mgca.utils import DataError
 

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 
 """Where the images of a table are, and tables as they are published."""
@@ -23,8 +15,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from monai_mgca.data.__main__ import main
-from monai_mgca.data.rows import read_rows
+from monai_mgca.apps.data_command import main
+from monai_mgca.data.sources.rows import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -148,7 +140,7 @@ class TestPublicTables:
         for name, text in self.TABLES.items():
             (tmp_path / name).write_text(text)
         page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8").replace("\\\n", "")
-        commands = re.findall(r"^python -m monai_mgca.data (csv (?:nih|vindr|padchest)/.*)$", page, flags=re.MULTILINE)
+        commands = re.findall(r"^mgca data (csv (?:nih|vindr|padchest)/.*)$", page, flags=re.MULTILINE)
         documents = []
         for command in commands:
             assert main(shlex.split(command)) == 0

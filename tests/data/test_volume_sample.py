@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -20,12 +12,12 @@ from monai.transforms import Orientation
 from monai.utils import optional_import
 
 from monai_mgca.data import find_volumes, load_datalist, make_volume_sample, read_datalist
-from monai_mgca.data.check import check_datalist
+from monai_mgca.data.check.check_datalist import check_datalist
 from monai_mgca.data.datalist import SECTIONS
-from monai_mgca.data.sample_case import Anatomy, Finding
+from monai_mgca.data.sample.case import Anatomy, Finding
+from monai_mgca.data.sample.chest_volume import draw_volume
+from monai_mgca.data.sample.volumes import VOLUME_CLASSES
 from monai_mgca.data.split import count_shared_patients
-from monai_mgca.data.volume_image import draw_volume
-from monai_mgca.data.volume_sample import VOLUME_CLASSES
 from monai_mgca.transforms import LoadVolume
 from monai_mgca.utils import DataError
 
@@ -143,7 +135,7 @@ class TestFindings:
 
 def test_orientation_turns_the_sample_to_ras(sample):
     """The heart's apex is on the left: a mirrored volume would tell the sides of all findings wrongly."""
-    from monai_mgca.data.volume_sample import _save_volume
+    from monai_mgca.data.sample.volumes import _save_volume
 
     values = draw(Finding("effusion", "left", size="large")).astype(np.int16)
     path = sample.parent / "one.nii.gz"

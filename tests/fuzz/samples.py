@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """Small sound files of every kind that the package reads, to be broken by mutate.py."""
 
@@ -31,9 +23,9 @@ from pydicom.uid import UID
 from safetensors.torch import save
 
 from monai_mgca.data.datalist import write_datalist
-from monai_mgca.inferers.embedding_file import write_embeddings
-from monai_mgca.label.geometry import Geometry, write_label_map
-from monai_mgca.label.markups import boxes_to_markups
+from monai_mgca.io.embedding_file import write_embeddings
+from monai_mgca.io.geometry import Geometry, write_label_map
+from monai_mgca.label.store.markups import boxes_to_markups
 from monai_mgca.utils.files import write_settings
 
 AFFINE = np.diag([0.5, 0.5, 1.0, 1.0])

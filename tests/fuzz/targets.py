@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """The package's readers, each with sound files to break and the surroundings that these need."""
 
@@ -19,30 +11,30 @@ from typing import Any, NamedTuple
 
 import samples
 
+from monai_mgca.apps.zero_shot.zero_shot_classifier import read_prompts
 from monai_mgca.data.annotations import annotation_problems, image_size
-from monai_mgca.data.check import check_datalist
-from monai_mgca.data.clean import read_exclusions, write_clean
+from monai_mgca.data.check.check_datalist import check_datalist
+from monai_mgca.data.check.clean_datalist import read_exclusions, write_clean
+from monai_mgca.data.check.image_problems import ImageCheck, check_radiograph, check_volume
+from monai_mgca.data.check.phi import image_signs, tag_signs
+from monai_mgca.data.check.problem import WARNINGS, CheckLimits
 from monai_mgca.data.datalist import load_datalist
-from monai_mgca.data.folder import collect_folder
-from monai_mgca.data.image_problems import ImageCheck, check_radiograph, check_volume
 from monai_mgca.data.labeled import load_labeled
-from monai_mgca.data.object_cxr import collect_object_cxr
-from monai_mgca.data.open_i import collect_open_i
-from monai_mgca.data.phi import image_signs, tag_signs
 from monai_mgca.data.preflight import header_reason
-from monai_mgca.data.problem import WARNINGS, CheckLimits
-from monai_mgca.data.siim_acr import collect_siim_acr
-from monai_mgca.data.table import collect_table
-from monai_mgca.data.table_labels import LabelColumns
+from monai_mgca.data.sources.csv_table import collect_table
+from monai_mgca.data.sources.object_cxr import collect_object_cxr
+from monai_mgca.data.sources.open_i import collect_open_i
+from monai_mgca.data.sources.report_folder import collect_folder
+from monai_mgca.data.sources.siim_acr import collect_siim_acr
+from monai_mgca.data.sources.table_labels import LabelColumns
 from monai_mgca.handlers.non_finite import read_quarantine
-from monai_mgca.inferers.embedding_file import read_embeddings
-from monai_mgca.inferers.zero_shot import read_prompts
-from monai_mgca.label.geometry import Geometry, read_geometry, read_label_map
-from monai_mgca.label.markups import read_markups
-from monai_mgca.networks.checkpoint import tensors_of
+from monai_mgca.io.embedding_file import read_embeddings
+from monai_mgca.io.geometry import Geometry, read_geometry, read_label_map
+from monai_mgca.label.store.markups import read_markups
 from monai_mgca.transforms import LoadMask, LoadRadiograph, LoadVolume
 from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.files import parse_json, read_settings
+from monai_mgca.weights.weight_file import tensors_of
 
 WHOLE = (1, 0, 0)
 LIMITS = CheckLimits()

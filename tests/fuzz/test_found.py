@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """What the fuzzer and the properties found, each by its least input."""
 
@@ -23,28 +15,29 @@ import pytest
 import torch
 from PIL import Image
 
+from monai_mgca.apps.zero_shot.zero_shot_classifier import read_prompts
 from monai_mgca.data import load_datalist
 from monai_mgca.data.annotations import annotation_problems
-from monai_mgca.data.burned_in import has_corner_text
-from monai_mgca.data.clean import read_exclusions
+from monai_mgca.data.check.burned_in import has_corner_text
+from monai_mgca.data.check.clean_datalist import read_exclusions
+from monai_mgca.data.check.image_problems import check_radiograph
+from monai_mgca.data.check.phi import tag_signs
+from monai_mgca.data.check.problem import CheckLimits
 from monai_mgca.data.datalist import read_datalist
-from monai_mgca.data.folder import collect_folder
-from monai_mgca.data.image_problems import check_radiograph
 from monai_mgca.data.labeled import load_labeled
-from monai_mgca.data.phi import tag_signs
-from monai_mgca.data.problem import CheckLimits
-from monai_mgca.data.table import read_rows
-from monai_mgca.data.table_labels import LabelColumns
+from monai_mgca.data.sources.csv_table import read_rows
+from monai_mgca.data.sources.report_folder import collect_folder
+from monai_mgca.data.sources.table_labels import LabelColumns
 from monai_mgca.handlers.non_finite import read_quarantine
-from monai_mgca.inferers.embedding_file import read_embeddings, write_embeddings
-from monai_mgca.inferers.zero_shot import read_prompts
-from monai_mgca.label.geometry import Geometry, read_geometry, read_label_map, write_label_map
-from monai_mgca.label.markups import read_markups
-from monai_mgca.networks.checkpoint import read_checkpoint
-from monai_mgca.transforms import LoadMask, LoadRadiograph, LoadVolume, decode_rle, decode_siim
-from monai_mgca.transforms.damaged_dicom import refuse_damaged_dicom
+from monai_mgca.io import decode_rle, decode_siim
+from monai_mgca.io.dicom.dicom_guard import refuse_damaged_dicom
+from monai_mgca.io.embedding_file import read_embeddings, write_embeddings
+from monai_mgca.io.geometry import Geometry, read_geometry, read_label_map, write_label_map
+from monai_mgca.label.store.markups import read_markups
+from monai_mgca.transforms import LoadMask, LoadRadiograph, LoadVolume
 from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.files import read_settings
+from monai_mgca.weights.weight_file import read_checkpoint
 
 DEEP = "[" * 200_000
 GRAY = (np.arange(600) % 251).astype(np.uint8).reshape(20, 30)

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -22,8 +14,8 @@ from monai.handlers import ValidationHandler
 
 from monai_mgca.data import StreamDataset, StreamSampler
 from monai_mgca.handlers import AlignmentLossHandler, BestModelSaver, EarlyStopOnKeyMetric, TrainingCheckpoint
-from monai_mgca.handlers.checkpoint_folder import CheckpointFolder
-from monai_mgca.handlers.held_schedule import HeldSchedule
+from monai_mgca.handlers.resume.checkpoint_folder import CheckpointFolder
+from monai_mgca.handlers.resume.held_schedule import HeldSchedule
 from monai_mgca.utils import CheckpointError
 from monai_mgca.utils.errors import StorageError
 
@@ -218,7 +210,7 @@ def test_a_folder_of_a_checkpoints_name_is_none(make_toy, tmp_path):
 
 READ = """
 import sys
-from monai_mgca.handlers.checkpoint_folder import CheckpointFolder
+from monai_mgca.handlers.resume.checkpoint_folder import CheckpointFolder
 CheckpointFolder(sys.argv[1]).read()
 """
 

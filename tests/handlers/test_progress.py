@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -19,7 +11,7 @@ import pytest
 from monai.handlers import ValidationHandler
 
 from monai_mgca.handlers import AlignmentLossHandler, TrainingProgress
-from monai_mgca.handlers.progress import duration
+from monai_mgca.handlers.training_progress import duration
 
 
 def test_shows_iterations_and_loss(make_toy):
@@ -38,9 +30,9 @@ def test_a_line_for_each_epoch(make_toy, caplog):
     trainer = toy.trainer(3, key_train_metric={"train_loss": AlignmentLossHandler(toy.loss, "train_")})
     ValidationHandler(interval=2, validator=evaluator).attach(trainer)
     TrainingProgress(evaluator, figures=["val_instance_loss"], file=io.StringIO()).attach(trainer)
-    with caplog.at_level(logging.INFO, logger="monai_mgca.handlers.progress"):
+    with caplog.at_level(logging.INFO, logger="monai_mgca.handlers.training_progress"):
         trainer.run()
-    lines = [record.getMessage() for record in caplog.records if record.name == "monai_mgca.handlers.progress"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "monai_mgca.handlers.training_progress"]
     losses = r"train_loss [\d.]+, train_instance_loss [\d.]+, train_prototype_loss [\d.]+"
     assert [line.split(":")[0] for line in lines] == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
     assert re.fullmatch(rf"Epoch 1/3: {losses}; \d+ s, \d+ s left\.", lines[0])  # no validation: nothing old is told

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 
 """What a file is, and what is found in a folder."""
@@ -27,12 +19,12 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from monai_mgca.apps.data_command import main
 from monai_mgca.data import find_images, find_volumes
-from monai_mgca.data.__main__ import main
 from monai_mgca.data.annotations import image_size
-from monai_mgca.data.image_header import look_at_header
 from monai_mgca.data.paths import file_problem
 from monai_mgca.io import find_image_files, is_clutter, kind_of, kind_of_name, quick_kind, stem_of
+from monai_mgca.io.image_header import look_at_header
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
 

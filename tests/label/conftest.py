@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 import json
@@ -33,7 +25,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
 from monai_mgca.data import make_sample
-from monai_mgca.label.geometry import Geometry, write_label_map
+from monai_mgca.io.geometry import Geometry, write_label_map
 from monai_mgca.utils import write_settings
 
 pytest.importorskip("monailabel", reason="MONAI Label is not installed: on Python 3.13 it needs a line of its own")
@@ -163,7 +155,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def start_server(forks: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Starts ``python -m monai_mgca.label`` on a free port of this machine; it is stopped after the module's tests."""
+    """Starts ``mgca label`` on a free port of this machine; it is stopped after the module's tests."""
     running: list[Server] = []
 
     def start(studies: str | Path, bundle: Path, *options: str, **environment: str) -> Server:
@@ -171,7 +163,7 @@ def start_server(forks: ForkServer, tmp_path_factory: pytest.TempPathFactory) ->
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
-        command = ["-m", "monai_mgca.label", "--studies", str(studies), "--bundle", str(bundle)]
+        command = ["-m", "monai_mgca", "label", "--studies", str(studies), "--bundle", str(bundle)]
         command += ["--app-dir", str(folder / "app"), "--port", port, *options]
         process = forks.start(
             *command,

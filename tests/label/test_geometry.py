@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 import nibabel as nib
@@ -15,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_mgca.label.geometry import Geometry, read_geometry, read_label_map, write_label_map
-from monai_mgca.label.markups import boxes_to_markups, markups_to_boxes
+from monai_mgca.io.geometry import Geometry, read_geometry, read_label_map, write_label_map
+from monai_mgca.label.store.markups import boxes_to_markups, markups_to_boxes
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
 

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 """The models answer with what the bundle's own inference writes, in the geometry of the image."""
 
 from __future__ import annotations
@@ -25,16 +17,17 @@ from fastapi import HTTPException
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
-from monai_mgca.inferers import PhraseGrounder, load_pretrained, read_reference
-from monai_mgca.label import phrases
-from monai_mgca.label.__main__ import make_app
+from monai_mgca.apps import PhraseGrounder, load_pretrained, read_reference
+from monai_mgca.io.geometry import read_geometry, read_label_map
 from monai_mgca.label.app import MGCAApp
-from monai_mgca.label.geometry import read_geometry, read_label_map
-from monai_mgca.label.infers import ClassificationInfer, DetectionInfer, SegmentationInfer
-from monai_mgca.label.markups import markups_to_boxes
-from monai_mgca.label.phrases import PhraseInfer
-from monai_mgca.label.settings import LabelSettings
-from monai_mgca.utils import CheckpointError, DataError, read_model_settings
+from monai_mgca.label.infers import grounding_infer as phrases
+from monai_mgca.label.infers.grounding_infer import PhraseInfer
+from monai_mgca.label.infers.task_infers import ClassificationInfer, DetectionInfer, SegmentationInfer
+from monai_mgca.label.label_command import make_app
+from monai_mgca.label.label_settings import LabelSettings
+from monai_mgca.label.store.markups import markups_to_boxes
+from monai_mgca.utils import CheckpointError, DataError
+from monai_mgca.weights import read_model_settings
 
 FILES = ["a.png", "b.jpg", "c.nii.gz", "d.dcm"]
 SIZE = (93, 71)

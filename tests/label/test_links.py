@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 """No link, no list and nothing else among the studies has the server read, write or delete elsewhere, or wait."""
 
 from __future__ import annotations
@@ -21,13 +13,13 @@ import numpy as np
 import pytest
 from fastapi import HTTPException
 
-from monai_mgca.inferers.embedding_file import write_embeddings
-from monai_mgca.label import embeddings
-from monai_mgca.label.datastore import RadiographDatastore
-from monai_mgca.label.embeddings import StudyEmbeddings
-from monai_mgca.label.held_folder import HeldFolder
-from monai_mgca.label.labels import labels_to_datalist
-from monai_mgca.label.row_store import refresh_rows
+from monai_mgca.io.embedding_file import write_embeddings
+from monai_mgca.label.active import study_embeddings as embeddings
+from monai_mgca.label.active.row_store import refresh_rows
+from monai_mgca.label.active.study_embeddings import StudyEmbeddings
+from monai_mgca.label.labels_to_datalist import labels_to_datalist
+from monai_mgca.label.store.held_folder import HeldFolder
+from monai_mgca.label.store.radiograph_datastore import RadiographDatastore
 from monai_mgca.utils import DataError
 
 
@@ -71,7 +63,7 @@ class TestLinks:
             (place / "labels" / "final" / name).symlink_to(outside / "a.nrrd")
             return False
 
-        monkeypatch.setattr("monai_mgca.label.held_folder.HeldFolder.is_link", make_link)
+        monkeypatch.setattr("monai_mgca.label.store.held_folder.HeldFolder.is_link", make_link)
         sent = save_mask(place.parent / "sent.nrrd")
         store.save_label("a", str(sent), "final", {})
         assert (outside / "a.nrrd").read_bytes() == b"somebody's own"
@@ -86,7 +78,7 @@ class TestLinks:
             (place / "labels" / "final").symlink_to(outside, target_is_directory=True)
             return False
 
-        monkeypatch.setattr("monai_mgca.label.held_folder.HeldFolder.is_link", replace)
+        monkeypatch.setattr("monai_mgca.label.store.held_folder.HeldFolder.is_link", replace)
         before = everything(outside)
         store.save_label("a", str(place / "a.png"), "final", {})
         assert everything(outside) == before and (place / "labels" / "moved" / "a.png").is_file()

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 """A real PACS: Orthanc with its DICOMweb plugin, in a folder of its own, and a live server before it."""
 
 from __future__ import annotations
@@ -26,9 +18,9 @@ import pytest
 import requests
 from PIL import Image
 
-from monai_mgca.label.dicomweb import connect
-from monai_mgca.label.geometry import read_geometry, read_label_map, write_label_map
-from monai_mgca.label.markups import markups_to_boxes
+from monai_mgca.io.geometry import read_geometry, read_label_map, write_label_map
+from monai_mgca.label.store.markups import markups_to_boxes
+from monai_mgca.label.store.pacs_datastore import connect
 from monai_mgca.transforms import LoadRadiograph
 
 pydicom = pytest.importorskip("pydicom")

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """200 requests of 8 clients at once, half of them wrong, get the answers that one client gets; no label is lost."""
 
@@ -23,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monai_mgca.label.geometry import read_geometry, read_label_map, write_label_map
+from monai_mgca.io.geometry import read_geometry, read_label_map, write_label_map
 
 CANARY = "Canarywordium"
 CLIENTS, EACH = 8, 25

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 """What is annotated next: the embeddings kept beside the studies, and the strategies that choose by them."""
 
 from __future__ import annotations
@@ -26,16 +18,17 @@ from fastapi import HTTPException
 from filelock import FileLock
 from PIL import Image
 
-from monai_mgca.inferers import load_pretrained
-from monai_mgca.label import row_store, strategies
-from monai_mgca.label.datastore import RadiographDatastore
-from monai_mgca.label.embeddings import StudyEmbeddings
-from monai_mgca.label.infers import ClassificationInfer, SegmentationInfer
-from monai_mgca.label.row_store import refresh_rows
-from monai_mgca.label.scoring import EmbeddingScoring
-from monai_mgca.label.settings import LabelSettings
-from monai_mgca.label.strategies import Disagreement, Diversity, TextQuery, UncertaintyDiversity
-from monai_mgca.label.uncertainty import entropies_of, entropy
+from monai_mgca.apps import load_pretrained
+from monai_mgca.label.active import active_learning as strategies
+from monai_mgca.label.active import row_store
+from monai_mgca.label.active.active_learning import Disagreement, Diversity, TextQuery, UncertaintyDiversity
+from monai_mgca.label.active.embedding_scoring import EmbeddingScoring
+from monai_mgca.label.active.row_store import refresh_rows
+from monai_mgca.label.active.study_embeddings import StudyEmbeddings
+from monai_mgca.label.active.uncertainty import entropies_of, entropy
+from monai_mgca.label.infers.task_infers import ClassificationInfer, SegmentationInfer
+from monai_mgca.label.label_settings import LabelSettings
+from monai_mgca.label.store.radiograph_datastore import RadiographDatastore
 from monai_mgca.utils import DataError
 
 CANARY = "Canarywordium"

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -27,12 +19,12 @@ pytest.importorskip("monailabel", reason="MONAI Label is not installed: on Pytho
 from fastapi import HTTPException
 from filelock import FileLock
 
-from monai_mgca.label.__main__ import make_app
-from monai_mgca.label.datastore import RadiographDatastore
-from monai_mgca.label.geometry import read_geometry, write_label_map
-from monai_mgca.label.infers import DetectionInfer, SegmentationInfer
-from monai_mgca.label.markups import boxes_to_markups
-from monai_mgca.label.settings import LabelSettings
+from monai_mgca.io.geometry import read_geometry, write_label_map
+from monai_mgca.label.infers.task_infers import DetectionInfer, SegmentationInfer
+from monai_mgca.label.label_command import make_app
+from monai_mgca.label.label_settings import LabelSettings
+from monai_mgca.label.store.markups import boxes_to_markups
+from monai_mgca.label.store.radiograph_datastore import RadiographDatastore
 from monai_mgca.label.trainers import BundleTrain
 from monai_mgca.utils import DataError, read_settings, write_settings
 

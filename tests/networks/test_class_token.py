@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -16,15 +8,9 @@ import torch
 from monai.networks.nets import UNETR
 from torch import nn
 
-from monai_mgca.networks import (
-    ImageEmbedder,
-    ProjectionHead,
-    ViTImageEncoder,
-    load_encoder,
-    load_network,
-    load_timm_vit,
-)
+from monai_mgca.networks import ImageEmbedder, ProjectionHead, ViTImageEncoder
 from monai_mgca.utils import CheckpointError
+from monai_mgca.weights import load_encoder, load_network, load_timm_vit
 
 VIT = {"image_size": 32, "patch_size": 8, "hidden_size": 24, "mlp_dim": 48, "num_layers": 2, "num_heads": 3}
 

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 
 """Checkpoints as trainers and downloads leave them: taken where it is clear what is meant, or named."""
@@ -23,19 +15,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from monai_mgca.networks import (
-    MGCA,
-    ImageEmbedder,
-    ProjectionHead,
-    ReportEncoder,
-    ResNetImageEncoder,
-    ViTImageEncoder,
-    load_encoder,
-    load_image_weights,
-    load_network,
-    start_encoder,
-)
+from monai_mgca.networks import MGCA, ImageEmbedder, ProjectionHead, ReportEncoder, ResNetImageEncoder, ViTImageEncoder
 from monai_mgca.utils import CheckpointError
+from monai_mgca.weights import load_encoder, load_image_weights, load_network, start_encoder
 
 BERT = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 

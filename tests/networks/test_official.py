@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 
 from __future__ import annotations
@@ -20,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from monai_mgca.apps.weights_command import load_encoder
 from monai_mgca.losses import TokenAlignmentLoss
 from monai_mgca.networks import (
     AttentionMatcher,
@@ -29,8 +22,7 @@ from monai_mgca.networks import (
     aggregate_words,
     attention_to_weights,
 )
-from monai_mgca.networks.official import rename_official
-from monai_mgca.networks.weights import load_encoder
+from monai_mgca.weights.official_conversion import rename_official
 
 
 def golden(shared: Path, name: str) -> tuple[dict[str, torch.Tensor], dict]:

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 
 from __future__ import annotations
@@ -22,8 +14,8 @@ from monai.networks.nets import UNETR, FlexibleUNet
 from monai.networks.nets.resnet import ResNet
 from safetensors.torch import save_file
 
+from monai_mgca.apps.weights_command import load_encoder, load_timm_vit, load_torchvision_resnet, main
 from monai_mgca.networks import MGCA, ImageEmbedder, ProjectionHead, ReportEncoder, ResNetImageEncoder, ViTImageEncoder
-from monai_mgca.networks.weights import load_encoder, load_timm_vit, load_torchvision_resnet, main
 from monai_mgca.utils import CheckpointError
 
 VIT = {"image_size": 32, "patch_size": 8, "hidden_size": 24, "mlp_dim": 48, "num_layers": 2, "num_heads": 3}

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """A checkpoint, cache, index, encoder or tokenizer that would run code when loaded is refused, and runs nothing."""
 
@@ -24,28 +16,26 @@ import pytest
 import torch
 from ignite.engine import Engine
 
-import monai_mgca.ground
-import monai_mgca.networks.weights
-import monai_mgca.probe
-import monai_mgca.report
-import monai_mgca.retrieve
-from monai_mgca.handlers.checkpoint import TrainingCheckpoint
-from monai_mgca.inferers import load_pretrained
-from monai_mgca.inferers.embedding_file import read_embeddings, write_embeddings
-from monai_mgca.networks import (
-    ReportEncoder,
+import monai_mgca.apps.card.card_command
+import monai_mgca.apps.ground.ground_command
+import monai_mgca.apps.probe.probe_command
+import monai_mgca.apps.retrieve.retrieve_command
+import monai_mgca.apps.weights_command
+from monai_mgca.apps import load_pretrained
+from monai_mgca.apps.weights_command import load_timm_vit, load_torchvision_resnet
+from monai_mgca.handlers.resume.resume_training import TrainingCheckpoint
+from monai_mgca.io.embedding_file import read_embeddings, write_embeddings
+from monai_mgca.networks import ReportEncoder, create_image_encoder, create_segmenter
+from monai_mgca.transforms import TokenizeReport
+from monai_mgca.utils import CheckpointError
+from monai_mgca.weights import (
     convert_official_checkpoint,
-    create_image_encoder,
-    create_segmenter,
     load_encoder,
     load_image_weights,
     load_network,
     start_encoder,
 )
-from monai_mgca.networks.checkpoint import read_checkpoint
-from monai_mgca.networks.weights import load_timm_vit, load_torchvision_resnet
-from monai_mgca.transforms import TokenizeReport
-from monai_mgca.utils import CheckpointError
+from monai_mgca.weights.weight_file import read_checkpoint
 
 
 class Payload:
@@ -152,16 +142,18 @@ class TestCommands:
         model = ["--checkpoint", str(place / "models" / "model_pretrain.pt")]
         image = next((made / "data" / "images").iterdir())
         if command == "retrieve":
-            code = monai_mgca.retrieve.main([*model, *data, "--text", "left pleural effusion"])
+            code = monai_mgca.apps.retrieve.retrieve_command.main([*model, *data, "--text", "left pleural effusion"])
         elif command == "ground":
-            code = monai_mgca.ground.main([*model, *data, "--image", str(image), "--text", "left effusion"])
+            code = monai_mgca.apps.ground.ground_command.main(
+                [*model, *data, "--image", str(image), "--text", "left effusion"]
+            )
         elif command == "report":
-            code = monai_mgca.report.main([*model, *data, "--logdir", str(place)])
+            code = monai_mgca.apps.card.card_command.main([*model, *data, "--logdir", str(place)])
         elif command == "probe":
             model[1] = str(place / "models" / "model.pt")
-            code = monai_mgca.probe.main([*model, *data, "--classes", "opacity"])
+            code = monai_mgca.apps.probe.probe_command.main([*model, *data, "--classes", "opacity"])
         else:
-            code = monai_mgca.networks.weights.main(["convert", model[1], str(place / "out.pt")])
+            code = monai_mgca.apps.weights_command.main(["convert", model[1], str(place / "out.pt")])
         self.refused(capsys, code, "model.pt" if command == "probe" else "model_pretrain.pt")
         assert not (place / "out.pt").exists()
 

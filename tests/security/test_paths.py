@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 """No path of a datalist, table, list, archive or folder leads out of the folder that the data are in."""
 
@@ -22,14 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import monai_mgca.ground
-import monai_mgca.report
-import monai_mgca.retrieve
+import monai_mgca.apps.card.card_command
+import monai_mgca.apps.ground.ground_command
+import monai_mgca.apps.retrieve.retrieve_command
+from monai_mgca.apps.data_command import main as data_main
+from monai_mgca.apps.ground.regions import load_regions
 from monai_mgca.data import load_datalist, load_labeled, write_datalist
-from monai_mgca.data.__main__ import main as data_main
-from monai_mgca.data.check import check_datalist
+from monai_mgca.data.check.check_datalist import check_datalist
 from monai_mgca.data.paths import file_problem, find_files
-from monai_mgca.inferers.grounding_set import load_regions
 from monai_mgca.transforms import LoadMask, LoadRadiograph
 from monai_mgca.utils import DataError
 
@@ -211,10 +203,10 @@ def test_commands_refuse_a_datalist_that_leads_out(made, place, capsys, command)
     options = ["--checkpoint", str(made / "models" / "model_pretrain.pt"), "--dataset-dir", str(data)]
     options += ["--output", str(place / "out")]
     if command == "retrieve":
-        code = monai_mgca.retrieve.main([*options, "--text", "left pleural effusion"])
+        code = monai_mgca.apps.retrieve.retrieve_command.main([*options, "--text", "left pleural effusion"])
     elif command == "ground":
-        code = monai_mgca.ground.main([*options, "--evaluate"])
+        code = monai_mgca.apps.ground.ground_command.main([*options, "--evaluate"])
     else:
-        code = monai_mgca.report.main([*options, "--logdir", str(place)])
+        code = monai_mgca.apps.card.card_command.main([*options, "--logdir", str(place)])
     assert code == 2 and "../secret/1.png: lies outside the dataset folder" in capsys.readouterr().err
     assert not (place / "out").exists()

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 
 """Compressed DICOM radiographs are read, or what is missing is said; damage is another reason."""
@@ -20,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from monai_mgca.apps.data_command import main
 from monai_mgca.data import write_datalist
-from monai_mgca.data.__main__ import main
-from monai_mgca.data.check import check_datalist
+from monai_mgca.data.check.check_datalist import check_datalist
 from monai_mgca.data.preflight import header_reason
-from monai_mgca.transforms import LoadRadiograph, dicom_codec
+from monai_mgca.io.dicom import dicom_codec
+from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
 
 pytest.importorskip("pydicom")

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 
 """A few bytes that unpack to gigabytes: refused before anything of that size is made."""
@@ -25,10 +17,10 @@ import pytest
 from PIL import Image
 
 from monai_mgca.data.annotations import image_size
-from monai_mgca.data.image_header import look_at_header
-from monai_mgca.label.geometry import read_geometry
+from monai_mgca.io.geometry import read_geometry
+from monai_mgca.io.image_header import look_at_header
+from monai_mgca.io.limits import MAX_PIXELS, refuse_bomb
 from monai_mgca.transforms import LoadMask, LoadRadiograph, LoadVolume
-from monai_mgca.transforms.limits import MAX_PIXELS, refuse_bomb
 from monai_mgca.utils import DataError
 
 MEMORY = 40_000_000

@@ -1,23 +1,15 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 
 from __future__ import annotations
 
 import pytest
 
+from monai_mgca.text.markup import end_lines, strip_markup
+from monai_mgca.text.rtf import rtf_to_text
 from monai_mgca.transforms import CleanReport
-from monai_mgca.transforms.markup import end_lines, strip_markup
-from monai_mgca.transforms.report import report_doubts
-from monai_mgca.transforms.rtf import rtf_to_text
+from monai_mgca.transforms.clean_report import report_doubts
 
 RTF = r"{\rtf1\ansi\ansicpg1252\deff0{\fonttbl{\f0 Arial;}}{\colortbl;\red0\green0\blue0;}{\*\generator Riched20;}"
 CLEANED = [

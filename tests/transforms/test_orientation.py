@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 
 """Radiographs, their masks and their sizes are upright, as the file says, whatever way its pixels are stored."""
@@ -19,11 +11,11 @@ import torch
 from PIL import Image
 
 from monai_mgca.data.annotations import image_size
-from monai_mgca.data.image_problems import check_radiograph
-from monai_mgca.data.problem import CheckLimits
+from monai_mgca.data.check.image_problems import check_radiograph
+from monai_mgca.data.check.problem import CheckLimits
+from monai_mgca.io.orientation import Turn, turn_of_file
+from monai_mgca.io.pictures import upright
 from monai_mgca.transforms import LoadMask, LoadRadiograph, SaveMaskd
-from monai_mgca.transforms.orientation import Turn, turn_of_file
-from monai_mgca.transforms.pictures import upright
 
 # Three rows, four columns, all different.
 GRAY = (np.arange(12).reshape(3, 4) * 20).astype(np.uint8)

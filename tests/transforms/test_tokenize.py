@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 import json
 import pickle
@@ -136,7 +128,7 @@ def test_ids_equal_the_goldens(shared):
 
 @pytest.mark.parametrize("name", ["edge", "full"])
 def test_official_aggregation_equals_the_goldens(shared, name):
-    from monai_mgca.transforms.tokenize import _official_word_ids
+    from monai_mgca.transforms.tokenize_report import _official_word_ids
 
     golden = np.load(shared / "goldens" / f"aggregate_{name}.npz")
     info = json.loads(bytes(golden["info_json"]))

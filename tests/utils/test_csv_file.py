@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -25,16 +17,16 @@ from monai.data import MetaTensor
 from monai.handlers import ClassificationSaver
 from PIL import Image
 
-from monai_mgca.data.left_out import write_left_out
-from monai_mgca.data.rows import read_rows
+from monai_mgca.apps.ground.regions import COLUMNS as GROUNDING
+from monai_mgca.apps.ground.regions import GroundingFigures
+from monai_mgca.apps.probe.probe_command import _write as write_probe
+from monai_mgca.apps.retrieve.retrieve_command import _Set
+from monai_mgca.apps.retrieve.retrieve_command import _write as write_search
+from monai_mgca.data.sources.left_out import write_left_out
+from monai_mgca.data.sources.rows import read_rows
 from monai_mgca.handlers import FigureSaver, RowSaver, TableSaver
-from monai_mgca.inferers.gallery import Hit, Ranking
-from monai_mgca.inferers.grounding_set import COLUMNS as GROUNDING
-from monai_mgca.inferers.grounding_set import GroundingFigures
-from monai_mgca.probe import _write as write_probe
-from monai_mgca.retrieve import _Set
-from monai_mgca.retrieve import _write as write_search
-from monai_mgca.utils.csv_file import cell_text, csv_cell, safe_cell, write_csv
+from monai_mgca.io.csv_file import cell_text, csv_cell, safe_cell, write_csv
+from monai_mgca.visualize.gallery import Hit, Ranking
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "'=1", "''@", "＝1+1", "－1"]

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -17,7 +9,7 @@ import pytest
 import torch
 
 from monai_mgca.utils.errors import StorageError
-from monai_mgca.utils.folders import check_folders, training_bytes
+from monai_mgca.utils.free_space import check_folders, training_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,7 +43,9 @@ def test_checkpoints_that_are_there_are_replaced(tmp_path, monkeypatch):
 
 
 def test_no_permission(forks, tmp_path, heeding_permissions):
-    code = "import sys; from monai_mgca.utils.folders import check_folders; check_folders({'output_dir': sys.argv[1]})"
+    code = (
+        "import sys; from monai_mgca.utils.free_space import check_folders; check_folders({'output_dir': sys.argv[1]})"
+    )
     tmp_path.chmod(0o555)
     try:
         done = forks.run("-c", code, str(tmp_path / "new"), **heeding_permissions)

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 
 """What people write on the command line: misspelled options, and texts that MONAI's command line makes values of."""
@@ -25,9 +17,10 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from monai_mgca.data import resolve_dataset
-from monai_mgca.utils import DataError, OptionError, option_value
+from monai_mgca.options import option_value
+from monai_mgca.options.option_values import OPTIONS
+from monai_mgca.utils import DataError, OptionError
 from monai_mgca.utils.errors import first_cause
-from monai_mgca.utils.options import OPTIONS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs"
 # nothing is trained: what a training would read is shown, and what leads to it is left out
@@ -356,4 +349,4 @@ def test_every_scalar_of_the_configs_has_a_kind():
             scalars = [name for name in names if not isinstance(content[name], (dict, list)) and name != "_desc_"]
             assert set(scalars) - set(OPTIONS) - others == set(), path.name
         if "initialize" in content:
-            assert "$monai_mgca.utils.check_options()" in content["initialize"][:3], path.name
+            assert "$monai_mgca.options.check_options()" in content["initialize"][:3], path.name

@@ -1,13 +1,5 @@
-# Copyright (c) MONAI MGCA contributors
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
@@ -22,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from monai_mgca.data.many import list_problems
-from monai_mgca.data.problem import Problem, format_problems
-from monai_mgca.io.find import name_some
+from monai_mgca.data.check.problem import Problem, format_problems
+from monai_mgca.io.find_files import name_some
 from monai_mgca.utils import CheckpointError, DataError, OptionError, explain_errors
 from monai_mgca.utils.arguments import ArgumentParser
+from monai_mgca.utils.console import Lines, VisibleFormatter, say, visible, visible_lines
 from monai_mgca.utils.errors import StorageError, first_cause
-from monai_mgca.utils.page import write_page
+from monai_mgca.utils.progress import list_problems
 from monai_mgca.utils.run_log import start_run_log
-from monai_mgca.utils.visible import Lines, VisibleFormatter, say, visible, visible_lines
+from monai_mgca.visualize.page import write_page
 
 ROOT = Path(__file__).resolve().parents[2]
 # what turns the screen red, names the window, goes back in the line, ends it, writes backwards, and is no letter

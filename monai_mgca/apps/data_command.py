@@ -1,0 +1,258 @@
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The command line of the data: `mgca data SOURCE ... --output FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_mgca.data.check.check_datalist import check_datalist
+from monai_mgca.data.check.clean_datalist import read_exclusions, write_clean
+from monai_mgca.data.check.problem import PERSONAL, CheckLimits, format_problems
+from monai_mgca.data.sources.chexpert import collect_chexpert
+from monai_mgca.data.sources.covidx import collect_covidx
+from monai_mgca.data.sources.csv_table import collect_table
+from monai_mgca.data.sources.mimic_cxr import collect_mimic_cxr
+from monai_mgca.data.sources.object_cxr import collect_object_cxr
+from monai_mgca.data.sources.open_i import collect_open_i
+from monai_mgca.data.sources.report_folder import collect_folder
+from monai_mgca.data.sources.rsna_pneumonia import collect_rsna_pneumonia
+from monai_mgca.data.sources.siim_acr import ENCODINGS, collect_siim_acr
+from monai_mgca.data.sources.table_labels import LabelColumns
+from monai_mgca.utils import DataError
+from monai_mgca.utils.arguments import ArgumentParser
+from monai_mgca.utils.console import log_to_console, say
+
+
+def _source_parser(
+    commands, name: str, help: str, splits: bool = True, fractions: Sequence[float] = (0.8, 0.1, 0.1)
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help, description=help)
+    parser.add_argument("--output", required=True, metavar="FILE", help="the datalist JSON to write")
+    parser.add_argument("--name", help="the data set's name (default: the name of its folder)")
+    if splits:
+        default = " ".join(f"{part:g}" for part in fractions)
+        help = f"parts of the patients to whom the source gives no split (default: {default})"
+        parts = ("TRAIN", "VAL", "TEST")
+        parser.add_argument("--fractions", nargs=3, type=float, default=tuple(fractions), metavar=parts, help=help)
+        parser.add_argument("--seed", type=int, default=0, help="another seed gives another split (default: 0)")
+    return parser
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = ArgumentParser(prog="mgca data", description="Make a datalist from a data source, or check one.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="SOURCE")
+    _add_csv(commands)
+    _add_named_sources(commands)
+    _add_labeled_sources(commands)
+
+    sample = commands.add_parser("sample", help="the built-in sample: procedural radiographs and reports")
+    sample.add_argument("--output", required=True, metavar="DIR", help="the folder to make it in")
+    sample.add_argument("--size", type=int, default=640, help="number of studies (default: 640)")
+    sample.add_argument("--image-size", type=int, default=128, help="pixels of a side (default: 128)")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--sheet", metavar="FILE", help="also draw an overview picture")
+
+    _add_check(commands)
+    return parser
+
+
+def _add_check(commands) -> None:
+    check = commands.add_parser("check", help="open every image of a datalist and list what is broken")
+    check.add_argument("datalist", metavar="DATALIST")
+    check.add_argument("--dataset-dir", metavar="DIR", help="the folder of the images (default: the datalist's own)")
+    check.add_argument("--volumes", action="store_true", help="the images are CTs: NIfTI, or folders of DICOM series")
+    check.add_argument("--num-workers", type=int, metavar="N", help="threads (default: the number of processors)")
+    check.add_argument("--write-clean", metavar="FILE", help="write the datalist without what is broken")
+    exclude = "list of images to leave out: one a line, or the JSON that a training wrote of images to look at"
+    check.add_argument("--exclude", metavar="FILE", help=exclude)
+    keep = "reasons that are told but leave nothing out"
+    check.add_argument("--keep", nargs="+", default=(), metavar="REASON", help=keep)
+    check.add_argument("--phi", action="store_true", help="look for personal data in reports, DICOM tags and images")
+    limits = CheckLimits()
+    side = f"pixels; an image with a shorter side is too small (default: {limits.min_side})"
+    check.add_argument("--min-side", type=int, default=limits.min_side, metavar="N", help=side)
+    aspect = f"an image longer than so many times its width is too elongated (default: {limits.max_aspect:g})"
+    check.add_argument("--max-aspect", type=float, default=limits.max_aspect, metavar="R", help=aspect)
+    modality = f"DICOM's modalities that are right (default: {' '.join(limits.modalities)})"
+    check.add_argument("--modality", nargs="+", default=limits.modalities, metavar="NAME", help=modality)
+
+
+def _add_csv(commands) -> None:
+    table = _source_parser(commands, "csv", "any CSV or TSV table of images with reports, masks, boxes or labels")
+    table.add_argument("table", metavar="TABLE", help="comma, semicolon or tab; may be .gz")
+    encoding = "of the table, such as cp1252 (default: UTF-8; UTF-16 is found out)"
+    table.add_argument("--encoding", metavar="NAME", help=encoding)
+    image = table.add_mutually_exclusive_group(required=True)
+    image.add_argument("--image", metavar="COL", help="column of image paths, or with --images of names")
+    template = "a path with columns in braces in its place, such as '{folder}/{name}.png'"
+    image.add_argument("--image-template", metavar="TEXT", help=template)
+    look = "folders to look through for the images by name, with or without suffix (default: take paths as they are)"
+    table.add_argument("--images", nargs="+", default=(), metavar="DIR", help=look)
+    table.add_argument("--report", metavar="COL", help="column of whole reports; section headings are understood")
+    table.add_argument("--findings", metavar="COL", help="column of findings, instead of --report")
+    table.add_argument("--impression", metavar="COL", help="column of impressions, instead of --report")
+    table.add_argument("--patient", metavar="COL", help="column of patients (default: every image its own)")
+    table.add_argument("--split", metavar="COL", help="column of splits (default: split by patient)")
+    table.add_argument("--id", metavar="COL", help="column of ids (default: the image path without its suffix)")
+    table.add_argument(
+        "--where", action="append", default=[], metavar="COL=VALUE", help="only these rows; may be repeated"
+    )
+    table.add_argument("--dataset-dir", metavar="DIR", help="folder of the images (default: the table's folder)")
+    _add_headings(table)
+    _add_annotations(table.add_argument_group("annotations", "with or without reports"))
+
+
+def _add_headings(parser) -> None:
+    help = 'JSON of headings that the built-in table lacks: {"findings": ["..."], "left_out": ["..."]}'
+    parser.add_argument("--headings", metavar="FILE", help=help)
+
+
+def _add_annotations(group) -> None:
+    mask = "column of masks: paths, or COCO's run lengths as JSON; CLASS=COL for each of several classes"
+    group.add_argument("--mask", action="append", default=[], metavar="[CLASS=]COL", dest="masks", help=mask)
+    boxes = 'column of JSON lists of [x0, y0, x1, y1] or of {"label": ..., "box": [...]}'
+    group.add_argument("--boxes", metavar="COL", help=boxes)
+    four = "four columns in place of it, one row a box"
+    group.add_argument("--box-columns", nargs=4, default=(), metavar=("X0", "Y0", "X1", "Y1"), help=four)
+    group.add_argument("--box-label", metavar="COL", help="column of the class of a row's boxes")
+    group.add_argument(
+        "--box-format", choices=("xyxy", "xywh"), default="xyxy", help="two corners, or width and height"
+    )
+    no_box = "an empty cell of boxes: not annotated (default), or no finding"
+    group.add_argument("--no-box", choices=("unknown", "none"), default="unknown", help=no_box)
+    labels = "columns of labels, one a class: 1, 0, -1 for uncertain, empty for unknown"
+    group.add_argument("--labels", nargs="+", default=(), metavar="COL", help=labels)
+    group.add_argument("--label", metavar="COL", help="in their place one column of the names of classes")
+    group.add_argument("--separator", default="|", help="between the names of --label (default: |)")
+    classes = "names to take from --label or --boxes, in this order (default: all)"
+    group.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=classes)
+
+
+def _add_named_sources(commands) -> None:
+    folder = _source_parser(commands, "folder", "one's own images and .txt reports with the same names")
+    folder.add_argument("--images", required=True, metavar="DIR", help="DICOM, PNG, JPEG, TIFF, BMP, NIfTI")
+    beside = "one .txt an image; 'one-per-folder': beside the images, one a folder"
+    folder.add_argument("--reports", required=True, metavar="DIR", help=beside)
+    study = "one report for all images of a folder: reports/7.txt, or the one text in reports/7, for images/7"
+    folder.add_argument("--one-per-folder", action="store_true", help=study)
+    choices = ("none", "folder", "dicom")
+    folder.add_argument("--patient", choices=choices, default="none", help="where the patient's id is")
+    _add_headings(folder)
+
+    open_i = _source_parser(commands, "open_i", "Open-i: Indiana University chest radiographs")
+    open_i.add_argument("--reports", required=True, metavar="DIR", help="the folder of XML reports")
+    open_i.add_argument("--images", required=True, metavar="DIR", help="the folder of images")
+    open_i.add_argument("--projections", metavar="CSV", help="table uid, filename, projection: keep all frontal views")
+    _add_headings(open_i)
+
+    mimic = _source_parser(commands, "mimic_cxr", "MIMIC-CXR-JPG with MIMIC-CXR's reports", splits=False)
+    mimic.add_argument("--dataset-dir", required=True, metavar="DIR", help="MIMIC-CXR-JPG's folder")
+    mimic.add_argument("--reports", required=True, metavar="DIR", help="the folder of reports")
+    mimic.add_argument("--labels", action="store_true", help="add the CheXpert labels")
+    _add_headings(mimic)
+
+
+def _add_labeled_sources(commands) -> None:
+    place = {"required": True, "metavar": "DIR"}
+    help = "RSNA Pneumonia Detection Challenge: boxes, masks, labels"
+    rsna = _source_parser(commands, "rsna_pneumonia", help, fractions=(0.7, 0.15, 0.15))
+    rsna.add_argument("--dataset-dir", help="Kaggle's folder, unpacked", **place)
+
+    siim = _source_parser(commands, "siim_acr", "SIIM-ACR pneumothorax: masks, labels", fractions=(0.7, 0.15, 0.15))
+    siim.add_argument("--dataset-dir", help="the folder of images, sub-folders included", **place)
+    siim.add_argument("--table", metavar="CSV", help="ImageId, EncodedPixels (default: train-rle.csv in the folder)")
+    starts = "what a run's start counts from: the end of the run before, or the first pixel (default: found out)"
+    siim.add_argument("--encoding", choices=ENCODINGS, default="auto", help=starts)
+
+    objects = _source_parser(commands, "object_cxr", "Object-CXR: boxes of foreign objects", fractions=(0.8, 0.2, 0))
+    objects.add_argument("--dataset-dir", help="the folder of train/, dev/, train.csv and dev.csv", **place)
+
+    chexpert = _source_parser(commands, "chexpert", "CheXpert: labels", fractions=(0.974, 0.026, 0))
+    chexpert.add_argument("--dataset-dir", help="the folder CheXpert-v1.0-small", **place)
+    chexpert.add_argument("--all-classes", action="store_true", help="14 findings (default: the competition's five)")
+    empty = "a finding that the report does not mention (default: unknown)"
+    chexpert.add_argument("--unmentioned", choices=("unknown", "absent"), default="unknown", help=empty)
+
+    covidx = _source_parser(commands, "covidx", "COVIDx CXR: labels", fractions=(0.9, 0.1, 0))
+    covidx.add_argument("--dataset-dir", help="the folder of train/ and test/", **place)
+    covidx.add_argument("--train", metavar="TXT", help="the list of training images (default: train.txt in the folder)")
+    covidx.add_argument("--test", metavar="TXT", help="the list of test images (default: test.txt in the folder)")
+
+
+def _collect(args: argparse.Namespace) -> str:
+    """Collect a source, write its datalist, and return the summary."""
+    options = {k: v for k, v in vars(args).items() if k not in ("command", "output", "name", "fractions", "seed")}
+    if args.command == "csv":
+        annotations = {field.name: options.pop(field.name) for field in dataclasses.fields(LabelColumns)}
+        options["annotations"] = LabelColumns(**annotations)
+    sources = {
+        "csv": collect_table,
+        "folder": collect_folder,
+        "open_i": collect_open_i,
+        "mimic_cxr": collect_mimic_cxr,
+        "rsna_pneumonia": collect_rsna_pneumonia,
+        "siim_acr": collect_siim_acr,
+        "object_cxr": collect_object_cxr,
+        "chexpert": collect_chexpert,
+        "covidx": collect_covidx,
+    }
+    collection = sources[args.command](**options)
+    splitting = {"fractions": args.fractions, "seed": args.seed} if hasattr(args, "fractions") else {}
+    return collection.write(args.output, name=args.name, **splitting)
+
+
+def _sample(args: argparse.Namespace) -> None:
+    from monai_mgca.data.sample.radiographs import draw_sheet, make_sample
+
+    datalist = make_sample(args.output, size=args.size, image_size=args.image_size, seed=args.seed)
+    say(f"wrote {datalist}")
+    if args.sheet:
+        draw_sheet(Path(datalist).parent, args.sheet)
+        say(f"wrote {args.sheet}")
+
+
+def _check(args: argparse.Namespace) -> int:
+    """Check a datalist, perhaps write a clean one, and return the exit code."""
+    if args.num_workers is not None and args.num_workers < 1:
+        raise DataError(f"--num-workers must be at least 1, got {args.num_workers}.")
+    limits = CheckLimits(args.min_side, args.max_aspect, args.modality, args.keep)
+    exclude = read_exclusions(args.exclude) if args.exclude else []
+    problems = check_datalist(
+        args.datalist, args.dataset_dir, args.num_workers, args.volumes, limits, args.phi, exclude
+    )
+    say(format_problems(problems, limits) if problems else f"{args.datalist}: nothing is broken")
+    if args.write_clean:
+        say(write_clean(args.datalist, args.write_clean, problems, limits, args.dataset_dir, exclude))
+    return int(any(limits.leaves_out(problem) or problem.reason in PERSONAL for problem in problems))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        0; 1 when `check` finds something broken, or personal data; 2 when the input is wrong.
+    """
+    log_to_console()
+    args = make_parser().parse_args(argv)
+    try:
+        if args.command == "sample":
+            _sample(args)
+        elif args.command == "check":
+            return _check(args)
+        else:
+            say(_collect(args))
+    except (DataError, OSError) as e:  # a full disk, a folder in place of a file
+        say(f"error: {e}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Checks every entry of a datalist: opens the images and looks at reports, masks, boxes and labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from monai_mgca.data.annotations import annotation_problems
+from monai_mgca.data.check.duplicates import duplicate_problems, name_of
+from monai_mgca.data.check.image_problems import check_radiograph, check_volume
+from monai_mgca.data.check.phi import image_signs, report_signs, tag_signs
+from monai_mgca.data.check.problem import CheckLimits, Problem
+from monai_mgca.data.datalist import SECTIONS, read_datalist
+from monai_mgca.data.paths import file_problem, find_dataset_dir
+from monai_mgca.io.image_header import is_lateral
+from monai_mgca.transforms import CleanReport
+from monai_mgca.transforms.clean_report import report_doubts
+from monai_mgca.utils import DataError
+from monai_mgca.utils.progress import map_in_threads
+
+__all__ = ["check_datalist"]
+
+
+def check_datalist(
+    datalist: str | os.PathLike,
+    dataset_dir: str | os.PathLike | None = None,
+    num_workers: int | None = None,
+    volumes: bool = False,
+    limits: CheckLimits | None = None,
+    phi: bool = False,
+    exclude: Collection[str] = (),
+) -> list[Problem]:
+    """Open every image and mask of a datalist, and read every report, box and label.
+
+    Args:
+        datalist: the datalist JSON.
+        dataset_dir: the folder that paths are relative to. Defaults to the datalist's own folder.
+        num_workers: threads that open images. Defaults to the number of processors.
+        volumes: the images are CTs: NIfTI files or folders of DICOM series.
+        limits: what counts as broken.
+        phi: look for personal data too: in reports, DICOM tags and the corners of images.
+        exclude: paths of images, as in the datalist or absolute, that are not looked at.
+
+    Returns:
+        All that is broken or doubtful; :mod:`monai_mgca.data.check.problem` lists the reasons. Never a patient's id or a
+        report's text.
+
+    Raises:
+        DataError: when the datalist or the dataset folder is not there, or it has no entries.
+
+    Example::
+
+        for problem in check_datalist("dataset.json"):
+            print(problem.file, problem.reason, problem.detail)
+    """
+    document = read_datalist(datalist)
+    base, limits = find_dataset_dir(datalist, dataset_dir), limits or CheckLimits()
+    places = [(section, index, entry) for section in SECTIONS for index, entry in enumerate(document.get(section, ()))]
+    if not places:
+        raise DataError(f"{datalist} has no entries; make it anew with `mgca data`.")
+    excluded = find_excluded(places, base, exclude)
+    places = [place for place in places if place[:2] not in excluded]
+    check = _EntryCheck(document, base, limits, volumes, phi)
+    results = map_in_threads(check, places, "opening the images", num_workers or os.cpu_count())
+    problems = [problem for found, _ in results for problem in found]
+    digests = {place[:2]: digest for place, (_, digest) in zip(places, results, strict=True) if digest is not None}
+    splits: dict[str, list] = {section: list(document.get(section, ())) for section in SECTIONS}
+    for section, index in excluded:
+        splits[section][index] = {}
+    broken = {(problem.section, problem.index) for problem in problems if limits.leaves_out(problem)}
+    return [*problems, *duplicate_problems(splits, digests, broken)]
+
+
+def find_excluded(places: Collection[tuple[str, int, Mapping]], base: str, exclude: Collection[str]) -> set:
+    """Section and index of the entries whose image is among the paths, absolute or relative to the dataset folder."""
+    wanted = {os.path.normpath(os.path.join(base, path)) for path in exclude}
+    wanted |= {os.path.realpath(path) for path in wanted}
+    images = ((section, index, os.path.join(base, str(entry.get("image")))) for section, index, entry in places)
+    return {(section, index) for section, index, image in images if wanted and os.path.normpath(image) in wanted}
+
+
+class _EntryCheck:
+    """All that one entry tells by itself, and the digest of its image."""
+
+    def __init__(self, document: Mapping[str, Any], base: str, limits: CheckLimits, volumes: bool, phi: bool) -> None:
+        self.classes = (document.get("classes"), document.get("box_classes"))
+        self.mask_classes = document.get("mask_classes")
+        self.base, self.limits, self.volumes, self.phi = base, limits, volumes, phi
+        self.clean = CleanReport()
+
+    def __call__(self, place: tuple[str, int, Mapping[str, Any]]) -> tuple[list[Problem], bytes | None]:
+        section, index, entry = place
+        found, digest = [(reason, detail, None) for reason, detail in self._report(entry)], None
+        reason = file_problem(self.base, entry.get("image"))
+        if reason:
+            reason, _, detail = reason.partition(" (")
+            found.append(("cannot be opened" if detail else reason, detail.rstrip(")"), None))
+        else:
+            path = os.path.join(self.base, entry["image"])
+            image = (check_volume if self.volumes else check_radiograph)(path, self.limits)
+            digest = image.digest
+            found += [(reason, detail, None) for reason, detail in image.found]
+            if is_lateral(entry.get("view")) and all(reason != "lateral view" for reason, *_ in found):
+                found.append(("lateral view", "by its 'view'", None))
+            if image.pixels is not None or any(reason == "constant" for reason, *_ in found):  # else no size is known
+                found += self._annotations(entry)
+            if self.phi:
+                found += [(*sign, None) for sign in tag_signs(image.tags)]
+                found += [] if self.volumes else [(*sign, None) for sign in image_signs(image.pixels)]
+        name = name_of(entry)
+        return [Problem(reason, file or name, detail, section, index) for reason, detail, file in found], digest
+
+    def _report(self, entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        annotated = any(entry.get(key) is not None for key in ("labels", "boxes", *_mask_keys(entry)))
+        report = entry.get("report")
+        if not isinstance(report, str) or not report.strip():
+            if report is not None or not annotated:
+                yield "empty report", ""
+        else:
+            if dropped := self.clean.why_dropped(report):
+                reason, _, detail = dropped.partition(": ")
+                yield reason, detail
+            else:
+                yield from report_doubts(report)
+            if self.phi:
+                yield from ((sign, "") for sign in report_signs(report))
+
+    def _annotations(self, entry: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+        image, masks = {"image": entry["image"]}, _mask_keys(entry)
+        parts = {
+            "label out of range": ("labels",),
+            "box out of range": ("boxes", "box_labels"),
+            "mask does not fit": masks,
+        }
+        for reason, keys in parts.items():
+            part = image | {key: entry[key] for key in keys if key in entry}
+            for file, detail in annotation_problems(part, self.base, *self.classes, masks, self.mask_classes):
+                yield reason, detail.removeprefix("mask: "), file
+
+
+def _mask_keys(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(key for key in entry if key == "mask" or key.endswith("_mask"))

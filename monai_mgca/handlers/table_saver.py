@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Writes the metrics of every validation, the rows of every image, or single figures as CSV or JSON."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+from ignite.engine import Engine, Events
+from monai.data import CSVSaver
+from monai.handlers import MetricsSaver
+from monai.utils import CommonKeys, ImageMetaKey
+
+from monai_mgca.io.csv_file import csv_cell, write_csv
+
+__all__ = ["FigureSaver", "RowSaver", "TableSaver"]
+
+
+class TableSaver:
+    """Writes a CSV table with a row an image: its path and what the network gave, under named columns.
+
+    MONAI's ``ClassificationSaver`` writes the same without names.
+
+    Args:
+        path: of the table; it appears whole, at the end of the run.
+        columns: names of the values.
+
+    Example::
+
+        TableSaver("eval/probabilities.csv", columns=["effusion", "nodule"]).attach(evaluator)
+    """
+
+    def __init__(self, path: str | os.PathLike, columns: Sequence[str]) -> None:
+        self.path = Path(path)
+        self.columns = list(columns)
+        self.rows: list[list] = []
+
+    def attach(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: MONAI's evaluator, with decollated outputs.
+        """
+        engine.add_event_handler(Events.STARTED, lambda: self.rows.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _collect(self, engine: Engine) -> None:
+        for item in engine.state.output:
+            name = item[CommonKeys.IMAGE].meta[ImageMetaKey.FILENAME_OR_OBJ]
+            self.rows.append([name, *(f"{value:.6f}" for value in item[CommonKeys.PRED].tolist())])
+
+    def _write(self) -> None:
+        write_csv(self.path, [["image", *self.columns], *self.rows])
+
+
+class RowSaver(CSVSaver):
+    """:class:`monai.data.CSVSaver` whose rows are safe cells, whatever a file is called, and appear at the end at once.
+
+    Give it as ``saver`` to :class:`monai.handlers.ClassificationSaver`.
+
+    Args:
+        output_dir: folder of the table.
+        filename: of the table.
+
+    Example::
+
+        ClassificationSaver(saver=RowSaver("eval", "embeddings.csv"))
+    """
+
+    def __init__(self, output_dir: str | os.PathLike, filename: str) -> None:
+        super().__init__(output_dir, filename, overwrite=False)
+
+    def finalize(self) -> None:
+        """Write the table, in place of an earlier one."""
+        rows = ([name, *map(str, values.flatten())] for name, values in self._cache_dict.items())
+        write_csv(self._filepath, rows, line_end="\n")
+        self.reset_cache()
+
+
+class FigureSaver(MetricsSaver):
+    """:class:`monai.handlers.MetricsSaver` whose names, of metrics, classes and files, are safe cells of a table.
+
+    Args:
+        args, kwargs: as of :class:`monai.handlers.MetricsSaver`.
+
+    Example::
+
+        FigureSaver("eval", metrics="*").attach(evaluator)
+    """
+
+    def __call__(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: MONAI's evaluator.
+        """
+        self._filenames = list(map(csv_cell, self._filenames))
+        metrics = {csv_cell(name): value for name, value in engine.state.metrics.items()}
+        super().__call__(SimpleNamespace(state=SimpleNamespace(**{**vars(engine.state), "metrics": metrics})))

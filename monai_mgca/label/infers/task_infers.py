@@ -1,0 +1,272 @@
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Segmentation, detection and classification as models of MONAI Label."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fastapi import HTTPException
+from monai.bundle import ConfigParser
+from monai.transforms import AsDiscreted, Compose
+from monai.utils import CommonKeys
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+
+from monai_mgca.handlers.detection_saver import as_coco
+from monai_mgca.io.geometry import NIFTI, read_geometry, write_label_map
+from monai_mgca.label.label_settings import LabelSettings
+from monai_mgca.label.request_values import number
+from monai_mgca.label.store.markups import boxes_to_markups
+from monai_mgca.transforms import SaveMaskd
+from monai_mgca.utils.errors import first_cause
+from monai_mgca.weights import load_network
+from monai_mgca.weights.model_settings import telling_settings
+
+__all__ = ["BundleInfer", "ClassificationInfer", "DetectionInfer", "SegmentationInfer"]
+
+logger = logging.getLogger(__name__)
+
+EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".png")
+IMAGE, PRED = CommonKeys.IMAGE, CommonKeys.PRED
+
+
+class BundleInfer(InferTask):
+    """A finetuned network on MONAI Label's server: the bundle's ``inference_<task>.json`` for one image at a time.
+
+    The configuration tells the network, the transforms before and after it and the inferer. The weights are the task's
+    own, loaded strictly and as tensors alone, and read anew when their file has changed; until there are some the model
+    is not listed.
+
+    Args:
+        settings: of the app.
+        task: "segmentation", "detection" or "classification".
+        description: for clients.
+        config: what a request may hold, with its default; Slicer shows it among its options.
+    """
+
+    def __init__(self, settings: LabelSettings, task: str, description: str, config: dict[str, Any]) -> None:
+        self.settings, self.task = settings, task
+        self._loaded: tuple[tuple[str, int], ConfigParser, torch.nn.Module] | None = None
+        self._failed: tuple[tuple[str, int], Exception] | None = None
+        self._lock = threading.Lock()
+        super().__init__(InferType(task), None, 2, description, config)
+
+    def is_valid(self) -> bool:
+        return self.problem() is None
+
+    def problem(self) -> str | None:
+        """Why no image can be answered, None where one can: what the server says at its start, and leaves out after."""
+        return cause_of(self._load)
+
+    def get_path(self, validate: bool = True) -> str | None:
+        return str(self.settings.weights(self.task)) if self.is_valid() else None
+
+    def info(self) -> dict[str, Any]:
+        classes = [] if self.problem() else self.classes
+        return {**super().info(), "labels": {name: index for index, name in enumerate(classes, self.first_index)}}
+
+    @property
+    def first_index(self) -> int:
+        """The value of the first class in a result."""
+        return 0
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes of the weights now in use."""
+        return list(self._load()[0].get_parsed_content("classes"))
+
+    def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """
+        Args:
+            request: "image", the path of a file, and values for the keys of the configuration.
+
+        Returns:
+            The path of a temporary file with the result, or None where it is all in the dict; and that dict.
+        """
+        start = time.time()
+        values = {**self.config(), **request}
+        with torch.no_grad():
+            file, result = self.predict(os.fspath(request[IMAGE]), values)
+        seconds = round(time.time() - start, 3)
+        logger.info(f"{self.task}: {seconds} s")
+        return file, {**result, "label_names": self.info()["labels"], "latencies": {"total": seconds}}
+
+    @abstractmethod
+    def predict(self, image: str, values: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """One image's result, as a call gives it."""
+
+    def run_network(self, image: str) -> tuple[dict[str, Any], Compose]:
+        """The item of an image with the network's output as "pred", and the transforms that come after it."""
+        parser, network = self._load()
+        item = parser.get_parsed_content("preprocessing")({IMAGE: image})
+        batch = item[IMAGE].as_tensor()[None].to(self.settings.device)
+        item[PRED] = parser.get_parsed_content("inferer")(batch, network)[0]
+        after = parser.get_parsed_content("postprocessing")
+        after = after.transform if hasattr(after, "transform") else after
+        # the bundle's transform that writes files writes into the bundle
+        return item, Compose([step for step in after.transforms if not isinstance(step, SaveMaskd)])
+
+    def _load(self) -> tuple[ConfigParser, torch.nn.Module]:
+        path = self.settings.weights(self.task)
+        if path is None:
+            raise HTTPException(
+                409, f"There are no weights of {self.task} yet: POST /train/{self.task}, or train_{self.task}.json."
+            )
+        version = (str(path), path.stat().st_mtime_ns)
+        with self._lock:
+            if self._failed and self._failed[0] == version:
+                raise self._failed[1]
+            if self._loaded is None or self._loaded[0] != version:
+                try:
+                    self._loaded = version, *self._read(path)
+                except Exception as error:  # every request begins with all infos: once is enough
+                    self._failed = version, error
+                    raise
+            return self._loaded[1:]
+
+    def _read(self, path: Path) -> tuple[ConfigParser, torch.nn.Module]:
+        parser = ConfigParser()
+        parser.read_config(self.settings.bundle / "configs" / f"inference_{self.task}.json")
+        parser["bundle_root"], parser["pretrained_path"] = str(self.settings.bundle), str(path)
+        with telling_settings(path, f"{path.stem}.json"):
+            network = parser.get_parsed_content("network_def")
+            parser.get_parsed_content("classes")
+        load_network(network, path)
+        parser.get_parsed_content("preprocessing")  # what cannot be done to an image is known before there is one
+        return parser, network.to(self.settings.device).eval()
+
+
+class SegmentationInfer(BundleInfer):
+    """Segmentation: a label map of the image's own size and geometry, uint8, 0 for nothing, then 1 for the first class.
+
+    Where classes overlap, the more probable one is written.
+    """
+
+    def __init__(self, settings: LabelSettings) -> None:
+        config = {"result_extension": ["", *EXTENSIONS]}
+        super().__init__(settings, "segmentation", "Segments every class of the finetuned network", config)
+
+    @property
+    def first_index(self) -> int:
+        return 1
+
+    def predict(self, image: str, values: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        item, after = self.run_network(image)
+        steps = after.transforms
+        split = next(index for index, step in enumerate(steps) if isinstance(step, AsDiscreted))
+        item = Compose(steps[:split])(item)
+        probabilities = item[PRED]
+        inside = Compose(steps[split:])(item)[PRED].bool()
+        best = torch.where(inside, probabilities, 0).argmax(0) + 1
+        mask = torch.where(inside.any(0), best, 0).cpu().numpy().astype(np.uint8)
+        return write_result(mask, image, values), {}
+
+    def probabilities(self, image: str) -> torch.Tensor:
+        """(C, h, w) of an image at the network's size, on the CPU."""
+        with torch.no_grad():
+            return self.run_network(image)[0][PRED].float().sigmoid().cpu()
+
+
+class DetectionInfer(BundleInfer):
+    """Detection: boxes as Slicer's markups, and in the result in pixels with class and score, the best first."""
+
+    def __init__(self, settings: LabelSettings) -> None:
+        config = {"score_threshold": 0.3}
+        super().__init__(settings, "detection", "Finds the findings that the finetuned network knows", config)
+
+    def predict(self, image: str, values: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        threshold = number(values, "score_threshold", 0, 1)
+        item, after = self.run_network(image)
+        found = after({IMAGE: item[IMAGE], **item[PRED]})
+        found = [entry for entry in as_coco(found, self.classes, "", 0) if entry["score"] >= threshold]
+        boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (entry["bbox"] for entry in found)]).reshape(-1, 4)
+        names, scores = [entry["category_name"] for entry in found], [entry["score"] for entry in found]
+        path = temporary_name(".json")
+        content = boxes_to_markups(boxes, names, scores, read_geometry(image))
+        path.write_text(json.dumps(content), encoding="utf-8")
+        result = {"box_pixels": boxes.round(2).tolist(), "label": [entry["category_id"] for entry in found]}
+        return str(path), {**result, "label_name": names, "label_scores": scores}
+
+
+class ClassificationInfer(BundleInfer):
+    """Classification: the probability of every class, the highest first; no file."""
+
+    def __init__(self, settings: LabelSettings) -> None:
+        super().__init__(settings, "classification", "Probability of every class of the finetuned network", {})
+
+    def predict(self, image: str, values: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        rows = [
+            {"idx": index, "label": name, "score": round(score, 6)}
+            for index, (name, score) in enumerate(zip(self.classes, self.probabilities(image).tolist(), strict=True))
+        ]
+        return None, {"prediction": sorted(rows, key=lambda row: -row["score"])}
+
+    def probabilities(self, image: str) -> torch.Tensor:
+        """(C,) of an image, on the CPU."""
+        with torch.no_grad():
+            item, after = self.run_network(image)
+            return after(item)[PRED].cpu()
+
+
+def cause_of(load: Callable[[], Any]) -> str | None:
+    """Why a model cannot be loaded, in the words of the error; None when it can.
+
+    Args:
+        load: of a task.
+    """
+    try:
+        load()
+    except HTTPException as error:
+        return str(error.detail)
+    except Exception as error:  # a model that fails in any way leaves the others
+        return str(first_cause(error))
+    return None
+
+
+def temporary_name(suffix: str) -> Path:
+    """A new file's name, which MONAI Label removes once it was sent."""
+    handle, name = tempfile.mkstemp(suffix=suffix)
+    os.close(handle)
+    return Path(name)
+
+
+def write_result(values: np.ndarray, image: str, request: dict[str, Any]) -> str:
+    """Write (H, W) values in an image's geometry, in the format that the request names or that fits its viewer.
+
+    Args:
+        values: of the image's own size.
+        image: path of the image.
+        request: "result_extension", one of :data:`EXTENSIONS`; without it NIfTI for a NIfTI image, else NRRD.
+
+    Returns:
+        Path of a temporary file.
+
+    Raises:
+        HTTPException: for another extension; 400.
+        DataError: when the file cannot hold the values.
+    """
+    extension = request.get("result_extension") or ""
+    extension = extension[0] if isinstance(extension, list) else extension  # a client may send the choices themselves
+    if not extension:
+        extension = ".nii.gz" if image.lower().endswith(NIFTI) else ".nrrd"
+    if extension not in EXTENSIONS:
+        raise HTTPException(400, f"result_extension is one of {', '.join(EXTENSIONS)}, not {extension!r}.")
+    path = temporary_name(extension)
+    try:
+        write_label_map(values, read_geometry(image), path)
+    except Exception:
+        path.unlink()
+        raise
+    return str(path)

@@ -1,0 +1,22 @@
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from .classification import ClassificationMetric, compute_classification
+from .detection import DetectionMetric, compute_detection
+from .grounding import GroundingMetric, compute_grounding
+from .retrieval import RetrievalMetric, chance_retrieval, compute_retrieval
+from .zero_shot import ZeroShotMetric, compute_zero_shot
+
+__all__ = [
+    "ClassificationMetric",
+    "DetectionMetric",
+    "GroundingMetric",
+    "RetrievalMetric",
+    "ZeroShotMetric",
+    "chance_retrieval",
+    "compute_classification",
+    "compute_detection",
+    "compute_grounding",
+    "compute_retrieval",
+    "compute_zero_shot",
+]

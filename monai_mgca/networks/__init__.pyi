@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from .classifier import RadiographClassifier, create_classifier
+from .detector import DetectorMaps, RadiographDetector, create_detector
+from .encoder_sizes import create_image_encoder, fitting_size
+from .image_encoder import ImageFeatures, ResNetImageEncoder, ViTImageEncoder
+from .matching import AttentionMatcher, attention_to_weights, soft_match
+from .mgca import MGCA, ImageEmbedder
+from .micro_batch import check_micro_batches, encode_in_micro_batches
+from .norm import synchronize_batch_norm
+from .projection import ProjectionHead
+from .pyramid import SimpleFeaturePyramid, create_pyramid
+from .report_encoder import ReportEncoder
+from .segmenter import PUPSegmenter, create_segmenter
+from .unused import freeze_unused
+from .word_pooling import aggregate_words
+
+__all__ = [
+    "AttentionMatcher",
+    "DetectorMaps",
+    "ImageEmbedder",
+    "ImageFeatures",
+    "MGCA",
+    "PUPSegmenter",
+    "ProjectionHead",
+    "RadiographClassifier",
+    "RadiographDetector",
+    "ReportEncoder",
+    "ResNetImageEncoder",
+    "SimpleFeaturePyramid",
+    "ViTImageEncoder",
+    "aggregate_words",
+    "attention_to_weights",
+    "check_micro_batches",
+    "create_classifier",
+    "create_detector",
+    "create_image_encoder",
+    "create_pyramid",
+    "create_segmenter",
+    "encode_in_micro_batches",
+    "fitting_size",
+    "freeze_unused",
+    "soft_match",
+    "synchronize_batch_norm",
+]

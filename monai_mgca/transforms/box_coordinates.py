@@ -1,0 +1,212 @@
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Moves boxes with an image through spatial transforms, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, RandomizableTrait
+from monai.utils import MetaKeys, TransformBackends
+
+__all__ = [
+    "MapBoxesD",
+    "MapBoxesDict",
+    "MapBoxesd",
+    "RememberAffineAgaind",
+    "RememberAffineD",
+    "RememberAffineDict",
+    "RememberAffined",
+    "RestoreBoxesD",
+    "RestoreBoxesDict",
+    "RestoreBoxesd",
+    "map_boxes",
+    "restore_boxes",
+]
+
+LOADED_AFFINE = "loaded_affine"
+
+
+def map_boxes(boxes: Any, image: MetaTensor) -> torch.Tensor:
+    """Boxes of the stored image, where its transforms have brought them.
+
+    All that moves pixels is known from the image's affine: resizing, padding, cropping, flips, rotation. A rotated box
+    becomes the upright box around it. Nothing is clipped.
+
+    Args:
+        boxes: (N, 4) [x0, y0, x1, y1], edges in pixels of the stored image.
+        image: (C, H, W), which passed :class:`RememberAffined` and then transforms of MONAI.
+
+    Returns:
+        (N, 4), float32, edges in pixels of ``image``.
+
+    Raises:
+        ValueError: when the image did not pass :class:`RememberAffined`.
+    """
+    original = _original(image)
+    return _move(boxes, torch.linalg.solve(_affine(image), original))
+
+
+def restore_boxes(boxes: Any, image: MetaTensor) -> torch.Tensor:
+    """The inverse of :func:`map_boxes`, clipped to the stored image.
+
+    Args:
+        boxes: (N, 4) [x0, y0, x1, y1], edges in pixels of ``image``.
+        image: (C, H, W), which passed :class:`RememberAffined` and then transforms of MONAI.
+
+    Returns:
+        (N, 4), float32, edges in pixels of the stored image.
+
+    Raises:
+        ValueError: when the image did not pass :class:`RememberAffined`.
+    """
+    restored = _move(boxes, torch.linalg.solve(_original(image), _affine(image)))
+    return _clip(restored, image.meta[MetaKeys.SPATIAL_SHAPE])
+
+
+def _affine(image: MetaTensor) -> torch.Tensor:
+    return torch.as_tensor(image.affine, dtype=torch.float64, device="cpu")
+
+
+def _original(image: MetaTensor) -> torch.Tensor:
+    affine = getattr(image, "meta", {}).get(LOADED_AFFINE)
+    if affine is None:
+        raise ValueError("It is not known how the image was loaded: put RememberAffined behind LoadRadiographd.")
+    return torch.as_tensor(affine, dtype=torch.float64)
+
+
+def _move(boxes: Any, matrix: torch.Tensor) -> torch.Tensor:
+    """Apply a matrix on indices (row, column) to all four corners, and take the upright box around them."""
+    boxes = torch.as_tensor(boxes, dtype=torch.float64, device="cpu").reshape(-1, 4)
+    # indices are of the pixels' centers, half a pixel from their edges
+    corners = boxes[:, [[1, 0], [1, 2], [3, 0], [3, 2]]] - 0.5
+    moved = corners @ matrix[:2, :2].T + matrix[:2, -1] + 0.5
+    return torch.cat((moved.amin(1).flip(1), moved.amax(1).flip(1)), dim=1).float()
+
+
+def _clip(boxes: torch.Tensor, size: Any) -> torch.Tensor:
+    height, width = (float(side) for side in size)
+    return boxes.clamp(min=torch.zeros(4), max=torch.tensor([width, height, width, height]))
+
+
+class RememberAffined(MapTransform):
+    """Keep an image's affine as it was loaded, by which its boxes can follow it. Put it right behind the loading.
+
+    What readers call the original affine may have other axes than the image that they give.
+
+    Args:
+        keys: keys of the images.
+        allow_missing_keys: do not raise where a key is missing.
+    """
+
+    backend = [TransformBackends.TORCH]
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            # a cache on disk gives plain tensors
+            d[key] = image = d[key].clone() if isinstance(d[key], MetaTensor) else MetaTensor(d[key])
+            image.meta[LOADED_AFFINE] = image.affine.clone()
+        return d
+
+
+class RememberAffineAgaind(RememberAffined, RandomizableTrait):
+    """As :class:`RememberAffined`, before random transforms, when the boxes have followed the image up to here.
+
+    Datasets take it for random and run it every time: what they keep on disk has no affine.
+
+    Args:
+        keys: keys of the images.
+        allow_missing_keys: do not raise where a key is missing.
+    """
+
+
+class MapBoxesd(MapTransform):
+    """Boxes of the stored image become boxes of the image as it is now, clipped to it; those that vanish are dropped.
+
+    Put it behind all spatial transforms of the image, random ones too; a box needs no other transform.
+    MONAI's box transforms come one for each spatial transform, and none for resizing to the longest side, padding or
+    random affines; ``AffineBoxToImageCoordinated`` leaves rotated boxes and the half pixel aside.
+
+    Args:
+        keys: keys of the boxes, (N, 4) or empty, [x0, y0, x1, y1], edges in pixels of the stored image.
+        image_key: key of the image.
+        label_keys: keys of what goes with every box, (N,); it becomes int64.
+        min_size: a box that is narrower or lower, in pixels of the image as it is now, has vanished.
+        allow_missing_keys: do not raise where a key is missing.
+
+    Example::
+
+        from monai.transforms import Compose, Resized, SpatialPadd
+        from monai_mgca.transforms import LoadRadiographd
+        from PIL import Image
+
+        Image.new("L", (60, 40)).save("radiograph.png")
+        transform = Compose([
+            LoadRadiographd("image"),
+            RememberAffined("image"),
+            Resized("image", 30, size_mode="longest", mode="area"),
+            SpatialPadd("image", (30, 30)),
+            MapBoxesd("boxes", "image", "box_labels"),
+        ])
+        item = {"image": "radiograph.png", "boxes": [[0, 0, 60, 40]], "box_labels": [1]}
+        print(transform(item)["boxes"])  # [[0, 5, 30, 25]]
+    """
+
+    backend = [TransformBackends.TORCH]
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        image_key: str = "image",
+        label_keys: KeysCollection = (),
+        min_size: float = 1.0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
+        self.label_keys = (label_keys,) if isinstance(label_keys, str) else tuple(label_keys)
+        self.min_size = min_size
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        image = d[self.image_key]
+        for key in self.key_iterator(d):
+            boxes = _clip(map_boxes(d[key], image), image.shape[1:])
+            kept = (boxes[:, 2:] - boxes[:, :2] >= self.min_size).all(1)
+            d[key] = boxes[kept]
+            for label_key in self.label_keys:
+                d[label_key] = torch.as_tensor(data[label_key], dtype=torch.int64, device="cpu")[kept]
+        return d
+
+
+class RestoreBoxesd(MapTransform):
+    """Boxes of the image as it is now become boxes of the stored image, clipped to it: the inverse of ``MapBoxesd``.
+
+    Args:
+        keys: keys of the boxes, (N, 4), [x0, y0, x1, y1], edges in pixels of the image as it is now.
+        image_key: key of the image.
+        allow_missing_keys: do not raise where a key is missing.
+    """
+
+    backend = MapBoxesd.backend
+
+    def __init__(self, keys: KeysCollection, image_key: str = "image", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = restore_boxes(d[key], d[self.image_key])
+        return d
+
+
+RememberAffineD = RememberAffineDict = RememberAffined
+MapBoxesD = MapBoxesDict = MapBoxesd
+RestoreBoxesD = RestoreBoxesDict = RestoreBoxesd

@@ -1,0 +1,26 @@
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from .encoder_weights import load_encoder, load_timm_vit, load_torchvision_resnet
+from .federated import trained_settings, weights_are_sent
+from .finetuning_start import find_pretrained, freeze_encoder, start_encoder
+from .model_settings import read_model_settings, refuse_sample
+from .network_weights import describe_start, load_image_weights, load_network
+from .official_conversion import convert_official_checkpoint
+
+__all__ = [
+    "convert_official_checkpoint",
+    "describe_start",
+    "find_pretrained",
+    "freeze_encoder",
+    "load_encoder",
+    "load_image_weights",
+    "load_network",
+    "load_timm_vit",
+    "load_torchvision_resnet",
+    "read_model_settings",
+    "refuse_sample",
+    "start_encoder",
+    "trained_settings",
+    "weights_are_sent",
+]

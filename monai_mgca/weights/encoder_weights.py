@@ -1,0 +1,255 @@
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Loads weights into an image encoder: ours, timm's or torchvision's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from logging import getLogger
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from monai.networks import copy_model_state
+from torch import nn
+
+from monai_mgca.utils.errors import CheckpointError
+from monai_mgca.weights.nesting import refuse_non_finite
+from monai_mgca.weights.parameter_names import (
+    FIRST_KERNELS,
+    architecture_of,
+    fit_cls_position,
+    fold_channels,
+    listed,
+    vit_from_timm,
+)
+from monai_mgca.weights.weight_file import name_of, tensors_of
+
+__all__ = ["find_backbone", "load_encoder", "load_timm_vit", "load_torchvision_resnet"]
+
+logger = getLogger(__name__)
+
+Checkpoint = str | os.PathLike | Mapping[str, Any]
+# Where networks of ours and of MONAI keep their encoder, followed step by step.
+PARTS = ("module", "network", "image_encoder", "encoder", "vit", "feature_extractor", "body", "backbone")
+# What some networks of MONAI have besides an encoder and no pretraining fills: heads, and norms that nothing calls.
+UNFILLED = {"fc", "classification_head", "norm_cross_attn"}
+
+
+def load_encoder(target: nn.Module, checkpoint: Checkpoint, prefix: str | None = None) -> int:
+    """Move the image encoder of a checkpoint into a network: every tensor of it, or an error that names the others.
+
+    First-layer kernels for several channels are summed when the target has one channel: its output is exactly that of
+    equal channels before; so is [CLS] with its position where the target holds them in one. By name may be left out:
+    ``cls_token`` where the target has none (UNETR), and the last stages of a ResNet where the target ends earlier (the
+    feature pyramid of a RetinaNet). Nothing is moved when there is an error.
+
+    Args:
+        target: :class:`ViTImageEncoder`, :class:`ResNetImageEncoder`, :class:`ImageEmbedder`, :class:`MGCA`, or a
+            network of MONAI with such an encoder: ``FlexibleUNet`` with a ResNet, ``UNETR``, ``RetinaNet`` or its
+            feature extractor, ``ViT``, ``ResNet``.
+        checkpoint: path of ``model.pt``, ``model_pretrain.pt`` or alike (``.pt``, ``.safetensors``), or a state dict.
+        prefix: what the encoder's names begin with in the checkpoint; none is needed where there is one encoder in it.
+
+    Returns:
+        The number of tensors moved, batch norm's counters included.
+
+    Raises:
+        CheckpointError: when the file cannot be read, holds no encoder or one of another architecture, or when a
+            tensor has no place in the target or another shape.
+
+    Example::
+
+        from monai.networks.nets import FlexibleUNet
+        from monai_mgca.networks import create_image_encoder
+        unet = FlexibleUNet(in_channels=1, out_channels=1, backbone="resnet50", pretrained=False, spatial_dims=2)
+        print(load_encoder(unet, create_image_encoder("resnet50").state_dict()))
+    """
+    return _move(_encoder_of(tensors_of(checkpoint), prefix), target, name_of(checkpoint))
+
+
+def load_timm_vit(encoder: nn.Module, checkpoint: Checkpoint) -> int:
+    """Start a vision transformer from a timm ViT or DeiT; for images of another size its positions are interpolated.
+
+    Args:
+        encoder: :class:`ViTImageEncoder`, or what :func:`load_encoder` takes. With one input channel the RGB kernels
+            are summed.
+        checkpoint: path or state dict, also under "model" as DeiT's files have it. The classifier ``head`` is ignored.
+
+    Returns:
+        The number of tensors moved.
+
+    Raises:
+        CheckpointError: as :func:`load_encoder`.
+    """
+    state = {key: value for key, value in tensors_of(checkpoint).items() if not key.startswith("head.")}
+    _expect(state, "vit", "a vision transformer of timm")
+    return _move(_fit_positions(vit_from_timm(state), encoder), encoder, name_of(checkpoint))
+
+
+def _fit_positions(state: dict[str, torch.Tensor], encoder: nn.Module) -> dict[str, torch.Tensor]:
+    """The positions of a square of patches for one of another size, as timm and DeiT bring them to other images."""
+    key = "patch_embedding.position_embeddings"
+    target = dict(find_backbone(encoder).named_parameters()).get(key)
+    old = state[key]
+    if target is None or target.shape[1] == old.shape[1] or target.shape[2] != old.shape[2]:
+        return state
+    sides = [round(tensor.shape[1] ** 0.5) for tensor in (old, target)]
+    if [side**2 for side in sides] != [old.shape[1], target.shape[1]]:
+        return state
+    grid = old.float().transpose(1, 2).unflatten(2, (sides[0], sides[0]))
+    grid = F.interpolate(grid, (sides[1], sides[1]), mode="bicubic", antialias=True)
+    logger.info(f"The positions of {sides[0]} x {sides[0]} patches are interpolated to {sides[1]} x {sides[1]}.")
+    return {**state, key: grid.flatten(2).transpose(1, 2).to(old.dtype)}
+
+
+def load_torchvision_resnet(encoder: nn.Module, checkpoint: Checkpoint) -> int:
+    """Start a ResNet from torchvision's of the same depth.
+
+    Args:
+        encoder: :class:`ResNetImageEncoder`, or what :func:`load_encoder` takes. With one input channel the RGB kernels
+            are summed.
+        checkpoint: path or state dict. The classifier ``fc`` is ignored.
+
+    Returns:
+        The number of tensors moved.
+
+    Raises:
+        CheckpointError: as :func:`load_encoder`.
+    """
+    state = {key: value for key, value in tensors_of(checkpoint).items() if not key.startswith("fc.")}
+    _expect(state, "resnet", "a ResNet of torchvision")
+    return _move(state, encoder, name_of(checkpoint))
+
+
+def _expect(state: Mapping[str, torch.Tensor], architecture: str, name: str) -> None:
+    found = architecture_of(state)
+    if found != architecture:
+        raise CheckpointError(f"The checkpoint holds {found or 'neither a vit nor a resnet'}, not {name}.")
+
+
+def _encoder_of(state: Mapping[str, torch.Tensor], prefix: str | None) -> dict[str, torch.Tensor]:
+    """The encoder's tensors by the names of its backbone."""
+    base = f"{prefix.rstrip('.')}." if prefix else ""
+    starts = (base + part for part in ("image_encoder.backbone.", "backbone.", ""))
+    start = next((start for start in starts if any(key.startswith(start) for key in state)), base)
+    encoder = _below(state, start)
+    if architecture_of(encoder) is None:
+        found = [] if prefix else _prefixes(state)
+        if len(found) == 1:
+            logger.info(f"The encoder is under '{found[0]}' in the checkpoint.")
+            return _below(state, found[0])
+        raise CheckpointError(_no_encoder(state, start, found))
+    return encoder
+
+
+def _below(state: Mapping[str, torch.Tensor], start: str) -> dict[str, torch.Tensor]:
+    """The encoder under a prefix, without the classifier that general weights have."""
+    encoder = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+    encoder = {key: value for key, value in encoder.items() if not key.startswith(("head.", "fc."))}
+    return vit_from_timm(encoder) if "patch_embed.proj.weight" in encoder else encoder
+
+
+def _prefixes(state: Mapping[str, torch.Tensor]) -> list[str]:
+    """All beginnings of names under which there is an encoder."""
+    kernels = (*FIRST_KERNELS, "patch_embed.proj.weight")
+    starts = {key.removesuffix(kernel) for key in state for kernel in kernels if key.endswith(f".{kernel}")}
+    return sorted(start for start in starts if architecture_of(_names_below(state, start)) is not None)
+
+
+def _names_below(state: Mapping[str, torch.Tensor], start: str) -> list[str]:
+    return [key.removeprefix(start) for key in state if key.startswith(start)]
+
+
+def _no_encoder(state: Mapping[str, torch.Tensor], start: str, found: list[str]) -> str:
+    if any(key.startswith("img_encoder_q.") for key in state):
+        mend = "It is one of the official code: run mgca weights convert on it first."
+    elif found:
+        mend = f"There are several: give one as prefix, {', '.join(found)}."
+    else:
+        mend = "Give the prefix that the encoder's names have in it."
+    begins = listed({".".join(key.split(".")[:2]) for key in state}, 6)
+    return (
+        f"The checkpoint has no image encoder (vit or resnet) under '{start or '(no prefix)'}'; "
+        f"its names begin with {begins}. {mend}"
+    )
+
+
+def find_backbone(target: nn.Module) -> nn.Module:
+    """The ViT or ResNet of MONAI's names in a network, found by the names of the parts that lead to it.
+
+    Args:
+        target: what :func:`load_encoder` takes.
+
+    Raises:
+        CheckpointError: when there is none.
+
+    Example::
+
+        print(type(find_backbone(create_image_encoder("resnet_compact"))).__name__)
+    """
+    part = target
+    while architecture_of(part.state_dict()) is None:
+        name = next((name for name in PARTS if isinstance(getattr(part, name, None), nn.Module)), None)
+        if name is None:
+            raise CheckpointError(
+                f"{type(target).__name__} has no vision transformer or ResNet of MONAI's names that could take the "
+                "encoder: pass the part that is one."
+            )
+        part = getattr(part, name)
+    return part
+
+
+def _may_leave(key: str, wanted: Mapping[str, torch.Tensor]) -> bool:
+    """A ViT without [CLS] takes no token for it; a ResNet without its last stages takes none of theirs."""
+    stage = key.split(".")[0]
+    if stage.startswith("layer"):
+        return stage > max(name.split(".")[0] for name in wanted if name.startswith("layer"))
+    return key == "cls_token"
+
+
+def _move(state: dict[str, torch.Tensor], target: nn.Module, name: str) -> int:
+    body = find_backbone(target)
+    wanted = body.state_dict()
+    held, built = architecture_of(state), architecture_of(wanted)
+    if held != built:
+        raise CheckpointError(f"The checkpoint seems to hold a {held}, but {type(target).__name__} has a {built}.")
+    state = fit_cls_position(state, wanted)
+    left = {key for key in state if key not in wanted and _may_leave(key, wanted)}
+    state = {key: value for key, value in state.items() if key not in left}
+    for key in FIRST_KERNELS:
+        if key in state and key in wanted:
+            state[key] = _fit_channels(key, state[key], wanted[key])
+    unplaced = state.keys() - wanted.keys()
+    unfilled = {key for key in wanted.keys() - state.keys() if UNFILLED.isdisjoint(key.split("."))}
+    shapes = {
+        f"{key} ({tuple(state[key].shape)} in the checkpoint, {tuple(wanted[key].shape)} in the target)"
+        for key in state.keys() & wanted.keys()
+        if state[key].shape != wanted[key].shape
+    }
+    problems = {"no place in the target": unplaced, "missing in the checkpoint": unfilled, "another shape": shapes}
+    found = [f"{reason}: {listed(names)}" for reason, names in problems.items() if names]
+    if found:
+        raise CheckpointError(
+            f"The encoder does not fit {type(target).__name__}. {'; '.join(found)}. Build the target with the sizes of "
+            "the checkpoint's encoder (a ViT also with its image size)."
+        )
+    refuse_non_finite(state, name)
+    _, moved, _ = copy_model_state(body, state)
+    if left:
+        logger.info("%d tensors moved; %s has no %s.", len(moved), type(target).__name__, listed(left))
+    return len(moved)
+
+
+def _fit_channels(key: str, kernel: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    has, wants = kernel.shape[1], wanted.shape[1]
+    if wants == 1 and has > 1:
+        return fold_channels(kernel)
+    if has == 1 and wants > 1:
+        raise CheckpointError(
+            f"The checkpoint's encoder reads 1 channel, the target {wants} ('{key}'): build the target with 1 input "
+            "channel and give it grayscale images."
+        )
+    return kernel
