@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from monai_mgca import __version__
-from monai_mgca.apps.copy_bundle import copy_bundle, main
+from monai_mgca.apps.bundle_command import copy_bundle, main
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "monai_mgca", "bundles", "tests")

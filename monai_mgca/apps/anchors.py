@@ -1,13 +1,11 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Anchors for a detector from the boxes of a data set: `mgca anchors DATALIST --image-size N`."""
+"""Fits the anchors of a detector to boxes, by k-means."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +14,6 @@ from monai.utils import optional_import
 from monai_mgca.data.datalist import load_datalist
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
-from monai_mgca.utils.arguments import ArgumentParser
-from monai_mgca.utils.console import log_to_console, say
-from monai_mgca.utils.extras import require_extra
 from monai_mgca.utils.progress import map_in_threads
 
 KMeans, _ = optional_import("sklearn.cluster", name="KMeans")
@@ -101,34 +96,3 @@ def _centers(logarithms: np.ndarray, count: int) -> np.ndarray:
     fitted = KMeans(count, n_init=10, random_state=0).fit(logarithms[:, None])
     centers: np.ndarray = np.exp(np.sort(fitted.cluster_centers_[:, 0]))
     return centers
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print the anchors that fit a datalist's boxes, as options of the detection configs.
-
-    Returns:
-        0; 2 when the input is wrong.
-    """
-    log_to_console()
-    parser = ArgumentParser(prog="mgca anchors", description=__doc__)
-    parser.add_argument("datalist", metavar="DATALIST")
-    parser.add_argument("--image-size", type=int, required=True, metavar="N", help="pixels of the detector's images")
-    parser.add_argument("--dataset-dir", metavar="DIR", help="the folder of the images (default: the datalist's own)")
-    parser.add_argument("--levels", type=int, default=3, help="levels of the detector's pyramid (default: 3)")
-    parser.add_argument("--per-level", type=int, default=2, metavar="N", help="sizes at each level (default: 2)")
-    parser.add_argument("--ratios", type=int, default=3, metavar="N", help="ratios of all levels (default: 3)")
-    args = parser.parse_args(argv)
-    try:
-        require_extra("probe", "Fitting anchors", "sklearn")
-        sizes = read_box_sizes(args.datalist, args.image_size, args.dataset_dir)
-        anchors = fit_anchors(sizes, args.levels, args.per_level, args.ratios)
-    except DataError as e:
-        say(f"error: {e}", file=sys.stderr)
-        return 2
-    say(f"{len(sizes)} boxes of the training images; they overlap the best fitting anchor by {anchors.overlap:.2f}.")
-    say(f'--anchor_sizes "{anchors.sizes}" --anchor_ratios "{anchors.ratios}"')
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

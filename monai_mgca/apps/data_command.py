@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The command line of the data: `mgca data SOURCE ... --output FILE`."""
+"""Makes a datalist from a data source: ``mgca data SOURCE ... --output FILE``."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
-from monai_mgca.data.check.check_datalist import check_datalist
-from monai_mgca.data.check.clean_datalist import read_exclusions, write_clean
-from monai_mgca.data.check.problem import PERSONAL, CheckLimits, format_problems
-from monai_mgca.data.sources.chexpert import collect_chexpert
-from monai_mgca.data.sources.covidx import collect_covidx
-from monai_mgca.data.sources.csv_table import collect_table
-from monai_mgca.data.sources.mimic_cxr import collect_mimic_cxr
-from monai_mgca.data.sources.object_cxr import collect_object_cxr
-from monai_mgca.data.sources.open_i import collect_open_i
-from monai_mgca.data.sources.report_folder import collect_folder
-from monai_mgca.data.sources.rsna_pneumonia import collect_rsna_pneumonia
-from monai_mgca.data.sources.siim_acr import ENCODINGS, collect_siim_acr
-from monai_mgca.data.sources.table_labels import LabelColumns
-from monai_mgca.utils import DataError
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.console import log_to_console, say
+from monai_mgca.utils.errors import DataError
+
+__all__ = ["main", "make_parser"]
+
+# the module and the function of each source, imported when it is asked for
+SOURCES = {
+    "csv": ("csv_table", "collect_table"),
+    "folder": ("report_folder", "collect_folder"),
+    **{name: (name, f"collect_{name}") for name in ("open_i", "mimic_cxr", "rsna_pneumonia", "siim_acr", "object_cxr")},
+    **{name: (name, f"collect_{name}") for name in ("chexpert", "covidx")},
+}
 
 
 def _source_parser(
@@ -46,7 +44,9 @@ def _source_parser(
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = ArgumentParser(prog="mgca data", description="Make a datalist from a data source, or check one.")
+    parser = ArgumentParser(
+        prog="mgca data", description="Make a datalist from a data source, which ``mgca check`` then checks."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="SOURCE")
     _add_csv(commands)
     _add_named_sources(commands)
@@ -59,29 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--sheet", metavar="FILE", help="also draw an overview picture")
 
-    _add_check(commands)
     return parser
-
-
-def _add_check(commands) -> None:
-    check = commands.add_parser("check", help="open every image of a datalist and list what is broken")
-    check.add_argument("datalist", metavar="DATALIST")
-    check.add_argument("--dataset-dir", metavar="DIR", help="the folder of the images (default: the datalist's own)")
-    check.add_argument("--volumes", action="store_true", help="the images are CTs: NIfTI, or folders of DICOM series")
-    check.add_argument("--num-workers", type=int, metavar="N", help="threads (default: the number of processors)")
-    check.add_argument("--write-clean", metavar="FILE", help="write the datalist without what is broken")
-    exclude = "list of images to leave out: one a line, or the JSON that a training wrote of images to look at"
-    check.add_argument("--exclude", metavar="FILE", help=exclude)
-    keep = "reasons that are told but leave nothing out"
-    check.add_argument("--keep", nargs="+", default=(), metavar="REASON", help=keep)
-    check.add_argument("--phi", action="store_true", help="look for personal data in reports, DICOM tags and images")
-    limits = CheckLimits()
-    side = f"pixels; an image with a shorter side is too small (default: {limits.min_side})"
-    check.add_argument("--min-side", type=int, default=limits.min_side, metavar="N", help=side)
-    aspect = f"an image longer than so many times its width is too elongated (default: {limits.max_aspect:g})"
-    check.add_argument("--max-aspect", type=float, default=limits.max_aspect, metavar="R", help=aspect)
-    modality = f"DICOM's modalities that are right (default: {' '.join(limits.modalities)})"
-    check.add_argument("--modality", nargs="+", default=limits.modalities, metavar="NAME", help=modality)
 
 
 def _add_csv(commands) -> None:
@@ -169,7 +147,7 @@ def _add_labeled_sources(commands) -> None:
     siim.add_argument("--dataset-dir", help="the folder of images, sub-folders included", **place)
     siim.add_argument("--table", metavar="CSV", help="ImageId, EncodedPixels (default: train-rle.csv in the folder)")
     starts = "what a run's start counts from: the end of the run before, or the first pixel (default: found out)"
-    siim.add_argument("--encoding", choices=ENCODINGS, default="auto", help=starts)
+    siim.add_argument("--encoding", choices=("auto", "relative", "absolute"), default="auto", help=starts)
 
     objects = _source_parser(commands, "object_cxr", "Object-CXR: boxes of foreign objects", fractions=(0.8, 0.2, 0))
     objects.add_argument("--dataset-dir", help="the folder of train/, dev/, train.csv and dev.csv", **place)
@@ -190,20 +168,13 @@ def _collect(args: argparse.Namespace) -> str:
     """Collect a source, write its datalist, and return the summary."""
     options = {k: v for k, v in vars(args).items() if k not in ("command", "output", "name", "fractions", "seed")}
     if args.command == "csv":
+        from monai_mgca.data.sources.table_labels import LabelColumns
+
         annotations = {field.name: options.pop(field.name) for field in dataclasses.fields(LabelColumns)}
         options["annotations"] = LabelColumns(**annotations)
-    sources = {
-        "csv": collect_table,
-        "folder": collect_folder,
-        "open_i": collect_open_i,
-        "mimic_cxr": collect_mimic_cxr,
-        "rsna_pneumonia": collect_rsna_pneumonia,
-        "siim_acr": collect_siim_acr,
-        "object_cxr": collect_object_cxr,
-        "chexpert": collect_chexpert,
-        "covidx": collect_covidx,
-    }
-    collection = sources[args.command](**options)
+    place, name = SOURCES[args.command]
+    collect = getattr(import_module(f"monai_mgca.data.sources.{place}"), name)
+    collection = collect(**options)
     splitting = {"fractions": args.fractions, "seed": args.seed} if hasattr(args, "fractions") else {}
     return collection.write(args.output, name=args.name, **splitting)
 
@@ -218,41 +189,20 @@ def _sample(args: argparse.Namespace) -> None:
         say(f"wrote {args.sheet}")
 
 
-def _check(args: argparse.Namespace) -> int:
-    """Check a datalist, perhaps write a clean one, and return the exit code."""
-    if args.num_workers is not None and args.num_workers < 1:
-        raise DataError(f"--num-workers must be at least 1, got {args.num_workers}.")
-    limits = CheckLimits(args.min_side, args.max_aspect, args.modality, args.keep)
-    exclude = read_exclusions(args.exclude) if args.exclude else []
-    problems = check_datalist(
-        args.datalist, args.dataset_dir, args.num_workers, args.volumes, limits, args.phi, exclude
-    )
-    say(format_problems(problems, limits) if problems else f"{args.datalist}: nothing is broken")
-    if args.write_clean:
-        say(write_clean(args.datalist, args.write_clean, problems, limits, args.dataset_dir, exclude))
-    return int(any(limits.leaves_out(problem) or problem.reason in PERSONAL for problem in problems))
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        0; 1 when `check` finds something broken, or personal data; 2 when the input is wrong.
+        0; 2 when the input is wrong.
     """
     log_to_console()
     args = make_parser().parse_args(argv)
     try:
         if args.command == "sample":
             _sample(args)
-        elif args.command == "check":
-            return _check(args)
         else:
             say(_collect(args))
     except (DataError, OSError) as e:  # a full disk, a folder in place of a file
         say(f"error: {e}", file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,22 +10,16 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.console import say
 from monai_mgca.utils.errors import CheckpointError
-from monai_mgca.weights.encoder_weights import load_encoder, load_timm_vit, load_torchvision_resnet
-from monai_mgca.weights.official_conversion import OfficialConversion, convert_official_checkpoint
-from monai_mgca.weights.official_settings import encoder_name
 
-__all__ = [
-    "OfficialConversion",
-    "convert_official_checkpoint",
-    "load_encoder",
-    "load_timm_vit",
-    "load_torchvision_resnet",
-    "main",
-]
+if TYPE_CHECKING:
+    from monai_mgca.weights import OfficialConversion
+
+__all__ = ["main"]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _summary(conversion: OfficialConversion, output: str) -> str:
+    from monai_mgca.weights.official_settings import encoder_name
+
     settings = conversion.settings
     bert, network = settings["report_encoder"]["source"], settings["network"]
     encoder = encoder_name(settings["image_encoder"]) or conversion.architecture
@@ -76,6 +72,8 @@ def _summary(conversion: OfficialConversion, output: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 1 when a checkpoint does not fit."""
     options = _parser().parse_args(arguments)
+    from monai_mgca.weights import convert_official_checkpoint
+
     try:
         conversion = convert_official_checkpoint(
             options.checkpoint, options.output, options.in_channels, options.encoder_only, options.matcher
@@ -85,7 +83,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     say(_summary(conversion, options.output))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

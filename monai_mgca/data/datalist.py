@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import monai_mgca
+from monai_mgca.data.entry import CLASS_LISTS, SECTIONS
 from monai_mgca.data.paths import file_problem, find_dataset_dir
 from monai_mgca.data.preflight import chosen_for_a_look, header_reason, report_reason, shared_with_other_sections
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import parse_json, replacing
 from monai_mgca.utils.progress import list_problems, many_objects, map_in_threads
 
-__all__ = ["SECTIONS", "content_hash", "load_datalist", "read_datalist", "write_datalist"]
-
-SECTIONS = ("training", "validation", "test")
-CLASS_LISTS = ("classes", "box_classes", "mask_classes")
+__all__ = ["content_hash", "load_datalist", "read_datalist", "write_datalist"]
 
 
 def content_hash(entries_by_split: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from monai_mgca.data.datalist import SECTIONS
+from monai_mgca.data.entry import SECTIONS
 from monai_mgca.utils import DataError
 
 __all__ = ["count_shared_patients", "split_by_patient", "split_name"]

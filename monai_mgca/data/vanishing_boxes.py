@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from monai_mgca.data.annotations import image_size as size_of
-from monai_mgca.io import name_some
 from monai_mgca.utils import DataError
+from monai_mgca.utils.console import name_some
 from monai_mgca.utils.dist import rank
 from monai_mgca.utils.progress import map_in_threads
 

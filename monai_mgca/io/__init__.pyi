@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 from .dicom.series_tags import describes_image, no_image, series_problem
-from .find_files import FoundFiles, find_image_files, list_files, name_some, refuse_same_names
+from .find_files import FoundFiles, find_image_files, list_files, refuse_same_names
 from .kind import IMAGE_SUFFIXES, Kind, is_clutter, kind_of, kind_of_name, quick_kind, stem_of
 from .readers import RadiographDicomReader, RadiographNiftiReader
 from .run_lengths import decode_rle, decode_siim, encode_rle
@@ -22,7 +22,6 @@ __all__ = [
     "kind_of",
     "kind_of_name",
     "list_files",
-    "name_some",
     "no_image",
     "quick_kind",
     "refuse_same_names",

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from monai_mgca.io.dicom.series_tags import describes_image
 from monai_mgca.io.kind import Kind, is_clutter, quick_kind, stem_of
 from monai_mgca.utils import DataError
-from monai_mgca.utils.console import visible
+from monai_mgca.utils.console import name_some
 
-__all__ = ["FoundFiles", "find_image_files", "list_files", "name_some", "refuse_same_names"]
+__all__ = ["FoundFiles", "find_image_files", "list_files", "refuse_same_names"]
 
 
 class FoundFiles(NamedTuple):
@@ -41,22 +41,6 @@ class FoundFiles(NamedTuple):
             return None
         files = "1 file is" if len(self.others) == 1 else f"{len(self.others)} files are"
         return f"{files} no {what} by name or content: {name_some(p.relative_to(folder) for p in self.others)}"
-
-
-def name_some(names: Iterable[object], limit: int = 5) -> str:
-    """The first of many names, and how many more there are.
-
-    Args:
-        names: or paths, or numbers.
-        limit: how many are written out.
-
-    Example::
-
-        print(name_some(["a", "b", "c"], limit=2))  # a, b ... and 1 more
-    """
-    names = [visible(str(name)) for name in names]
-    more = f" ... and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def _refuse(error: OSError) -> None:

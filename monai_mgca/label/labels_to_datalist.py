@@ -19,11 +19,11 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from PIL import Image
 
 from monai_mgca.data.datalist import write_datalist
-from monai_mgca.io.find_files import name_some
 from monai_mgca.label.store.contained_store import OURS
 from monai_mgca.label.store.held_folder import HeldFolder
 from monai_mgca.label.store.saved_label import BOXES, check_names, read_label
 from monai_mgca.utils import DataError
+from monai_mgca.utils.console import name_some
 from monai_mgca.utils.progress import list_problems
 
 __all__ = ["labels_to_datalist"]

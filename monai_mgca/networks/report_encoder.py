@@ -16,8 +16,8 @@ from monai.utils import optional_import
 from torch import nn
 
 from monai_mgca.networks.attention import cls_attention
+from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
-from monai_mgca.weights.parameter_names import listed
 
 transformers, _ = optional_import("transformers")
 
@@ -190,7 +190,7 @@ def _load_pretrained(source: str | Path, config: Any) -> nn.Module:
     inside = (key.removeprefix("bert.") for key in info["unexpected_keys"])
     foreign = [key for key in inside if key.startswith(BERT_PARTS) and _LAYER.sub(".0.", key) not in known]
     if foreign and hasattr(config, OWN_CODE):
-        raise CheckpointError(f"'{source}' is not quite a BERT, for it has {listed(foreign, 4)}.")
+        raise CheckpointError(f"'{source}' is not quite a BERT, for it has {name_some(sorted(foreign), 4)}.")
     if info["missing_keys"]:
         raise CheckpointError(f"'{source}' lacks weights of the report encoder: {sorted(info['missing_keys'])}.")
     network: nn.Module = model

@@ -8,9 +8,19 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Iterable
 from typing import TextIO
 
-__all__ = ["Lines", "VisibleFormatter", "guard_console", "log_to_console", "say", "visible", "visible_lines"]
+__all__ = [
+    "Lines",
+    "VisibleFormatter",
+    "guard_console",
+    "log_to_console",
+    "name_some",
+    "say",
+    "visible",
+    "visible_lines",
+]
 
 # C0, DEL and C1; what turns the direction of writing or ends a line; halves of letters, which no console can write
 _HIDDEN = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -50,6 +60,22 @@ def visible_lines(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode("ascii")
+
+
+def name_some(names: Iterable[object], limit: int = 5) -> str:
+    """The first of many names, and how many more there are.
+
+    Args:
+        names: or paths, or numbers.
+        limit: how many are written out.
+
+    Example::
+
+        print(name_some(["a", "b", "c"], limit=2))  # a, b ... and 1 more
+    """
+    names = [visible(str(name)) for name in names]
+    more = f" ... and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def say(text: object = "", file: TextIO | None = None, flush: bool = False) -> None:

@@ -19,30 +19,6 @@ from monai_mgca.visualize.page import data_uri, write_page
 
 __all__ = ["Hit", "Ranking", "public_names", "thumbnail", "write_gallery"]
 
-_BODY = """
-{% for note in notes %}
-<p class="note">{{ note }}</p>
-{% endfor %}
-{% for ranking in rankings %}
-<h2>{{ ranking.query }}</h2>
-{% if ranking.image %}
-<figure><img alt="the query" src="{{ thumbnail(ranking.image) }}"><figcaption>the query</figcaption></figure>
-{% endif %}
-<ul class="grid">
-{% for hit in ranking.hits %}
-<li><figure>
-<img alt="{{ hit.name }}" src="{{ thumbnail(hit.image) }}">
-<figcaption><b>{{ loop.index }}.</b> {{ "%.3f" | format(hit.similarity) }}<br>{{ hit.name }}
-{% if hit.report %}
-<br>{{ hit.report }}
-{% endif %}
-</figcaption>
-</figure></li>
-{% endfor %}
-</ul>
-{% endfor %}
-"""
-
 
 @dataclass
 class Hit:
@@ -154,4 +130,4 @@ def write_gallery(path: str | os.PathLike, title: str, rankings: Sequence[Rankin
 
         write_gallery("gallery.html", "Retrieval", [Ranking("nodule", [Hit(0.5, "1.png", "1.png")])])
     """
-    write_page(Path(path), title, _BODY, rankings=rankings, notes=notes, thumbnail=thumbnail)
+    write_page(Path(path), title, "gallery.html", rankings=rankings, notes=notes, thumbnail=thumbnail)

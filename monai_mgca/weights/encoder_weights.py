@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from monai.networks import copy_model_state
 from torch import nn
 
+from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.weights.nesting import refuse_non_finite
 from monai_mgca.weights.parameter_names import (
@@ -22,7 +23,6 @@ from monai_mgca.weights.parameter_names import (
     architecture_of,
     fit_cls_position,
     fold_channels,
-    listed,
     vit_from_timm,
 )
 from monai_mgca.weights.weight_file import name_of, tensors_of
@@ -170,7 +170,7 @@ def _no_encoder(state: Mapping[str, torch.Tensor], start: str, found: list[str])
         mend = f"There are several: give one as prefix, {', '.join(found)}."
     else:
         mend = "Give the prefix that the encoder's names have in it."
-    begins = listed({".".join(key.split(".")[:2]) for key in state}, 6)
+    begins = name_some(sorted({".".join(key.split(".")[:2]) for key in state}), 6)
     return (
         f"The checkpoint has no image encoder (vit or resnet) under '{start or '(no prefix)'}'; "
         f"its names begin with {begins}. {mend}"
@@ -230,7 +230,7 @@ def _move(state: dict[str, torch.Tensor], target: nn.Module, name: str) -> int:
         if state[key].shape != wanted[key].shape
     }
     problems = {"no place in the target": unplaced, "missing in the checkpoint": unfilled, "another shape": shapes}
-    found = [f"{reason}: {listed(names)}" for reason, names in problems.items() if names]
+    found = [f"{reason}: {name_some(sorted(names), 12)}" for reason, names in problems.items() if names]
     if found:
         raise CheckpointError(
             f"The encoder does not fit {type(target).__name__}. {'; '.join(found)}. Build the target with the sizes of "
@@ -239,7 +239,7 @@ def _move(state: dict[str, torch.Tensor], target: nn.Module, name: str) -> int:
     refuse_non_finite(state, name)
     _, moved, _ = copy_model_state(body, state)
     if left:
-        logger.info("%d tensors moved; %s has no %s.", len(moved), type(target).__name__, listed(left))
+        logger.info("%d tensors moved; %s has no %s.", len(moved), type(target).__name__, name_some(sorted(left), 12))
     return len(moved)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
-from monai_mgca.weights.parameter_names import listed
 
 __all__ = ["refuse_non_finite", "state_dict_in", "without_prefix"]
 
@@ -39,8 +39,8 @@ def state_dict_in(content: Mapping[str, Any], name: str) -> dict[str, torch.Tens
         held = [key for key, value in content.items() if _holds_tensors(value)]
         if len(held) > 1:
             raise CheckpointError(
-                f"{name} holds tensors under several entries, {listed(map(str, held))}: write the one that is meant "
-                f"alone, torch.save(content[{held[0]!r}], new_path)."
+                f"{name} holds tensors under several entries, {name_some(sorted(map(str, held)), 12)}: "
+                f"write the one that is meant alone, torch.save(content[{held[0]!r}], new_path)."
             )
         found = f"has entries that are no tensors: {others[:8]}" if others else "is empty"
         raise CheckpointError(
@@ -93,6 +93,6 @@ def refuse_non_finite(state: Mapping[str, torch.Tensor], name: str) -> None:
     ill = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if ill:
         raise CheckpointError(
-            f"{name} has NaN or infinite values in {len(ill)} of {len(state)} tensors: {listed(ill, 6)}. The training "
-            "that wrote it had diverged, or its numbers were too large for half precision: take an earlier checkpoint."
+            f"{name} has NaN or infinite values in {len(ill)} of {len(state)} tensors: {name_some(sorted(ill), 6)}. "
+            "The training that wrote it had diverged, or its numbers were too large for half precision: take an earlier checkpoint."
         )

@@ -15,10 +15,11 @@ from monai.utils import optional_import
 from torch import nn
 
 from monai_mgca.networks.image_encoder import ViTImageEncoder
+from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.weights.encoder_weights import load_encoder, load_timm_vit, load_torchvision_resnet
 from monai_mgca.weights.nesting import refuse_non_finite, without_prefix
-from monai_mgca.weights.parameter_names import architecture_of, fit_cls_position, listed
+from monai_mgca.weights.parameter_names import architecture_of, fit_cls_position
 from monai_mgca.weights.weight_file import name_of, tensors_of
 
 hf_hub_download, _ = optional_import("huggingface_hub", name="hf_hub_download")
@@ -96,7 +97,9 @@ def load_network(network: nn.Module, checkpoint: str | os.PathLike | Mapping[str
         ],
     }
     if any(problems.values()):
-        found = "; ".join(f"{len(keys)} {kind}: {listed(keys)}" for kind, keys in problems.items() if keys)
+        found = "; ".join(
+            f"{len(keys)} {kind}: {name_some(sorted(keys), 12)}" for kind, keys in problems.items() if keys
+        )
         name = "The checkpoint" if isinstance(checkpoint, Mapping) else f"The checkpoint '{checkpoint}'"
         what, mend = _mismatch(state, wanted)
         raise CheckpointError(f"{name} {what} ({found}). {mend}")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from monai.utils import look_up_option
 
+from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.weights.official_settings import expected_shapes, read_settings
 from monai_mgca.weights.parameter_names import (
@@ -22,7 +23,6 @@ from monai_mgca.weights.parameter_names import (
     architecture_of,
     fit_cls_position,
     fold_channels,
-    listed,
     rename,
     vit_from_timm,
 )
@@ -168,7 +168,7 @@ def _check(state: Mapping[str, torch.Tensor], settings: dict[str, dict[str, Any]
     missing = {_official_name(key) for key in wanted.keys() - state.keys()}
     foreign = {_official_name(key) for key in state.keys() - wanted.keys()}
     problems = {"Missing": missing, "Foreign": foreign, "Of another shape": shapes}
-    found = [f"{reason}: {listed(names)}." for reason, names in problems.items() if names]
+    found = [f"{reason}: {name_some(sorted(names), 12)}." for reason, names in problems.items() if names]
     if found:
         raise CheckpointError(
             f"'{path}' is not what the official MGCA writes. {' '.join(found)} If the file was made by a changed code, "

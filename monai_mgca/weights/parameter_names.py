@@ -17,7 +17,6 @@ __all__ = [
     "architecture_of",
     "fit_cls_position",
     "fold_channels",
-    "listed",
     "rename",
     "vit_from_timm",
 ]
@@ -94,10 +93,3 @@ def fold_channels(kernel: torch.Tensor) -> torch.Tensor:
         (out, 1, ...).
     """
     return kernel.sum(dim=1, keepdim=True)
-
-
-def listed(names: Iterable[str], limit: int = 12) -> str:
-    """Names for an error message, not more than anyone reads."""
-    names = sorted(names)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -12,7 +12,8 @@ import pytest
 from monai.utils import optional_import
 from PIL import Image
 
-from monai_mgca.data.datalist import SECTIONS, content_hash, load_datalist, read_datalist
+from monai_mgca.data.datalist import content_hash, load_datalist, read_datalist
+from monai_mgca.data.entry import SECTIONS
 from monai_mgca.data.find_dataset import resolve_dataset
 from monai_mgca.data.sample.case import CLASSES, Anatomy, Finding, draw_anatomy, draw_findings
 from monai_mgca.data.sample.findings import draw_study

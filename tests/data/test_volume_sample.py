@@ -13,7 +13,7 @@ from monai.utils import optional_import
 
 from monai_mgca.data import find_volumes, load_datalist, make_volume_sample, read_datalist
 from monai_mgca.data.check.check_datalist import check_datalist
-from monai_mgca.data.datalist import SECTIONS
+from monai_mgca.data.entry import SECTIONS
 from monai_mgca.data.sample.case import Anatomy, Finding
 from monai_mgca.data.sample.chest_volume import draw_volume
 from monai_mgca.data.sample.volumes import VOLUME_CLASSES

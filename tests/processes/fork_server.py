@@ -46,7 +46,7 @@ MODULES = (
     "nibabel",
     "pydicom",
     "pytest",
-    "monai_mgca.apps.copy_bundle",
+    "monai_mgca.apps.bundle_command",
     "monai_mgca.data",
     "monai_mgca.engines",
     "monai_mgca.handlers",

@@ -10,12 +10,17 @@ import pytest
 from jinja2 import UndefinedError
 from PIL import Image
 
-from monai_mgca.visualize.page import data_uri, write_page
+from monai_mgca.visualize.page import TEMPLATES, data_uri, write_page
 
 
 def test_texts_are_escaped_and_nothing_is_fetched(tmp_path):
     path = tmp_path / "new" / "page.html"
-    write_page(path, "<b>title</b>", "<p>{{ text }}</p>", text="<script>alert(1)</script>")
+    write_page(
+        path,
+        "<b>title</b>",
+        TEMPLATES.from_string("{% extends 'base.html' %}{% block body %}<p>{{ text }}</p>{% endblock %}"),
+        text="<script>alert(1)</script>",
+    )
     page = path.read_text()
     assert "<script>" not in page
     assert "<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>" in page
@@ -26,7 +31,11 @@ def test_texts_are_escaped_and_nothing_is_fetched(tmp_path):
 
 def test_a_value_that_is_missing_leaves_no_file(tmp_path):
     with pytest.raises(UndefinedError, match="figures"):
-        write_page(tmp_path / "page.html", "title", "{{ figures }}")
+        write_page(
+            tmp_path / "page.html",
+            "title",
+            TEMPLATES.from_string("{% extends 'base.html' %}{% block body %}{{ figures }}{% endblock %}"),
+        )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,14 +15,13 @@ from pathlib import Path
 import pytest
 
 from monai_mgca.data.check.problem import Problem, format_problems
-from monai_mgca.io.find_files import name_some
 from monai_mgca.utils import CheckpointError, DataError, OptionError, explain_errors
 from monai_mgca.utils.arguments import ArgumentParser
-from monai_mgca.utils.console import Lines, VisibleFormatter, say, visible, visible_lines
+from monai_mgca.utils.console import Lines, VisibleFormatter, name_some, say, visible, visible_lines
 from monai_mgca.utils.errors import StorageError, first_cause
 from monai_mgca.utils.progress import list_problems
 from monai_mgca.utils.run_log import start_run_log
-from monai_mgca.visualize.page import write_page
+from monai_mgca.visualize.page import TEMPLATES, write_page
 
 ROOT = Path(__file__).resolve().parents[2]
 # what turns the screen red, names the window, goes back in the line, ends it, writes backwards, and is no letter
@@ -116,7 +115,15 @@ def test_wrong_options(capsys):
 
 def test_pages(tmp_path):
     page = tmp_path / "page.html"
-    write_page(page, HOSTILE, "<p>{{ name }}</p><p>{{ text }}</p>{{ 3 }}", name=f"<b>{HOSTILE}", text="a\nb\x1b")
+    write_page(
+        page,
+        HOSTILE,
+        TEMPLATES.from_string(
+            "{% extends 'base.html' %}{% block body %}<p>{{ name }}</p><p>{{ text }}</p>{{ 3 }}{% endblock %}"
+        ),
+        name=f"<b>{HOSTILE}",
+        text="a\nb\x1b",
+    )
     text = page.read_text(encoding="utf-8")
     assert "<p>&lt;b&gt;" in text and "\x1b" not in text and "\u202e" not in text and r"\x1b[31m" in text
     assert "<p>a\nb\\x1b</p>3" in text

@@ -14,7 +14,8 @@ from monai_mgca.data.check.duplicates import duplicate_problems, name_of
 from monai_mgca.data.check.image_problems import check_radiograph, check_volume
 from monai_mgca.data.check.phi import image_signs, report_signs, tag_signs
 from monai_mgca.data.check.problem import CheckLimits, Problem
-from monai_mgca.data.datalist import SECTIONS, read_datalist
+from monai_mgca.data.datalist import read_datalist
+from monai_mgca.data.entry import SECTIONS
 from monai_mgca.data.paths import file_problem, find_dataset_dir
 from monai_mgca.io.image_header import is_lateral
 from monai_mgca.transforms import CleanReport
@@ -46,8 +47,8 @@ def check_datalist(
         exclude: paths of images, as in the datalist or absolute, that are not looked at.
 
     Returns:
-        All that is broken or doubtful; :mod:`monai_mgca.data.check.problem` lists the reasons. Never a patient's id or a
-        report's text.
+        All that is broken or doubtful; :mod:`monai_mgca.data.check.problem` lists the reasons. Never a patient's id
+        or a report's text.
 
     Raises:
         DataError: when the datalist or the dataset folder is not there, or it has no entries.

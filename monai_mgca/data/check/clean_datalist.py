@@ -12,7 +12,8 @@ from pathlib import Path
 
 from monai_mgca.data.check.check_datalist import find_excluded
 from monai_mgca.data.check.problem import CheckLimits, Problem
-from monai_mgca.data.datalist import SECTIONS, read_datalist, write_datalist
+from monai_mgca.data.datalist import read_datalist, write_datalist
+from monai_mgca.data.entry import SECTIONS
 from monai_mgca.data.paths import find_dataset_dir
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import parse_json

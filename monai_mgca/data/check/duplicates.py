@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from typing import Any
 
 from monai_mgca.data.check.problem import Problem
-from monai_mgca.data.datalist import SECTIONS
+from monai_mgca.data.entry import SECTIONS
 
 __all__ = ["duplicate_problems"]
 

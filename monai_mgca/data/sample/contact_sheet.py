@@ -11,7 +11,8 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from monai_mgca.data.datalist import SECTIONS, read_datalist
+from monai_mgca.data.datalist import read_datalist
+from monai_mgca.data.entry import SECTIONS
 from monai_mgca.utils.files import replacing
 
 __all__ = ["draw_sheet"]

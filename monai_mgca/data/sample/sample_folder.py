@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from monai_mgca.data.datalist import SECTIONS, read_datalist, write_datalist
+from monai_mgca.data.datalist import read_datalist, write_datalist
+from monai_mgca.data.entry import SECTIONS
 from monai_mgca.data.paths import file_problem
 from monai_mgca.data.split import split_by_patient
 from monai_mgca.utils import DataError

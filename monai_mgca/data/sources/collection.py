@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monai_mgca.data.datalist import SECTIONS, write_datalist
+from monai_mgca.data.datalist import write_datalist
+from monai_mgca.data.entry import ANNOTATIONS, SECTIONS
 from monai_mgca.data.paths import file_problem
 from monai_mgca.data.sources.left_out import count_classes, write_left_out
 from monai_mgca.data.split import count_shared_patients, split_by_patient
@@ -22,9 +23,7 @@ from monai_mgca.utils import DataError
 from monai_mgca.utils.console import Lines, visible
 from monai_mgca.utils.progress import list_problems, many_objects, map_in_threads
 
-__all__ = ["ANNOTATIONS", "Collection"]
-
-ANNOTATIONS = ("labels", "boxes", "mask")
+__all__ = ["Collection"]
 
 
 @dataclass

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from monai_mgca.data.paths import file_problem
-from monai_mgca.io import name_some
 from monai_mgca.io.run_lengths import encode_rle
 from monai_mgca.transforms.load_mask import LoadMask
 from monai_mgca.utils import DataError
+from monai_mgca.utils.console import name_some
 from monai_mgca.utils.progress import list_problems
 
 __all__ = ["ImageRows", "join_rows"]

@@ -67,8 +67,8 @@ class TrainingCheckpoint:
         early_stop: counts the epochs without improvement.
         metrics: of the trainer, by name, so that those of an epoch that was stopped are of all of it.
         data: the training entries; a checkpoint of other images is refused.
-        options: of the config, by name (:func:`monai_mgca.options.plain_options`). A checkpoint of a training with others
-            that a resumed one does not obey is refused; the others are told of.
+        options: of the config, by name (:func:`monai_mgca.options.plain_options`). A checkpoint of a training with
+            others that a resumed one does not obey is refused; the others are told of.
         interval: iterations between checkpoints within an epoch; 0: none.
         resume: go on from the newest checkpoint in ``save_dir``; start anew where there is none.
 

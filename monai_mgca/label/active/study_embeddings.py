@@ -22,9 +22,9 @@ from monailabel.interfaces.datastore import Datastore
 
 from monai_mgca.apps import PretrainedModel, load_pretrained
 from monai_mgca.io.embedding_file import fingerprint_of
-from monai_mgca.io.find_files import name_some
 from monai_mgca.label.active.row_store import Rows, refresh_rows
 from monai_mgca.label.label_settings import LabelSettings
+from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import first_cause
 from monai_mgca.utils.progress import progress_bar
 

@@ -66,7 +66,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"The bundle is in {folder}. Try it: cd {folder} && python -m monai.bundle run --config_file configs/train.json"
     )
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
