@@ -39,9 +39,9 @@ SLOW = (
     "tests/test_docs.py",
     "tests/test_imports.py",
     "tests/test_packaging.py",
-    "tests/test_probe.py",
-    "tests/test_report.py",
-    "tests/test_retrieve.py",
+    "tests/apps/test_probe_command.py",
+    "tests/apps/test_card_command.py",
+    "tests/apps/test_retrieve_command.py",
     "tests/utils/test_signals.py",
 )
 

@@ -169,7 +169,7 @@ TRAIN = f"{RUN} bundles/mgca/configs/train.json"
 # every command of the pages that test_data_command_runs does not run, and where it is run or why not
 BUNDLE_TESTS = "tests/bundle/test_bundle_commands.py"
 FINETUNING = "tests/bundle/test_finetuning.py"
-GROUND = "tests/test_ground.py"
+GROUND = "tests/apps/test_ground_command.py"
 ZERO_SHOT = "tests/bundle/test_zero_shot.py"
 VOLUMES = "tests/bundle/test_volumes.py"
 CLIENTS = re.compile("curl |python docs/label_client.py")
@@ -243,10 +243,10 @@ ELSEWHERE = {
     "mgca label --studies bundles/mgca/data/sample/images": "tests/label/test_page.py",
     "monailabel start_server --app label_app --studies bundles/mgca/data/sample/images --host 127.0.0.1": "tests/label/test_command.py",
     **dict.fromkeys(filter(CLIENTS.match, read_commands(ROOT / "docs" / "monailabel.md")), "tests/label/test_page.py"),
-    "mgca card": "tests/test_report.py",
-    "mgca card --checkpoint bundles/mgca/models/model_pretrain.pt --dataset-dir dicom --section test --output report.html": "tests/test_report.py",
-    "mgca weights convert vit_base.ckpt models/model_pretrain.pt": "tests/networks/test_conversion.py",
-    "mgca weights convert vit_base.ckpt models/model.pt --encoder-only": "tests/networks/test_conversion.py",
+    "mgca card": "tests/apps/test_card_command.py",
+    "mgca card --checkpoint bundles/mgca/models/model_pretrain.pt --dataset-dir dicom --section test --output report.html": "tests/apps/test_card_command.py",
+    "mgca weights convert vit_base.ckpt models/model_pretrain.pt": "tests/weights/test_conversion.py",
+    "mgca weights convert vit_base.ckpt models/model.pt --encoder-only": "tests/weights/test_conversion.py",
     "hf download emilyalsentzer/Bio_ClinicalBERT --local-dir weights/bert": "not run: needs the network",
     "hf download timm/deit_base_patch16_224.fb_in1k --local-dir weights/deit": "not run: needs the network",
     TRAIN: BUNDLE_TESTS,
@@ -283,17 +283,17 @@ ELSEWHERE = {
     f"{RUN} bundles/mgca/configs/train_detection.json --dataset_dir dicom --label_fraction 0.1": FINETUNING,
     f"{RUN} bundles/mgca/configs/inference_detection.json --dataset_dir dicom --overlays true": FINETUNING,
     'python -m monai.bundle onnx_export export_def --config_file bundles/mgca/configs/inference_detection.json --meta_file bundles/mgca/configs/metadata.json --ckpt_file bundles/mgca/models/model_detection.pt --filepath detection.onnx --use_trace true --input_shape "[1, 1, 128, 128]"': FINETUNING,
-    "mgca anchors dataset.json --image-size 224": "tests/data/test_anchors.py",
+    "mgca anchors dataset.json --image-size 224": "tests/apps/test_anchors.py",
     f"{RUN} bundles/mgca/configs/train_classification.json": FINETUNING,
     f"{RUN} \"['bundles/mgca/configs/train_classification.json','bundles/mgca/configs/evaluate_classification.json']\"": FINETUNING,
     f"{RUN} bundles/mgca/configs/inference_classification.json": FINETUNING,
     f"{RUN} bundles/mgca/configs/train_classification.json --dataset_dir dicom --label_fraction 0.1": FINETUNING,
     f"{RUN} bundles/mgca/configs/train_classification.json --dataset_dir dicom --freeze_encoder false --learning_rate 1e-4": FINETUNING,
     f"{RUN} bundles/mgca/configs/inference_classification.json --dataset_dir dicom": FINETUNING,
-    "mgca probe --fractions 1 0.1 0.01 --seeds 3 --output bundles/mgca/eval/classification/probe.csv": "tests/test_probe.py",
-    "mgca probe --dataset-dir dicom --checkpoint models/model.pt random --encoder resnet50 --output probe.csv": "tests/test_probe.py",
-    'mgca retrieve --text "small left pleural effusion" "cardiomegaly"': "tests/test_retrieve.py",
-    "mgca retrieve --image bundles/mgca/data/sample/images/sample_00012.png --target reports": "tests/test_retrieve.py",
+    "mgca probe --fractions 1 0.1 0.01 --seeds 3 --output bundles/mgca/eval/classification/probe.csv": "tests/apps/test_probe_command.py",
+    "mgca probe --dataset-dir dicom --checkpoint models/model.pt random --encoder resnet50 --output probe.csv": "tests/apps/test_probe_command.py",
+    'mgca retrieve --text "small left pleural effusion" "cardiomegaly"': "tests/apps/test_retrieve_command.py",
+    "mgca retrieve --image bundles/mgca/data/sample/images/sample_00012.png --target reports": "tests/apps/test_retrieve_command.py",
     'mgca ground --image bundles/mgca/data/sample/images/sample_00037.png --text "right pneumothorax" "left effusion"': GROUND,
     "mgca ground --image bundles/mgca/data/sample/images/sample_00037.png --words": GROUND,
     "mgca ground --evaluate --mask-key finding_mask": GROUND,
@@ -301,12 +301,12 @@ ELSEWHERE = {
     "mgca ground --evaluate": GROUND,
     "python docs/make_figures.py": "not run: draws the pages' pictures",
     f"{TRAIN} --sample_size 2560 --image_encoder resnet_tiny --image_size 192 --augment true --select_sentences 0.7": "not run: a quarter of an hour; tests/bundle/test_bundle_configs.py runs every key",
-    "mgca probe --output bundles/mgca/eval/probe.csv": "tests/test_probe.py",
+    "mgca probe --output bundles/mgca/eval/probe.csv": "tests/apps/test_probe_command.py",
     f"{RUN} configs/evaluate_zero_shot.json": ZERO_SHOT,
     'pip install -e ".[test]" -c constraints.txt': ".ci/run",
-    "mgca retrieve --evaluate --sections validation": "tests/test_retrieve.py",
-    'mgca retrieve --dataset-dir dicom --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/test_retrieve.py",
-    'mgca retrieve --images radiographs --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/test_retrieve.py",
+    "mgca retrieve --evaluate --sections validation": "tests/apps/test_retrieve_command.py",
+    'mgca retrieve --dataset-dir dicom --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/apps/test_retrieve_command.py",
+    'mgca retrieve --images radiographs --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/apps/test_retrieve_command.py",
     'python -m monai.bundle ckpt_export network_def --config_file bundles/mgca/configs/inference_segmentation.json --meta_file bundles/mgca/configs/metadata.json --ckpt_file bundles/mgca/models/model_segmentation.pt --filepath segmentation.ts --use_trace true --input_shape "[1, 1, 128, 128]"': FINETUNING,
 }
 # the two lists together are all commands of all pages
@@ -354,22 +354,22 @@ def find_examples() -> list:
 NEEDS = {
     "handlers": "an engine of the user's; tests/handlers has some",
     "engines.prepare_batch": "an engine of the user's; tests/engines has some",
-    "data.mimic_cxr": "a download of MIMIC-CXR; tests/data/test_sources.py makes a small one",
-    "data.open_i": "a download of Open-i; tests/data/test_sources.py makes a small one",
-    "data.chexpert": "a download of CheXpert; tests/data/test_labeled_sources.py makes a small one",
-    "data.covidx": "a download of COVIDx; tests/data/test_labeled_sources.py makes a small one",
-    "data.object_cxr": "a download of Object-CXR; tests/data/test_labeled_sources.py makes a small one",
-    "data.rsna_pneumonia": "a download of RSNA's data; tests/data/test_labeled_sources.py makes a small one",
-    "data.siim_acr": "a download of SIIM-ACR's data; tests/data/test_labeled_sources.py makes a small one",
-    "data.resolve.resolve_dataset": "640 studies take long to draw; tests/bundle draws some",
-    "data.sample_sheet": "640 studies take long to draw; the page's command draws a sheet of some",
-    "inferers.grounding.PhraseGrounder": "a pretrained model; tests/inferers/test_grounding.py makes a small one",
-    "inferers.grounding_reference": "a pretrained model; tests/bundle/test_travelling.py makes one",
-    "inferers.grounding_set.load_regions": "a datalist with boxes; tests/test_ground.py makes one",
-    "inferers.zero_shot.ZeroShotClassifier": "a pretrained model; tests/inferers/test_zero_shot.py makes a small one",
-    "inferers.model_report.measure_zero_shot": "a pretrained model; tests/test_report.py makes a small one",
-    "inferers.pretrained": "a pretrained model; tests/inferers makes small ones",
-    "networks.pretrained": "downloaded weights; tests/networks/test_weights.py makes small ones",
+    "data.sources.mimic_cxr": "a download of MIMIC-CXR; tests/data/test_sources.py makes a small one",
+    "data.sources.open_i": "a download of Open-i; tests/data/test_sources.py makes a small one",
+    "data.sources.chexpert": "a download of CheXpert; tests/data/test_labeled_sources.py makes a small one",
+    "data.sources.covidx": "a download of COVIDx; tests/data/test_labeled_sources.py makes a small one",
+    "data.sources.object_cxr": "a download of Object-CXR; tests/data/test_labeled_sources.py makes a small one",
+    "data.sources.rsna_pneumonia": "a download of RSNA's data; tests/data/test_labeled_sources.py makes a small one",
+    "data.sources.siim_acr": "a download of SIIM-ACR's data; tests/data/test_labeled_sources.py makes a small one",
+    "data.find_dataset.resolve_dataset": "640 studies take long to draw; tests/bundle draws some",
+    "data.sample.contact_sheet": "640 studies take long to draw; the page's command draws a sheet of some",
+    "apps.ground.phrase_grounder.PhraseGrounder": "a pretrained model; tests/apps/test_grounding.py makes a small one",
+    "apps.ground.grounding_reference": "a pretrained model; tests/bundle/test_travelling.py makes one",
+    "apps.ground.regions.load_regions": "a datalist with boxes; tests/apps/test_ground_command.py makes one",
+    "apps.zero_shot.zero_shot_classifier.ZeroShotClassifier": "a pretrained model; tests/apps/test_zero_shot.py makes a small one",
+    "apps.card.card_content.measure_zero_shot": "a pretrained model; tests/apps/test_card_command.py makes a small one",
+    "apps.image_text_model": "a pretrained model; tests/apps makes small ones",
+    "weights.network_weights": "downloaded weights; tests/weights/test_encoder_weights.py makes small ones",
 }
 # what an example leaves out for brevity
 PRELUDE = """
@@ -377,6 +377,7 @@ import torch, transformers
 from monai.transforms import LoadImaged
 from monai_mgca.data import *
 from monai_mgca.networks import *
+from monai_mgca.weights import *
 """
 
 

@@ -52,7 +52,7 @@ def clone(tmp_path_factory):
 @pytest.fixture(scope="module")
 def installed(clone, tmp_path_factory):
     """A folder with the content of the wheel, built without network."""
-    pytest.importorskip("setuptools", minversion="70.1", reason="setuptools 70.1 builds wheels by itself")
+    pytest.importorskip("setuptools", minversion="77", reason="setuptools 77 reads the license in pyproject.toml")
     dist, site = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("site")
     build = ("-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(dist))
     run_python(*build, cwd=clone)
@@ -65,7 +65,8 @@ def installed(clone, tmp_path_factory):
 
 def test_wheel_holds_package_and_bundle(installed):
     files = {path.relative_to(installed).as_posix() for path in installed.rglob("*") if path.is_file()}
-    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "monai_mgca").rglob("*.py")}
+    endings = ("*.py", "*.pyi", "*.html")
+    sources = {path.relative_to(ROOT).as_posix() for end in endings for path in (ROOT / "monai_mgca").rglob(end)}
     assert sources <= files
     assert "monai_mgca/py.typed" in files
     assert {f"monai_mgca/_bundle/{name}" for name in BUNDLE} <= files

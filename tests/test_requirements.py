@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""setup.py and constraints.txt agree with each other on every Python that the README names."""
+"""pyproject.toml and constraints.txt agree with each other on every Python that the README names."""
 
 from __future__ import annotations
 
 import re
-import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,16 +14,18 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
+
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 
 @pytest.fixture
-def setup_arguments(monkeypatch):
-    given = {}
-    monkeypatch.setattr("setuptools.setup", given.update)
-    runpy.run_path(str(ROOT / "setup.py"))
-    return given
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def applies(requirement: Requirement, python: str) -> bool:
@@ -39,27 +41,32 @@ def constraints(python: str) -> dict[str, SpecifierSet]:
     return {name: item.specifier for name, item in zip(names, chosen, strict=True)}
 
 
-def requirements(setup_arguments, python: str, extra: str = "") -> dict[str, SpecifierSet]:
-    lines = setup_arguments["install_requires"] + (setup_arguments["extras_require"][extra] if extra else [])
+def requirements(project, python: str, extra: str = "") -> dict[str, SpecifierSet]:
+    lines = project["dependencies"] + (project["optional-dependencies"][extra] if extra else [])
     found: dict[str, SpecifierSet] = {}
     for item in filter(lambda item: applies(item, python), map(Requirement, lines)):
         name = canonicalize_name(item.name)
+        if name == project["name"]:  # an extra of its own extras
+            for other in sorted(item.extras):
+                for key, specifier in requirements(project, python, other).items():
+                    found[key] = found.get(key, SpecifierSet()) & specifier
+            continue
         found[name] = found.get(name, SpecifierSet()) & item.specifier
     return found
 
 
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("extra", ["", "test", "label", "dev"])
-def test_pinned_versions_are_allowed(setup_arguments, python, extra):
+def test_pinned_versions_are_allowed(project, python, extra):
     pins = constraints(python)
-    for name, specifier in requirements(setup_arguments, python, extra).items():
+    for name, specifier in requirements(project, python, extra).items():
         pinned = [item.version for item in pins.get(name, ()) if item.operator == "=="]
         assert all(specifier.contains(version) for version in pinned), name
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_numpy_2_and_pydicom_3_without_monai_label(setup_arguments, python):
-    core, label = (requirements(setup_arguments, python, extra) for extra in ("", "label"))
+def test_numpy_2_and_pydicom_3_without_monai_label(project, python):
+    core, label = (requirements(project, python, extra) for extra in ("", "label"))
     pins = constraints(python)
     for name, new, old in (("numpy", "2.2.6", "1.26.4"), ("pydicom", "3.0.2", "2.4.5")):
         assert (core[name] & pins[name]).contains(new), name
@@ -70,15 +77,15 @@ def test_numpy_2_and_pydicom_3_without_monai_label(setup_arguments, python):
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_monai_label_by_pip_where_its_requirements_install(setup_arguments, python):
-    assert ("monailabel" in requirements(setup_arguments, python, "label")) is (python != "3.13")
-    assert ("monailabel" in requirements(setup_arguments, python, "test")) is (python != "3.13")
+def test_monai_label_by_pip_where_its_requirements_install(project, python):
+    assert ("monailabel" in requirements(project, python, "label")) is (python != "3.13")
+    assert ("monailabel" in requirements(project, python, "test")) is (python != "3.13")
 
 
-def test_every_python_of_the_readme(setup_arguments):
+def test_every_python_of_the_readme(project):
     first, last = re.search(r"^Python (3\.\d+) to (3\.\d+)", (ROOT / "README.md").read_text(), re.M).groups()
     assert (first, last) == (PYTHONS[0], PYTHONS[-1])
-    named = [line.rpartition(" ")[2] for line in setup_arguments["classifiers"] if "Python :: 3." in line]
+    named = [line.rpartition(" ")[2] for line in project["classifiers"] if "Python :: 3." in line]
     assert named == list(PYTHONS)
-    assert setup_arguments["python_requires"] == f">={first}"
+    assert project["requires-python"] == f">={first}"
     assert all(f" {python}" in (ROOT / ".ci" / "run").read_text() for python in PYTHONS[1:])

@@ -7,7 +7,8 @@ from .image_text_model import PretrainedModel, load_pretrained
 from .probe.features import compute_features
 from .probe.linear_probe import LinearProbe, fit_linear_probe
 from .retrieve.embedding_index import EmbeddingIndex
-from .zero_shot.zero_shot_classifier import Prompts, ZeroShotClassifier, prompted_classes, read_prompts
+from .zero_shot.prompts import Prompts, prompted_classes, read_prompts
+from .zero_shot.zero_shot_classifier import ZeroShotClassifier
 
 __all__ = [
     "EmbeddingIndex",

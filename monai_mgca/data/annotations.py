@@ -20,22 +20,7 @@ from monai_mgca.transforms.load_mask import LoadMask
 from monai_mgca.transforms.load_radiograph import LoadRadiograph
 from monai_mgca.utils import DataError
 
-__all__ = ["annotation_problems", "image_size", "refuse_repeated"]
-
-
-def refuse_repeated(names: Sequence[str], where: str) -> None:
-    """Refuse names of which one is there twice: each stands for one class or column.
-
-    Args:
-        names: of classes or of columns.
-        where: the option or file that has them, for the message.
-
-    Raises:
-        DataError: naming the first such name.
-    """
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(f"{where} has '{name}' {names.count(name)} times: give each name once.")
+__all__ = ["annotation_problems", "image_size"]
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
-__all__ = ["ANNOTATIONS", "CLASS_LISTS", "SECTIONS", "Entry"]
+from monai_mgca.utils.errors import DataError
+
+__all__ = ["ANNOTATIONS", "CLASS_LISTS", "SECTIONS", "Entry", "refuse_repeated"]
 
 SECTIONS = ("training", "validation", "test")
 # top-level fields of a datalist: names of the classes of labels, boxes and masks
@@ -27,3 +30,18 @@ class Entry(TypedDict, total=False):
     boxes: list[list[float]]  # [x0, y0, x1, y1] in pixels of the stored image
     box_labels: list[int]  # indices among box_classes
     mask: Any  # path, or run lengths, or these by class
+
+
+def refuse_repeated(names: Sequence[str], where: str) -> None:
+    """Refuse names of which one is there twice: each stands for one class or column.
+
+    Args:
+        names: of classes or of columns.
+        where: the option or file that has them, for the message.
+
+    Raises:
+        DataError: naming the first such name.
+    """
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"{where} has '{name}' {names.count(name)} times: give each name once.")

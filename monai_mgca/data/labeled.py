@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from monai.utils import look_up_option
 
-from monai_mgca.data.annotations import annotation_problems, refuse_repeated
+from monai_mgca.data.annotations import annotation_problems
 from monai_mgca.data.datalist import load_datalist, read_datalist
+from monai_mgca.data.entry import refuse_repeated
 from monai_mgca.data.fraction import take_fraction
 from monai_mgca.data.paths import find_dataset_dir
 from monai_mgca.data.vanishing_boxes import refuse_vanishing_boxes

@@ -11,14 +11,14 @@ from typing import Any
 
 from monai_mgca.io import kind_of_name
 from monai_mgca.io.image_header import look_at_header
-from monai_mgca.transforms import CleanReport
+from monai_mgca.text.sentence_cleaner import SentenceCleaner
 
 __all__ = ["MAX_HEADERS", "chosen_for_a_look", "header_reason", "report_reason", "shared_with_other_sections"]
 
 # Headers are looked at of so many images of a section, evenly spaced over it.
 MAX_HEADERS = 2000
 _REFUSED = ("not an image", "unreadable", "no decoder", "decompression bomb", "wrong number of channels")
-_CLEAN = CleanReport()
+_CLEAN = SentenceCleaner()
 
 
 def chosen_for_a_look(entries: Sequence[Any], limit: int = MAX_HEADERS) -> Iterator[Any]:

@@ -12,8 +12,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+import itk
 import numpy as np
-from monai.utils import optional_import
 from PIL import Image
 
 from monai_mgca.io.dicom.dicom_guard import refuse_damaged_dicom
@@ -23,8 +23,6 @@ from monai_mgca.io.orientation import AS_STORED, Turn, turn_of_file
 from monai_mgca.io.readers import RadiographNiftiReader
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
-
-itk, _ = optional_import("itk")
 
 __all__ = ["Geometry", "read_geometry", "read_label_map", "write_label_map"]
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from monai.utils import optional_import
+import nibabel
+import pydicom
 from PIL import Image, UnidentifiedImageError
 
 from monai_mgca.io.dicom.dicom_codec import missing_decoder
@@ -21,11 +22,8 @@ from monai_mgca.io.dicom.dicom_series import series_files
 from monai_mgca.io.kind import kind_of
 from monai_mgca.io.limits import refuse_bomb, refuse_nifti_bomb
 from monai_mgca.io.orientation import AS_STORED, Turn, turn_of_nifti, turn_of_picture
-from monai_mgca.io.readers import OTHER_COLORS
+from monai_mgca.io.pictures import OTHER_COLORS
 from monai_mgca.utils import DataError
-
-pydicom, _ = optional_import("pydicom")
-nibabel, _ = optional_import("nibabel")
 
 __all__ = ["ImageHeader", "is_lateral", "look_at_header"]
 

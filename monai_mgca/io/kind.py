@@ -9,9 +9,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from monai.utils import optional_import
-
-pydicom, _ = optional_import("pydicom")
+import pydicom
 
 __all__ = ["IMAGE_SUFFIXES", "Kind", "is_clutter", "kind_of", "kind_of_name", "quick_kind", "stem_of"]
 

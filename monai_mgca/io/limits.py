@@ -13,11 +13,9 @@ import zlib
 from collections.abc import Iterable
 
 import numpy as np
-from monai.utils import optional_import
+from pydicom.filereader import _read_file_meta_info as _read_meta
 
 from monai_mgca.utils import DataError
-
-_read_meta, _ = optional_import("pydicom.filereader", name="_read_file_meta_info")
 
 __all__ = ["MAX_PIXELS", "MAX_VOXELS", "refuse_bomb", "refuse_dicom_bomb", "refuse_nifti_bomb", "refuse_not_finite"]
 

@@ -10,12 +10,9 @@ import math
 import os
 
 import numpy as np
-from monai.utils import optional_import
 
 from monai_mgca.io.limits import refuse_bomb
 from monai_mgca.utils import DataError
-
-nrrd, _ = optional_import("nrrd")
 
 __all__ = ["read_nrrd"]
 
@@ -44,6 +41,8 @@ def read_nrrd(path: str | os.PathLike) -> np.ndarray:
     Raises:
         DataError: when the header says what is not read here, or there are fewer values than it says.
     """
+    import nrrd  # MONAI Label brings it
+
     with open(path, "rb") as file:
         header = nrrd.read_header(file)
         sizes = [int(size) for size in header["sizes"]]

@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple, TypeVar
 
+import nibabel
 import numpy as np
-from monai.utils import optional_import
 from PIL import ExifTags, Image
 
 from monai_mgca.io.limits import refuse_nifti_bomb
 from monai_mgca.utils import DataError
-
-nibabel, _ = optional_import("nibabel")
 
 __all__ = ["AS_STORED", "Turn", "turn_of_file", "turn_of_nifti", "turn_of_picture"]
 

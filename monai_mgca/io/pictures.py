@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 
+import itk
 import numpy as np
-from monai.utils import optional_import
 from PIL import Image, ImageChops, ImageOps
 
 from monai_mgca.io.dicom.dicom_display import scale_to_255
@@ -17,8 +17,6 @@ from monai_mgca.io.levels import ends_of
 from monai_mgca.io.limits import refuse_bomb
 from monai_mgca.io.orientation import AS_STORED, Turn, turn_of_picture
 from monai_mgca.utils import DataError
-
-itk, _ = optional_import("itk", allow_namespace_pkg=True)
 
 __all__ = ["OTHER_COLORS", "displayed_size", "is_white_zero", "to_gray", "upright"]
 

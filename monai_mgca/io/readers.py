@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pydicom
 from monai.config import PathLike
 from monai.data import NibabelReader, PydicomReader
-from monai.utils import MetaKeys, ensure_tuple, optional_import
+from monai.utils import MetaKeys, ensure_tuple
 
 from monai_mgca.io.dicom.dicom_display import displayed_pixels, scale_to_255
 from monai_mgca.io.dicom.dicom_file import numbers, read_dicom
@@ -21,8 +22,6 @@ from monai_mgca.io.limits import refuse_nifti_bomb
 from monai_mgca.io.orientation import AS_STORED, turn_of_nifti
 from monai_mgca.io.pictures import OTHER_COLORS, to_gray
 from monai_mgca.utils import DataError
-
-pydicom, _ = optional_import("pydicom")
 
 __all__ = ["OTHER_COLORS", "RadiographDicomReader", "RadiographNiftiReader", "to_gray"]
 

@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from monai_mgca.label.label_settings import MODELS, LabelSettings
-from monai_mgca.options import bundle_root
 from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.console import say
@@ -82,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(prog="mgca label", description="Annotate with our models: start MONAI Label's server.")
     parser.add_argument("--studies", required=True, help="folder of radiographs, or address of a DICOMweb server")
-    parser.add_argument("--bundle", default=bundle_root(), help="folder of the bundle (default: where you are)")
+    parser.add_argument("--bundle", help="folder of the bundle (default: where you are)")
     parser.add_argument("--models", default=",".join(MODELS), help="which to serve (default: %(default)s)")
     parser.add_argument("--reports", help="folder of reports <image id>.txt (default: the folder of the studies)")
     parser.add_argument("--app-dir", default="label_app", help="writable folder of the app (default: %(default)s)")
@@ -98,6 +97,10 @@ def _settings(args: argparse.Namespace) -> LabelSettings:
     is_url = args.studies.startswith(("http://", "https://"))
     if not is_url and not Path(args.studies).is_dir():
         raise DataError(f"studies: there is no folder {args.studies}.")
+    if args.bundle is None:
+        from monai_mgca.options import bundle_root  # which imports MONAI
+
+        args.bundle = bundle_root()
     names = ("bundle", "models", "reports", "device")
     settings = LabelSettings.load(args.app_dir, {name: getattr(args, name) for name in names})
     if not settings.pretrained.is_file():

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from monai_mgca.utils import CheckpointError, DataError, read_settings, write_settings
 from monai_mgca.weights import read_model_settings
 
@@ -55,7 +53,7 @@ class LabelSettings:
         app_dir = Path(app_dir).resolve()
         given: dict[str, Any] = {**read_settings(app_dir / FILE), **(conf or {})}
         if "bundle" not in given:
-            raise DataError(f"{app_dir} holds no {FILE}: make an app folder with python -m monai_mgca.label.")
+            raise DataError(f"{app_dir} holds no {FILE}: make an app folder with mgca label.")
         bundle, reports = Path(given["bundle"]).resolve(), given.get("reports")
         if not (bundle / "configs" / "metadata.json").is_file():
             raise DataError(f"bundle: {bundle} holds no configs/metadata.json. Name the folder of the MGCA bundle.")
@@ -65,6 +63,8 @@ class LabelSettings:
         models = tuple(name.strip() for name in models.split(",")) if isinstance(models, str) else tuple(models)
         if unknown := [name for name in models if name not in MODELS]:
             raise DataError(f"models: there is no {', '.join(unknown)}; there are {', '.join(MODELS)}.")
+        import torch  # here: ``mgca label --help`` need not wait for it
+
         device = given.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(app_dir, bundle, models, Path(reports).resolve() if reports else None, device)
 

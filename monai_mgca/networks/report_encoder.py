@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.utils import optional_import
+import transformers
 from torch import nn
 
 from monai_mgca.networks.attention import cls_attention
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
-
-transformers, _ = optional_import("transformers")
 
 __all__ = ["ReportEncoder"]
 

@@ -10,19 +10,18 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
+import itk
 import numpy as np
 from monai.config import KeysCollection, PathLike
 from monai.data import MetaTensor, NibabelReader
 from monai.transforms import MapTransform, Transform
-from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, TransformBackends, optional_import
+from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, TransformBackends
 
 from monai_mgca.io import kind_of_name
 from monai_mgca.io.dicom.dicom_series import find_slices
 from monai_mgca.io.dicom.slice_stack import MAX_TILT, stack_slices
 from monai_mgca.io.limits import MAX_VOXELS, refuse_nifti_bomb
 from monai_mgca.utils import DataError
-
-itk, _ = optional_import("itk", allow_namespace_pkg=True)
 
 __all__ = ["LoadVolume", "LoadVolumeD", "LoadVolumeDict", "LoadVolumed"]
 

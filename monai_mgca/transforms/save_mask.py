@@ -11,18 +11,17 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
-from monai.utils import ImageMetaKey, optional_import
+from monai.utils import ImageMetaKey
 from PIL import Image
 
 from monai_mgca.io import stem_of
 from monai_mgca.io.orientation import turn_of_nifti
 from monai_mgca.utils.files import replacing
-
-nib, _ = optional_import("nibabel")
 
 __all__ = ["SaveMaskD", "SaveMaskDict", "SaveMaskd"]
 

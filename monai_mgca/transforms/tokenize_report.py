@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from monai.config import KeysCollection, PathLike
 from monai.transforms import MapTransform, Transform
-from monai.utils import TransformBackends, optional_import
-
-transformers, _ = optional_import("transformers")
+from monai.utils import TransformBackends
 
 __all__ = ["TokenizeReport", "TokenizeReportD", "TokenizeReportDict", "TokenizeReportd"]
 

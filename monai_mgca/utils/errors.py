@@ -15,7 +15,6 @@ from types import TracebackType
 from tqdm import tqdm
 
 from monai_mgca.utils.console import Lines, guard_console, say, visible
-from monai_mgca.utils.dist import rank, world_size
 from monai_mgca.utils.run_log import keep_error
 
 __all__ = [
@@ -181,6 +180,8 @@ def explain_errors() -> None:
             return
         _end_bars()
         cause = first_cause(error)
+        from monai_mgca.utils.dist import rank, world_size  # which import torch
+
         if world_size() > 1 and any(text in str(cause) for text in _GONE):
             told = str(cause).splitlines()[0]
             say(f"Process {rank()} ends because it lost another one, which tells the cause: {told}", file=sys.stderr)

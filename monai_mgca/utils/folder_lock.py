@@ -18,12 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from monai.utils import optional_import
-
 from monai_mgca.utils.dist import gather_plain, rank
 from monai_mgca.utils.errors import FolderInUseError
 
-fcntl, can_lock = optional_import("fcntl")
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["LOCK", "claim_folders", "refuse_claimed", "release_folders", "run_claimed"]
 
@@ -157,7 +158,7 @@ def _lock_of(folder: str | os.PathLike) -> str:
 
 
 def _take(path: str) -> None:
-    if not can_lock:
+    if fcntl is None:
         raise OSError("this system has no such locks")
     folder = Path(path).parent
     made = [place for place in (folder, *folder.parents) if not place.exists()]

@@ -12,11 +12,9 @@ from contextlib import contextmanager
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
-from monai.utils import optional_import
+from tqdm import tqdm
 
 from monai_mgca.utils.console import Lines, visible
-
-tqdm, has_tqdm = optional_import("tqdm", name="tqdm")
 
 __all__ = ["list_problems", "many_objects", "map_in_threads", "progress_bar"]
 
@@ -35,7 +33,7 @@ def many_objects() -> Iterator[None]:
 
 def progress_bar(items: Iterable, description: str, total: int | None = None) -> Iterable:
     """Iterate with a tqdm progress bar, which appears only when the work takes more than two seconds."""
-    return tqdm(items, desc=visible(description), total=total, delay=2) if has_tqdm else items
+    return tqdm(items, desc=visible(description), total=total, delay=2)
 
 
 def map_in_threads(

@@ -13,7 +13,6 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from monai_mgca.utils.console import VisibleFormatter
-from monai_mgca.utils.dist import rank
 
 __all__ = ["RunLog", "keep_error", "start_run_log", "stop_run_log"]
 
@@ -76,6 +75,8 @@ class RunLog(MemoryHandler):
         """Write what was kept."""
         if not self.begun and self.buffer:
             self.begun = True
+            from monai_mgca.utils.dist import rank  # which imports torch
+
             if rank() > 0:
                 self.path = self.path.with_name(f"{self.path.stem}_rank{rank()}{self.path.suffix}")
             try:

@@ -94,5 +94,6 @@ def refuse_non_finite(state: Mapping[str, torch.Tensor], name: str) -> None:
     if ill:
         raise CheckpointError(
             f"{name} has NaN or infinite values in {len(ill)} of {len(state)} tensors: {name_some(sorted(ill), 6)}. "
-            "The training that wrote it had diverged, or its numbers were too large for half precision: take an earlier checkpoint."
+            "The training that wrote it had diverged, or its numbers were too large for half precision: take an "
+            "earlier checkpoint."
         )

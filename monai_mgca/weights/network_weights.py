@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai.utils import optional_import
+from huggingface_hub import hf_hub_download
 from torch import nn
 
 from monai_mgca.networks.image_encoder import ViTImageEncoder
@@ -21,8 +21,6 @@ from monai_mgca.weights.encoder_weights import load_encoder, load_timm_vit, load
 from monai_mgca.weights.nesting import refuse_non_finite, without_prefix
 from monai_mgca.weights.parameter_names import architecture_of, fit_cls_position
 from monai_mgca.weights.weight_file import name_of, tensors_of
-
-hf_hub_download, _ = optional_import("huggingface_hub", name="hf_hub_download")
 
 __all__ = ["describe_start", "load_image_weights", "load_network"]
 

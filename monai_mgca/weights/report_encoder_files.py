@@ -10,13 +10,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from monai.utils import optional_import
+import transformers
 
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.utils.files import remove_unfinished, replacing
 from monai_mgca.weights.model_settings import COPY
-
-transformers, _ = optional_import("transformers")
 
 __all__ = ["keep_report_encoder"]
 

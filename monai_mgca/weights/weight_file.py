@@ -16,15 +16,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from monai.utils import optional_import
+from safetensors.torch import load_file, save_file
 
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.utils.files import replacing
 from monai_mgca.weights.nesting import state_dict_in
 from monai_mgca.weights.unreadable import is_safetensors, why_unreadable
-
-load_file, _ = optional_import("safetensors.torch", name="load_file")
-save_file, _ = optional_import("safetensors.torch", name="save_file")
 
 __all__ = ["check_output", "name_of", "read_checkpoint", "tensors_of", "write_tensors"]
 

@@ -46,15 +46,20 @@ MODULES = (
     "nibabel",
     "pydicom",
     "pytest",
-    "monai_mgca.apps.bundle_command",
-    "monai_mgca.data",
-    "monai_mgca.engines",
-    "monai_mgca.handlers",
-    "monai_mgca.inferers",
-    "monai_mgca.losses",
-    "monai_mgca.metrics",
-    "monai_mgca.networks",
-    "monai_mgca.transforms",
+)
+# packages import what is in them when it is asked for
+OWN = (
+    "apps",
+    "data",
+    "engines",
+    "handlers",
+    "losses",
+    "metrics",
+    "networks",
+    "options",
+    "transforms",
+    "utils",
+    "weights",
 )
 
 
@@ -67,6 +72,10 @@ def import_all() -> None:
     for name in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    for room in OWN:
+        package = importlib.import_module(f"monai_mgca.{room}")
+        for name in package.__all__:
+            getattr(package, name)
 
 
 def become(request: dict[str, Any], streams: list[int]) -> None:

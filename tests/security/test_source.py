@@ -29,7 +29,7 @@ CALLS |= {"subprocess.getoutput", "subprocess.getstatusoutput", "torch.hub.load"
 # payloads which must not run
 ALLOWED = {
     ("monai_mgca/weights/weight_file.py", "pickletools"),
-    ("tests/networks/test_finetune.py", "pickle"),
+    ("tests/weights/test_finetune.py", "pickle"),
     ("tests/transforms/test_chain.py", "pickle"),
     ("tests/transforms/test_tokenize.py", "pickle"),
     ("tests/test_docs.py", "exec"),

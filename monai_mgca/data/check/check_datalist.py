@@ -18,8 +18,7 @@ from monai_mgca.data.datalist import read_datalist
 from monai_mgca.data.entry import SECTIONS
 from monai_mgca.data.paths import file_problem, find_dataset_dir
 from monai_mgca.io.image_header import is_lateral
-from monai_mgca.transforms import CleanReport
-from monai_mgca.transforms.clean_report import report_doubts
+from monai_mgca.text.sentence_cleaner import SentenceCleaner, report_doubts
 from monai_mgca.utils import DataError
 from monai_mgca.utils.progress import map_in_threads
 
@@ -91,7 +90,7 @@ class _EntryCheck:
         self.classes = (document.get("classes"), document.get("box_classes"))
         self.mask_classes = document.get("mask_classes")
         self.base, self.limits, self.volumes, self.phi = base, limits, volumes, phi
-        self.clean = CleanReport()
+        self.clean = SentenceCleaner()
 
     def __call__(self, place: tuple[str, int, Mapping[str, Any]]) -> tuple[list[Problem], bytes | None]:
         section, index, entry = place

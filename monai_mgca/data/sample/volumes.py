@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
-from monai.utils import optional_import
 
 from monai_mgca.utils.files import replacing
 
@@ -20,8 +20,6 @@ from .chest_volume import draw_volume
 from .sample_folder import SampleKind, fill_folder
 from .volume_canvas import FIELD
 from .wording import write_report
-
-nibabel, _ = optional_import("nibabel")
 
 __all__ = ["VOLUME_CLASSES", "make_volume_sample"]
 

@@ -18,7 +18,7 @@ from monai_mgca.data.paths import file_problem
 from monai_mgca.data.sources.left_out import count_classes, write_left_out
 from monai_mgca.data.split import count_shared_patients, split_by_patient
 from monai_mgca.text.report_reader import Readings
-from monai_mgca.transforms import CleanReport
+from monai_mgca.text.sentence_cleaner import SentenceCleaner
 from monai_mgca.utils import DataError
 from monai_mgca.utils.console import Lines, visible
 from monai_mgca.utils.progress import list_problems, many_objects, map_in_threads
@@ -53,7 +53,7 @@ class Collection:
     header: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._clean = CleanReport()
+        self._clean = SentenceCleaner()
         self.readings = Readings()
         if not Path(self.dataset_dir).is_dir():
             raise DataError(f"the dataset folder does not exist: {self.dataset_dir}. Give the one with the images.")
@@ -70,7 +70,7 @@ class Collection:
         self.left_out += ((name, reason) for name in names)
 
     def add(self, id: str, image: str, report: str, patient: str, split: str | None = None, **extra: Any) -> None:
-        """Add an entry, unless its report is empty or too short to train on (`CleanReport` decides).
+        """Add an entry, unless its report is empty or too short to train on (`SentenceCleaner` decides).
 
         Without ``needs_report`` the report may be empty, but not all of "labels", "boxes" and "mask" may be missing.
         """

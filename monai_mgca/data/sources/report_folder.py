@@ -10,7 +10,8 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from monai.utils import look_up_option, optional_import
+import pydicom
+from monai.utils import look_up_option
 
 from monai_mgca.data.paths import find_files, refuse_links_out
 from monai_mgca.data.sources.collection import Collection
@@ -20,8 +21,6 @@ from monai_mgca.io.dicom.dicom_file import read_dicom
 from monai_mgca.text.report_reader import ReportReader
 from monai_mgca.utils import DataError
 from monai_mgca.utils.progress import list_problems, progress_bar
-
-pydicom, _ = optional_import("pydicom")
 
 __all__ = ["collect_folder"]
 

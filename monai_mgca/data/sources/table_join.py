@@ -15,7 +15,6 @@ import numpy as np
 
 from monai_mgca.data.paths import file_problem
 from monai_mgca.io.run_lengths import encode_rle
-from monai_mgca.transforms.load_mask import LoadMask
 from monai_mgca.utils import DataError
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.progress import list_problems
@@ -160,6 +159,8 @@ def _join_label(labels: Sequence[list], column: int, name: str, tell: Callable) 
 
 def _join_masks(masks: Sequence[Any], path: str, base: str, tell: Callable) -> Any:
     """The union of an image's masks of one class, as training reads each of them."""
+    from monai_mgca.transforms.load_mask import LoadMask  # which imports MONAI, for seconds
+
     load = LoadMask()
     try:
         for reason in (file_problem(base, mask) for mask in masks if isinstance(mask, str)):

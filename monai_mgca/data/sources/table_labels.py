@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from monai_mgca.data.annotations import refuse_repeated
+from monai_mgca.data.entry import refuse_repeated
 from monai_mgca.data.sources.cells import names_in, parse_value
 from monai_mgca.data.sources.collection import Collection
 from monai_mgca.utils import DataError

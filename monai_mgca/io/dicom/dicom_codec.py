@@ -12,14 +12,16 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import itk
 import numpy as np
-from monai.utils import optional_import
 
 from monai_mgca.io.dicom.dicom_file import syntax_of, tag_name
 from monai_mgca.utils import DataError
 
-itk, _ = optional_import("itk", allow_namespace_pkg=True)
-imagecodecs, _has_imagecodecs = optional_import("imagecodecs")
+try:
+    import imagecodecs
+except ImportError:
+    imagecodecs = None
 
 __all__ = ["decode_frame", "is_compressed", "missing_decoder"]
 
@@ -62,7 +64,7 @@ def missing_decoder(syntax: str) -> str | None:
         print(missing_decoder("1.2.840.10008.1.2.4.70"))  # JPEG Lossless: None
     """
     end = syntax.removeprefix(_JPEG)
-    if end == syntax or end not in _UNKNOWN or (end in _JPEG_XL and _has_imagecodecs):
+    if end == syntax or end not in _UNKNOWN or (end in _JPEG_XL and imagecodecs is not None):
         return None
     return f"{_UNKNOWN[end]}: {_INSTALL if end in _JPEG_XL else _CONVERT}"
 
@@ -164,7 +166,7 @@ def _look(frame: bytes) -> _Stream | None:
 
 
 def _decode_jpeg_xl(frame: bytes) -> np.ndarray:
-    if not _has_imagecodecs:
+    if imagecodecs is None:
         raise DataError(f"there is no decoder for its pixels, which are JPEG XL: {_INSTALL}.", reason="no decoder")
     return np.asarray(imagecodecs.jpegxl_decode(frame))
 

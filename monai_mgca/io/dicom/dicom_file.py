@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from monai.utils import optional_import
+import pydicom
 
 from monai_mgca.io.limits import refuse_dicom_bomb
 from monai_mgca.utils import DataError
-
-pydicom, _ = optional_import("pydicom")
 
 __all__ = ["number", "numbers", "read_dicom", "syntax_of", "tag_name", "whole_number"]
 

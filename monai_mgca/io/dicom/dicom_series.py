@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from monai.utils import optional_import
+import pydicom
 
 from monai_mgca.io.dicom.dicom_guard import refuse_damaged_dicom
 from monai_mgca.io.kind import is_clutter, kind_of
 from monai_mgca.io.limits import MAX_VOXELS, refuse_bomb, refuse_dicom_bomb
 from monai_mgca.utils import DataError
-
-pydicom, _ = optional_import("pydicom")
 
 __all__ = ["Slice", "find_slices", "series_files"]
 

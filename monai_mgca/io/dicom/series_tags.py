@@ -9,9 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from monai.utils import optional_import
-
-pydicom, _ = optional_import("pydicom")
+import pydicom
 
 __all__ = ["describes_image", "no_image", "series_problem"]
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pydicom
 from fastapi import HTTPException
-from monai.utils import optional_import
 from pydicom_seg.dicom_utils import CodeSequence, DimensionOrganizationSequence
 from pydicom_seg.segmentation_dataset import SegmentationDataset, SegmentationType
 
@@ -21,7 +21,6 @@ from monai_mgca.utils import DataError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-pydicom, _ = optional_import("pydicom")
 
 __all__ = ["names_of", "read_segmentation", "segment_names", "write_segmentation"]
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pydicom
 from fastapi import HTTPException
-from monai.utils import optional_import
 from monailabel.config import settings
 from monailabel.datastore.dicom import DICOMwebClientX
 from requests import RequestException, Session
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from dicomweb_client import DICOMwebClient
     from pydicom import Dataset
 
-pydicom, _ = optional_import("pydicom")
 
 __all__ = ["Pacs", "Series", "is_uid", "open_pacs"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pydicom
 from fastapi import HTTPException, Request, Response
-from monai.utils import optional_import
 from monailabel.config import settings
 from monailabel.endpoints import infer, proxy
 
@@ -23,7 +23,6 @@ from monai_mgca.utils.files import replacing
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-pydicom, _ = optional_import("pydicom")
 
 __all__ = ["replace_endpoints", "replace_proxy", "result_as_segmentation", "segmentation_of"]
 

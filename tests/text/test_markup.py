@@ -8,8 +8,8 @@ import pytest
 
 from monai_mgca.text.markup import end_lines, strip_markup
 from monai_mgca.text.rtf import rtf_to_text
+from monai_mgca.text.sentence_cleaner import report_doubts
 from monai_mgca.transforms import CleanReport
-from monai_mgca.transforms.clean_report import report_doubts
 
 RTF = r"{\rtf1\ansi\ansicpg1252\deff0{\fonttbl{\f0 Arial;}}{\colortbl;\red0\green0\blue0;}{\*\generator Riched20;}"
 CLEANED = [

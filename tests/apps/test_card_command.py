@@ -24,7 +24,7 @@ from monai_mgca.apps.card.card_content import Pair, best_and_worst, rank_pairs, 
 from monai_mgca.data import make_sample
 from monai_mgca.utils import write_settings
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
     "use_sample": True,
     "image_encoder": "resnet_compact",
