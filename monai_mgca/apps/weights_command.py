@@ -17,7 +17,7 @@ from monai_mgca.utils.console import say
 from monai_mgca.utils.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from monai_mgca.weights import OfficialConversion
+    from monai_mgca.weights.official_conversion import OfficialConversion
 
 __all__ = ["main"]
 

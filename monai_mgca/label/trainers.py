@@ -30,7 +30,7 @@ from monai_mgca.label.label_settings import LabelSettings
 from monai_mgca.label.labels_to_datalist import labels_to_datalist
 from monai_mgca.label.request_values import number
 from monai_mgca.label.store.saved_label import check_names
-from monai_mgca.options import truth_values as switches
+from monai_mgca.options import switches
 from monai_mgca.utils import CheckpointError, read_settings, release_folders, write_settings
 from monai_mgca.utils.run_log import stop_run_log
 from monai_mgca.weights import load_network, read_model_settings

@@ -11,7 +11,7 @@ from monai_mgca.utils.errors import DataError
 
 __all__ = ["EXTRAS", "require_extra"]
 
-# what each extra of setup.py brings that this package imports, by the names to import
+# what each extra of pyproject.toml brings that this package imports, by the names to import
 EXTRAS = {"probe": ("sklearn", "matplotlib"), "faiss": ("faiss",)}
 
 

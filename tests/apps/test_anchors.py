@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_mgca.apps.anchors import fit_anchors, main, read_box_sizes
+from monai_mgca.apps.anchors import fit_anchors, read_box_sizes
+from monai_mgca.apps.anchors_command import main
 from monai_mgca.data import write_datalist
 from monai_mgca.utils import DataError
 

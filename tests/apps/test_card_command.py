@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from monai_mgca.apps import load_pretrained
-from monai_mgca.apps.card import card_command as report
+from monai_mgca.apps.card import compose_card
 from monai_mgca.apps.card.card_command import main
 from monai_mgca.apps.card.card_content import Pair, best_and_worst, rank_pairs, shown_names
 from monai_mgca.data import make_sample
@@ -156,8 +156,8 @@ class TestPage:
         shutil.copytree(made / "models", tmp_path / "models")
         monkeypatch.chdir(tmp_path)
         assert main(["--sample-size", "12", "--section", "training"]) == 0
-        assert "Written: ./eval/report.html" in capsys.readouterr().out
-        page = Path("eval/report.html").read_text()
+        assert "Written: ./eval/card.html" in capsys.readouterr().out
+        page = Path("eval/card.html").read_text()
         assert "no event files" in page and "--logdir" in page
 
     def test_only_the_first(self, place):
@@ -238,7 +238,7 @@ class TestFigures:
 
     def test_without_training_images_they_are_compared_with_those_of_the_training(self, place, monkeypatch):
         kept = []
-        monkeypatch.setattr(report, "read_reference", lambda path: kept.append(path))
+        monkeypatch.setattr(compose_card, "read_reference", lambda path: kept.append(path))
         assert run(place, "--section", "test") == 0 and not kept
         edit(place, lambda document: document.pop("training"))
         assert run(place, "--section", "test") == 0
@@ -309,7 +309,7 @@ class TestWhatIsMissing:
         assert "has prompts for none of the classes" in caplog.text
 
     def test_matplotlib(self, place, monkeypatch):
-        monkeypatch.setattr("monai_mgca.apps.card.card_command.has_matplotlib", False)
+        monkeypatch.setattr("monai_mgca.apps.card.compose_card.has_matplotlib", False)
         assert run(place, "--section", "training") == 0
         assert "monai-mgca[probe]" in page_of(place)
 

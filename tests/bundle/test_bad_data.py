@@ -11,7 +11,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from monai_mgca.apps.data_command import main
+from monai_mgca.apps.check_command import main
 from monai_mgca.utils import DataError
 from monai_mgca.utils.errors import first_cause
 
@@ -87,7 +87,7 @@ def test_a_clean_datalist_trains(new_bundle, data, capsys):
         bundle.run("train", dataset_dir=str(data), batch_size=4)
     assert "report too short" in str(first_cause(caught.value))
     clean = data / "clean.json"
-    assert main(["check", str(data / "datalist.json"), "--write-clean", str(clean)]) == 1
+    assert main([str(data / "datalist.json"), "--write-clean", str(clean)]) == 1
     assert "training: 11 of 16 entries" in capsys.readouterr().out
     written = json.loads(clean.read_text())
     assert written["training"] == document["training"][5:] and written["validation"] == document["validation"]

@@ -17,8 +17,8 @@ import torch
 from monai.bundle import ConfigWorkflow
 from monai.networks.nets import UNETR, FlexibleUNet
 
+from monai_mgca.__main__ import main
 from monai_mgca.apps import load_pretrained
-from monai_mgca.apps.data_command import main
 from monai_mgca.data import find_volumes, load_datalist, make_volume_sample
 from monai_mgca.data.dataset import hash_item
 from monai_mgca.utils import CheckpointError, read_settings
@@ -192,7 +192,7 @@ class TestDicomSeries:
             rows.writerows([[os.path.relpath(e["image"], both), e["report"], e["patient"]] for e in entries])
         columns = ["--image", "path", "--report", "text", "--patient", "patient_id", "--dataset-dir", str(both)]
         (both / "datalist.json").unlink()
-        assert main(["csv", str(both / "ct.csv"), *columns, "--output", str(both / "datalist.json")]) == 0
+        assert main(["data", "csv", str(both / "ct.csv"), *columns, "--output", str(both / "datalist.json")]) == 0
         assert main(["check", str(both / "datalist.json"), "--volumes"]) == 0
         assert main(["check", str(both / "datalist.json")]) == 1  # a folder is no radiograph
         assert "nothing is broken" in capsys.readouterr().out

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_mgca.apps.data_command import main
+from monai_mgca.apps.check_command import main
 from monai_mgca.data import write_datalist
 from monai_mgca.data.check.check_datalist import check_datalist
 from monai_mgca.data.check.problem import ERRORS, WARNINGS, CheckLimits
@@ -61,7 +61,7 @@ def once(*pairs):
 
 def test_nothing_broken(tmp_path, capsys):
     entries = make_entries(tmp_path, ["a.png", "b.jpg", "c.tif"])
-    assert main(["check", str(write(tmp_path, entries[:-1], entries[-1:])), "--phi"]) == 0
+    assert main([str(write(tmp_path, entries[:-1], entries[-1:])), "--phi"]) == 0
     assert "nothing is broken" in capsys.readouterr().out
 
 
@@ -134,7 +134,7 @@ def test_every_broken_file(tmp_path, capsys, save_dicom):
     datalist = write(folder, [good[0], *bad], [good[1]])
     before = datalist.read_bytes()
     assert found(datalist, num_workers=2) == once(*((reason, name) for name, reason in reasons.items()))
-    assert main(["check", str(datalist), "--write-clean", str(folder / "clean.json")]) == 1
+    assert main([str(datalist), "--write-clean", str(folder / "clean.json")]) == 1
     told = capsys.readouterr()
     assert "      4  truncated" in told.out and f"training: 1 of {len(bad) + 1} entries" in told.out
     assert "link.png" in told.out and "secret" not in told.out + told.err
@@ -144,7 +144,7 @@ def test_every_broken_file(tmp_path, capsys, save_dicom):
     assert clean["counts"] == {"training": 1, "test": 1}
     assert clean["dropped"] == {"empty report": 2, **Counter(reasons.values())}
     assert clean["hash"] == content_hash({"training": [good[0]], "test": [good[1]]})
-    assert main(["check", str(folder / "clean.json")]) == 0
+    assert main([str(folder / "clean.json")]) == 0
 
 
 def test_file_that_cannot_be_opened(tmp_path):
@@ -194,7 +194,7 @@ def test_what_is_there_twice(tmp_path, save_dicom):
     details = {problem.file: problem.detail for problem in check_datalist(datalist)}
     assert details["3.png"] == "in training; 7.png in test stays"
     assert details["2.png"] == "in training; those in test stay"
-    main(["check", str(datalist), "--write-clean", str(tmp_path / "clean.json")])
+    main([str(datalist), "--write-clean", str(tmp_path / "clean.json")])
     clean = json.loads((tmp_path / "clean.json").read_text())
     assert clean["training"] == [entries[0], entries[4]] and clean["test"] == entries[6:]
 
@@ -213,7 +213,7 @@ def test_what_is_broken_does_not_stay_for_what_is_sound(tmp_path):
         ("duplicate id", "0.png"),
         ("one patient in two splits", "6.png"),
     )
-    main(["check", str(datalist), "--write-clean", str(tmp_path / "clean.json")])
+    main([str(datalist), "--write-clean", str(tmp_path / "clean.json")])
     clean = json.loads((tmp_path / "clean.json").read_text())
     assert clean["training"] == entries[1:5] and clean["test"] == [entries[5]]
 
@@ -242,7 +242,7 @@ def test_whatever_a_datalist_has_is_written(forks, tmp_path, capsys):
     datalist = write(tmp_path, entries, path="x", entries_by_split=3)
     document = json.loads(datalist.read_text())
     datalist.write_text(json.dumps(document | {"dropped": {"missing": "many", "empty report": 2}}))
-    assert main(["check", str(datalist), "--write-clean", str(tmp_path / "clean.json")]) == 1
+    assert main([str(datalist), "--write-clean", str(tmp_path / "clean.json")]) == 1
     clean = json.loads((tmp_path / "clean.json").read_text())
     assert clean["training"] == [entries[0], entries[2]] and clean["path"] == "x" and clean["entries_by_split"] == 3
     assert clean["dropped"] == {"missing": 1, "empty report": 2}
@@ -281,7 +281,7 @@ def test_annotations(tmp_path, capsys):
         ("7.png", "missing", ""),
         ("no-mask.png", "mask does not fit", "missing"),
     }
-    assert main(["check", str(tmp_path / "list.json"), "--write-clean", str(tmp_path / "clean.json")]) == 1
+    assert main([str(tmp_path / "list.json"), "--write-clean", str(tmp_path / "clean.json")]) == 1
     assert "      3  box out of range" in capsys.readouterr().out
     assert json.loads((tmp_path / "clean.json").read_text())["training"] == [entries[0], entries[9]]
 
@@ -290,14 +290,14 @@ def test_limits_and_reasons_to_keep(tmp_path, capsys):
     entries = make_entries(tmp_path, ["a.png", "b.png"])
     entries[0]["view"] = "LL"
     datalist = write(tmp_path, entries)
-    assert main(["check", str(datalist), "--keep", "lateral view", "--write-clean", str(tmp_path / "c.json")]) == 0
+    assert main([str(datalist), "--keep", "lateral view", "--write-clean", str(tmp_path / "c.json")]) == 0
     assert "warnings\n      1  lateral view" in capsys.readouterr().out
     assert len(json.loads((tmp_path / "c.json").read_text())["training"]) == 2
     assert found(datalist, limits=CheckLimits(min_side=33, max_aspect=1.2)) == once(
         ("lateral view", "a.png"),
         *((reason, name) for reason in ("too small", "too elongated") for name in ("a.png", "b.png")),
     )
-    assert main(["check", str(datalist), "--keep", "lateral"]) == 2
+    assert main([str(datalist), "--keep", "lateral"]) == 2
     assert capsys.readouterr().err == "error: no reason 'lateral' to keep. Did you mean 'lateral view'?\n"
 
 
@@ -327,7 +327,7 @@ def test_excluded_images(tmp_path, kind, capsys):
     (tmp_path / "out").write_text(text.get(kind, str(tmp_path / "b.png")))
     clean = tmp_path / "clean.json"
     options = ["--exclude", str(tmp_path / "out"), "--write-clean", str(clean)]
-    assert main(["check", str(write(tmp_path, entries)), *options]) == 0
+    assert main([str(write(tmp_path, entries)), *options]) == 0
     assert "left out: 1 (excluded)" in capsys.readouterr().out
     assert json.loads(clean.read_text())["training"] == [entries[0], entries[2]]
 
@@ -337,7 +337,7 @@ def test_wrong_input(tmp_path, capsys):
     before = datalist.read_bytes()
 
     def refused(*options):
-        assert main(["check", *map(str, options)]) == 2
+        assert main([*map(str, options)]) == 2
         told = capsys.readouterr().err
         assert told.startswith("error: ") and told.count("\n") == 1
         return told

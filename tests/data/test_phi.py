@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from monai_mgca.apps.data_command import main
+from monai_mgca.apps.check_command import main
 from monai_mgca.data import make_sample, read_datalist, write_datalist
 from monai_mgca.data.check.burned_in import has_corner_text
 from monai_mgca.data.check.check_datalist import check_datalist
@@ -137,9 +137,9 @@ def test_command(sample, tmp_path, save_dicom, capsys):
         for name, text in (("a.png", "Left."), ("b.dcm", "Told Dr. Canary on 3/14/2019."), ("c.dcm", "Right."))
     ]
     write_datalist(tmp_path / "list.json", {"training": entries}, "n", "s", {})
-    assert main(["check", str(tmp_path / "list.json")]) == 0
+    assert main([str(tmp_path / "list.json")]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'list.json'}: nothing is broken\n"
-    command = ["check", str(tmp_path / "list.json"), "--phi", "--write-clean", str(tmp_path / "clean.json")]
+    command = [str(tmp_path / "list.json"), "--phi", "--write-clean", str(tmp_path / "clean.json")]
     assert main(command) == 1
     told = capsys.readouterr()
     for line in (

@@ -12,7 +12,7 @@ import pytest
 from monai.transforms import Compose, Lambdad
 from PIL import Image
 
-from monai_mgca.apps.data_command import main
+from monai_mgca.apps.check_command import main
 from monai_mgca.data import load_datalist, make_dataset, write_datalist
 from monai_mgca.data.dataset import MAX_UNUSABLE
 from monai_mgca.data.preflight import chosen_for_a_look, header_reason
@@ -124,7 +124,7 @@ def test_a_clean_datalist_trains(tmp_path, capsys):
     (tmp_path / "0.png").write_bytes(b"no image")
     entries[1]["report"], entries[2]["patient"] = "Normal.", entries[4]["patient"]
     error_of(tmp_path, {"training": entries[:4], "test": entries[4:]})
-    assert main(["check", str(tmp_path / "list.json"), "--write-clean", str(tmp_path / "clean.json")]) == 1
+    assert main([str(tmp_path / "list.json"), "--write-clean", str(tmp_path / "clean.json")]) == 1
     clean = json.loads((tmp_path / "clean.json").read_text())
     assert clean["training"] == [entries[3]] and clean["test"] == [entries[4]]
     assert [item["id"] for item in load_datalist(tmp_path / "clean.json", "training")] == ["3"]

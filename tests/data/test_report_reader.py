@@ -10,7 +10,7 @@ import json
 import pytest
 from PIL import Image
 
-from monai_mgca.apps.data_command import main
+from monai_mgca.__main__ import main
 from monai_mgca.data.sources.csv_table import report_or_text
 from monai_mgca.data.sources.open_i import read_report_xml
 from monai_mgca.text.report_reader import ReportReader
@@ -25,7 +25,7 @@ FREE = "The lungs are clear.<br>No effusion"
 
 
 def run(*args):
-    return main([str(arg) for arg in args])
+    return main([*([] if args[0] == "check" else ["data"]), *map(str, args)])
 
 
 @pytest.fixture

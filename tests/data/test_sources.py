@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_mgca.apps.data_command import main
+from monai_mgca.__main__ import main
 from monai_mgca.data import load_datalist
 from monai_mgca.data.sources.csv_table import collect_table, read_rows
 from monai_mgca.data.sources.mimic_cxr import CHEXPERT_CLASSES
@@ -37,7 +37,7 @@ def write_table(path, rows, delimiter=","):
 
 
 def run(*args):
-    return main([str(arg) for arg in args])
+    return main([*([] if args[0] == "check" else ["data"]), *map(str, args)])
 
 
 def make_rows(folder, number=10):

@@ -19,9 +19,9 @@ from PIL import Image
 
 from monai_mgca.apps.ground.regions import COLUMNS as GROUNDING
 from monai_mgca.apps.ground.regions import GroundingFigures
-from monai_mgca.apps.probe.probe_command import _write as write_probe
-from monai_mgca.apps.retrieve.retrieve_command import _Set
-from monai_mgca.apps.retrieve.retrieve_command import _write as write_search
+from monai_mgca.apps.probe.probe_encoders import _write as write_probe
+from monai_mgca.apps.retrieve.search import _Set
+from monai_mgca.apps.retrieve.search import _write as write_search
 from monai_mgca.data.sources.left_out import write_left_out
 from monai_mgca.data.sources.rows import read_rows
 from monai_mgca.handlers import FigureSaver, RowSaver, TableSaver

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_mgca.apps.data_command import main
+from monai_mgca.apps.check_command import main
 from monai_mgca.data import write_datalist
 from monai_mgca.data.check.check_datalist import check_datalist
 from monai_mgca.data.preflight import header_reason
@@ -219,7 +219,7 @@ def test_check_tells_damage_from_what_is_sound(tmp_path):
 def test_clean_datalist_says_what_it_leaves_out(tmp_path, capsys):
     files = {"a.dcm": compressed("JPEG Lossless"), "b.dcm": compressed("JPEG-LS", syntax=JPEG + "110")}
     datalist = entries(tmp_path, files)
-    assert main(["check", str(datalist), "--write-clean", str(tmp_path / "clean.json")]) == 1
+    assert main([str(datalist), "--write-clean", str(tmp_path / "clean.json")]) == 1
     told = capsys.readouterr().out
     assert "left out: 1 (no decoder)" in told and "no decoder is sound" in told and "pip install imagecodecs" in told
     assert [entry["id"] for entry in json.loads((tmp_path / "clean.json").read_text())["training"]] == ["a.dcm"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from monai_mgca.options import truth_values as switches
+from monai_mgca.options import switches
 
 
 def test_text_of_the_command_line():

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_mgca.apps.data_command import main
+from monai_mgca.__main__ import main
 
 WORDS, PATIENT = "zzcanarywordium", "zz-canary-4711"
 TEXT = f"FINDINGS: {WORDS} lungs are clear. No pleural effusion is seen.\nIMPRESSION: {WORDS} normal chest."
@@ -31,7 +31,7 @@ def told(caplog, capfd, recwarn):
 
     def run(*options):
         try:
-            code, error = main(list(map(str, options))), ""
+            code, error = main([*([] if options[0] == "check" else ["data"]), *map(str, options)]), ""
         except SystemExit as left:
             code, error = left.code, ""
         except Exception as failed:

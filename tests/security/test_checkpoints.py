@@ -22,7 +22,6 @@ import monai_mgca.apps.probe.probe_command
 import monai_mgca.apps.retrieve.retrieve_command
 import monai_mgca.apps.weights_command
 from monai_mgca.apps import load_pretrained
-from monai_mgca.apps.weights_command import load_timm_vit, load_torchvision_resnet
 from monai_mgca.handlers.resume.resume_training import TrainingCheckpoint
 from monai_mgca.io.embedding_file import read_embeddings, write_embeddings
 from monai_mgca.networks import ReportEncoder, create_image_encoder, create_segmenter
@@ -33,6 +32,8 @@ from monai_mgca.weights import (
     load_encoder,
     load_image_weights,
     load_network,
+    load_timm_vit,
+    load_torchvision_resnet,
     start_encoder,
 )
 from monai_mgca.weights.weight_file import read_checkpoint

@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
 
+from monai_mgca.__main__ import main
 from monai_mgca.utils.arguments import ArgumentParser
 
 DOORS = {
     "retrieve": (["--txt", "effusion"], "--text"),
     "ground": (["--image", "a.png", "--texts", "effusion"], "--text"),
-    "report": (["--sample-siz", "3"], "--sample-size"),
+    "card": (["--sample-siz", "3"], "--sample-size"),
     "probe": (["--seed", "3"], "--seeds"),
-    "data.__main__": (["sample", "--output", "x", "--sizes", "3"], "--size"),
-    "networks.weights": (["convert", "a", "b", "--in-channel", "1"], "--in-channels"),
+    "data": (["sample", "--output", "x", "--sizes", "3"], "--size"),
+    "weights": (["convert", "a", "b", "--in-channel", "1"], "--in-channels"),
 }
 
 
@@ -23,7 +22,7 @@ DOORS = {
 def test_wrong_options_of_the_commands_are_named_with_the_nearest(name, capsys):
     arguments, meant = DOORS[name]
     with pytest.raises(SystemExit) as caught:
-        importlib.import_module(f"monai_mgca.{name}").main(arguments)
+        main([name, *arguments])
     assert caught.value.code == 2
     assert f"(did you mean {meant}?)" in capsys.readouterr().err
 

@@ -1,18 +1,22 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-import ast
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from monai_mgca.apps import anchors
-from monai_mgca.apps.card import card_command as report
+from monai_mgca.apps import anchors_command as anchors
+from monai_mgca.apps.card import card_command, compose_card
 from monai_mgca.apps.probe import probe_command as probe
 from monai_mgca.utils import DataError
 from monai_mgca.utils.extras import EXTRAS, require_extra
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {"sklearn": "scikit-learn", "faiss": "faiss-cpu"}
@@ -29,17 +33,11 @@ def without(monkeypatch):
     return hide
 
 
-def test_extras_are_those_of_setup():
-    tree = ast.parse((ROOT / "setup.py").read_text())
-    lists = {
-        node.targets[0].id: [
-            re.match(r"[\w-]+", item.value)[0] for item in node.value.elts if isinstance(item, ast.Constant)
-        ]
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.List)
-    }
+def test_extras_are_those_of_pyproject():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    lists = {extra: [re.match(r"[\w-]+", line)[0] for line in lines] for extra, lines in extras.items()}
     for extra, modules in EXTRAS.items():
-        assert {NAMES.get(module, module) for module in modules} <= set(lists[extra.upper()])
+        assert {NAMES.get(module, module) for module in modules} <= set(lists[extra])
 
 
 def test_what_is_there_is_no_error(without):
@@ -64,7 +62,7 @@ def test_anchors_name_them_before_they_read_anything(without, capsys):
     assert capsys.readouterr().err.startswith("error: Fitting anchors needs sklearn")
 
 
-def test_the_report_page_says_so_at_its_beginning(monkeypatch, caplog, capsys):
-    monkeypatch.setattr(report, "has_matplotlib", False)
-    assert report.main(["--checkpoint", "nowhere/model_pretrain.pt"]) == 2
+def test_the_card_says_so_at_its_beginning(monkeypatch, caplog, capsys):
+    monkeypatch.setattr(compose_card, "has_matplotlib", False)
+    assert card_command.main(["--checkpoint", "nowhere/model_pretrain.pt"]) == 2
     assert 'matplotlib is missing: pip install "monai-mgca[probe]"' in caplog.text

@@ -174,7 +174,7 @@ def test_a_file_system_without_locks(folders, monkeypatch, caplog, number):
 
 
 def test_a_system_without_locks(folders, monkeypatch, caplog):
-    monkeypatch.setattr(claim, "can_lock", False)
+    monkeypatch.setattr(claim, "fcntl", None)
     claim_folders(folders | {"output_dir": folders["output_dir"].parent})
     assert "cannot be locked (this system has no such locks)" in caplog.text
 

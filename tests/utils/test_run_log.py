@@ -59,7 +59,7 @@ def test_a_log_is_continued(log, tmp_path):
 
 
 def test_each_process_has_its_own(log, monkeypatch):
-    monkeypatch.setattr("monai_mgca.utils.run_log.rank", lambda: 1)
+    monkeypatch.setattr("monai_mgca.utils.dist.rank", lambda: 1)
     say("ignite", "of the second")
     assert (log.path.parent / "run_rank1.log").is_file()
 

@@ -13,9 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from monai_mgca.apps.weights_command import load_encoder, main
+from monai_mgca.apps.weights_command import main
 from monai_mgca.networks import MGCA, ImageEmbedder, ProjectionHead, ReportEncoder, ResNetImageEncoder, ViTImageEncoder
 from monai_mgca.utils import CheckpointError
+from monai_mgca.weights import load_encoder
 from monai_mgca.weights.official_conversion import convert_official_checkpoint
 
 BERT = {"vocab_size": 30, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}

@@ -14,9 +14,10 @@ from monai.networks.nets import UNETR, FlexibleUNet
 from monai.networks.nets.resnet import ResNet
 from safetensors.torch import save_file
 
-from monai_mgca.apps.weights_command import load_encoder, load_timm_vit, load_torchvision_resnet, main
+from monai_mgca.apps.weights_command import main
 from monai_mgca.networks import MGCA, ImageEmbedder, ProjectionHead, ReportEncoder, ResNetImageEncoder, ViTImageEncoder
 from monai_mgca.utils import CheckpointError
+from monai_mgca.weights import load_encoder, load_timm_vit, load_torchvision_resnet
 
 VIT = {"image_size": 32, "patch_size": 8, "hidden_size": 24, "mlp_dim": 48, "num_layers": 2, "num_heads": 3}
 RESNET = {"block": "basic", "layers": (1, 1, 1, 1), "width": 8}

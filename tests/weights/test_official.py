@@ -12,7 +12,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from monai_mgca.apps.weights_command import load_encoder
 from monai_mgca.losses import TokenAlignmentLoss
 from monai_mgca.networks import (
     AttentionMatcher,
@@ -22,6 +21,7 @@ from monai_mgca.networks import (
     aggregate_words,
     attention_to_weights,
 )
+from monai_mgca.weights import load_encoder
 from monai_mgca.weights.official_conversion import rename_official
 
 

@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--prompts", metavar="FILE", help="texts of the findings (default: prompts.json of the bundle)")
     add("--with-text", action="store_true", help="show the reports too, which may tell who the patient is")
     add("--sample-size", type=int, metavar="N", help="studies of the built-in sample (default: as trained, or 640)")
-    add("--output", metavar="FILE", help="the page (default: eval/report.html of the bundle)")
+    add("--output", metavar="FILE", help="the page (default: eval/card.html of the bundle)")
     return parser
 
 

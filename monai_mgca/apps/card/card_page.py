@@ -10,11 +10,11 @@ from typing import Any
 
 from monai_mgca.visualize.page import write_page
 
-__all__ = ["write_report"]
+__all__ = ["write_card"]
 
 
-def write_report(path: str | os.PathLike, **values: Any) -> None:
-    """Write the report page of a pretrained model: one file that works offline.
+def write_card(path: str | os.PathLike, **values: Any) -> None:
+    """Write the page about a pretrained model: one file that works offline.
 
     Args:
         path: of the HTML file; it appears whole or not at all.

@@ -24,13 +24,14 @@ from monai_mgca.apps.card.card_content import (
     rank_pairs,
     shown_names,
 )
-from monai_mgca.apps.card.card_page import write_report
+from monai_mgca.apps.card.card_page import write_card
 from monai_mgca.apps.ground.grounding_reference import read_reference
 from monai_mgca.apps.ground.phrase_grounder import PhraseGrounder
 from monai_mgca.apps.ground.regions import Region, load_regions
 from monai_mgca.apps.image_text_model import PretrainedModel, load_pretrained
 from monai_mgca.apps.run_command import choose_data
-from monai_mgca.apps.zero_shot.zero_shot_classifier import ZeroShotClassifier, prompted_classes
+from monai_mgca.apps.zero_shot.prompts import prompted_classes
+from monai_mgca.apps.zero_shot.zero_shot_classifier import ZeroShotClassifier
 from monai_mgca.data import load_datalist, read_datalist
 from monai_mgca.data.entry import SECTIONS
 from monai_mgca.handlers.overlay_saver import draw_heat
@@ -189,7 +190,7 @@ def compose_card(args: argparse.Namespace) -> list[str]:
     args.own_prompts = args.prompts is not None
     args.checkpoint = args.checkpoint or f"{root}/models/model_pretrain.pt"
     args.prompts = args.prompts or f"{root}/configs/prompts.json"
-    args.output = args.output or f"{root}/eval/report.html"
+    args.output = args.output or f"{root}/eval/card.html"
     if args.logdir is not None and not os.path.isdir(args.logdir):
         raise DataError(f"There is no folder {args.logdir}: --logdir is the output_dir of a training.")
     args.logdir = args.logdir or f"{root}/eval"
@@ -216,7 +217,7 @@ def compose_card(args: argparse.Namespace) -> list[str]:
 
     maps = _heat_maps(model, data, args)
     best, worst = best_and_worst(rank_pairs(image, report, tokens), PAIRS)
-    write_report(
+    write_card(
         args.output,
         settings=settings,
         version=monai_mgca.__version__,
