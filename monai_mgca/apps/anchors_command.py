@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 2 when the input is wrong.
     """
     log_to_console()
-    parser = ArgumentParser(prog="mgca anchors", description=__doc__)
+    parser = ArgumentParser(
+        prog="mgca anchors", description=__doc__, examples="mgca anchors dataset.json --image-size 224"
+    )
     parser.add_argument("datalist", metavar="DATALIST")
     parser.add_argument("--image-size", type=int, required=True, metavar="N", help="pixels of the detector's images")
     parser.add_argument("--dataset-dir", metavar="DIR", help="the folder of the images (default: the datalist's own)")

@@ -55,7 +55,8 @@ def copy_bundle(folder: str | os.PathLike) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    parser = ArgumentParser(prog="mgca bundle", description="Copy the MGCA bundle to a folder.")
+    description = "Copy the MGCA bundle to a folder."
+    parser = ArgumentParser(prog="mgca bundle", description=description, examples="mgca bundle mgca")
     parser.add_argument("folder", nargs="?", default="mgca", help="a new folder (default: mgca)")
     try:
         folder = copy_bundle(parser.parse_args(arguments).folder)

@@ -18,7 +18,8 @@ __all__ = ["main"]
 
 
 def _parser() -> argparse.ArgumentParser:
-    check = ArgumentParser(prog="mgca check", description=__doc__)
+    examples = "mgca check dataset.json\nmgca check dataset.json --write-clean clean.json --keep 'lateral view'"
+    check = ArgumentParser(prog="mgca check", description=__doc__, examples=examples)
     check.add_argument("datalist", metavar="DATALIST")
     check.add_argument("--dataset-dir", metavar="DIR", help="the folder of the images (default: the datalist's own)")
     check.add_argument("--volumes", action="store_true", help="the images are CTs: NIfTI, or folders of DICOM series")

@@ -18,6 +18,19 @@ from monai_mgca.utils.errors import DataError
 
 __all__ = ["main", "make_parser"]
 
+EXAMPLES = {
+    "csv": "mgca data csv reports.csv --image path --report text --patient patient_id --output dataset.json\n"
+    "mgca data csv labels.csv --image path --labels edema effusion --output dataset.json",
+    "folder": "mgca data folder --images dicom --reports text --patient folder --output dicom/datalist.json",
+    "open_i": "mgca data open_i --reports ecgen-radiology --images NLMCXR_png --output NLMCXR_png/datalist.json",
+    "mimic_cxr": "mgca data mimic_cxr --dataset-dir mimic-cxr-jpg --reports mimic-cxr-reports --output mimic.json",
+    "rsna_pneumonia": "mgca data rsna_pneumonia --dataset-dir rsna-pneumonia-detection-challenge --output rsna.json",
+    "siim_acr": "mgca data siim_acr --dataset-dir siim-acr-pneumothorax --output siim.json",
+    "object_cxr": "mgca data object_cxr --dataset-dir object-cxr --output objects.json",
+    "chexpert": "mgca data chexpert --dataset-dir CheXpert-v1.0-small --output chexpert.json",
+    "covidx": "mgca data covidx --dataset-dir covidx-cxr2 --output covidx.json",
+    "sample": "mgca data sample --output sample --size 640",
+}
 # the module and the function of each source, imported when it is asked for
 SOURCES = {
     "csv": ("csv_table", "collect_table"),
@@ -30,7 +43,7 @@ SOURCES = {
 def _source_parser(
     commands, name: str, help: str, splits: bool = True, fractions: Sequence[float] = (0.8, 0.1, 0.1)
 ) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=help, description=help)
+    parser = commands.add_parser(name, help=help, description=help, examples=EXAMPLES[name])
     parser.add_argument("--output", required=True, metavar="FILE", help="the datalist JSON to write")
     parser.add_argument("--name", help="the data set's name (default: the name of its folder)")
     if splits:
@@ -45,14 +58,17 @@ def _source_parser(
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = ArgumentParser(
-        prog="mgca data", description="Make a datalist from a data source, which ``mgca check`` then checks."
+        prog="mgca data",
+        description="Make a datalist from a data source, which ``mgca check`` then checks.",
+        examples="\n".join(EXAMPLES[name] for name in ("folder", "csv", "sample")),
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="SOURCE")
     _add_csv(commands)
     _add_named_sources(commands)
     _add_labeled_sources(commands)
 
-    sample = commands.add_parser("sample", help="the built-in sample: procedural radiographs and reports")
+    help = "the built-in sample: procedural radiographs and reports"
+    sample = commands.add_parser("sample", help=help, description=help, examples=EXAMPLES["sample"])
     sample.add_argument("--output", required=True, metavar="DIR", help="the folder to make it in")
     sample.add_argument("--size", type=int, default=640, help="number of studies (default: 640)")
     sample.add_argument("--image-size", type=int, default=128, help="pixels of a side (default: 128)")

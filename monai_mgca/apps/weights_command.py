@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+EXAMPLE = "mgca weights convert vit_base.ckpt models/model_pretrain.pt"
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = ArgumentParser(prog="mgca weights", description=__doc__)
+    parser = ArgumentParser(prog="mgca weights", description=__doc__, examples=EXAMPLE)
     commands = parser.add_subparsers(dest="command", required=True)
     convert = commands.add_parser(
-        "convert", help="turn a checkpoint of the official MGCA code into one of this package"
+        "convert", help="turn a checkpoint of the official MGCA code into one of this package", examples=EXAMPLE
     )
     convert.add_argument("checkpoint", help="the published Lightning file (.ckpt)")
     convert.add_argument("output", help="file to write: .pt or .safetensors")

@@ -79,7 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = ArgumentParser(prog="mgca label", description="Annotate with our models: start MONAI Label's server.")
+    parser = ArgumentParser(
+        prog="mgca label",
+        description="Annotate with our models: start MONAI Label's server.",
+        examples="mgca label --studies dicom\nmgca label --studies https://pacs.example.org/dicom-web --port 8000",
+    )
     parser.add_argument("--studies", required=True, help="folder of radiographs, or address of a DICOMweb server")
     parser.add_argument("--bundle", help="folder of the bundle (default: where you are)")
     parser.add_argument("--models", default=",".join(MODELS), help="which to serve (default: %(default)s)")

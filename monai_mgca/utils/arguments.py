@@ -15,6 +15,15 @@ from monai_mgca.utils.console import visible
 __all__ = ["ArgumentParser"]
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """Keeps the ends of the lines of examples, and of nothing else."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("Example"):
+            return text
+        return super()._fill_text(text, width, indent)
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """A parser of a command line that takes options by their whole names alone, and names the nearest to a wrong one.
 
@@ -22,16 +31,20 @@ class ArgumentParser(argparse.ArgumentParser):
 
     Args:
         args, kwargs: as of ``argparse.ArgumentParser``.
+        examples: command lines that end the help, one a line.
 
     Example::
 
-        parser = ArgumentParser(prog="command")
+        parser = ArgumentParser(prog="command", examples="command --epochs 3")
         parser.add_argument("--epochs", type=int)
         print(parser.parse_args(["--epochs", "3"]).epochs)
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+    def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
+        if examples:
+            lines = [f"  {line}" for line in examples.splitlines()]
+            kwargs["epilog"] = "\n".join([f"Example{'s' * (len(lines) > 1)}:", *lines])
+        super().__init__(*args, **{"allow_abbrev": False, "formatter_class": _HelpFormatter, **kwargs})
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """As argparse's."""

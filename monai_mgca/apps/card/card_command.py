@@ -13,9 +13,12 @@ from monai_mgca.utils.arguments import ArgumentParser
 
 __all__ = ["main"]
 
+EXAMPLES = """mgca card
+mgca card --checkpoint models/model_pretrain.pt --dataset-dir dicom --section test --output card.html"""
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = ArgumentParser(prog="mgca card", description=__doc__)
+    parser = ArgumentParser(prog="mgca card", description=__doc__, examples=EXAMPLES)
     add = parser.add_argument
     add("--checkpoint", metavar="FILE", help="model_pretrain.pt of a training (default: the bundle's)")
     add("--dataset-dir", metavar="DIR", help="folder of the images (default: the built-in sample)")

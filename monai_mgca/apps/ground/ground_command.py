@@ -13,6 +13,9 @@ from monai_mgca.utils.arguments import ArgumentParser
 
 __all__ = ["main"]
 
+EXAMPLES = """mgca ground --image 1.png --text "right pneumothorax" "left effusion"
+mgca ground --evaluate --dataset-dir dicom"""
+
 RANDOM = "random"
 REFERENCE = 64
 
@@ -25,7 +28,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = ArgumentParser(prog="mgca ground", description=__doc__)
+    parser = ArgumentParser(prog="mgca ground", description=__doc__, examples=EXAMPLES)
     add = parser.add_argument
     add("--image", nargs="+", default=[], metavar="FILE", help="images to ground --text or --words in")
     add("--text", nargs="+", default=[], metavar="PHRASE", help='findings, as "left pleural effusion"')

@@ -12,9 +12,12 @@ from monai_mgca.utils.arguments import ArgumentParser
 
 __all__ = ["main"]
 
+EXAMPLES = """mgca probe --output probe.csv
+mgca probe --dataset-dir dicom --checkpoint models/model.pt random --fractions 1 0.1 --output probe.csv"""
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = ArgumentParser(prog="mgca probe", description=__doc__)
+    parser = ArgumentParser(prog="mgca probe", description=__doc__, examples=EXAMPLES)
     add = parser.add_argument
     add("--dataset-dir", metavar="DIR", help="folder of the images (default: the built-in sample)")
     add("--datalist", metavar="FILE", help="the datalist JSON (default: datalist.json in DIR)")

@@ -13,9 +13,13 @@ from monai_mgca.utils.arguments import ArgumentParser
 
 __all__ = ["main"]
 
+EXAMPLES = """mgca retrieve --text "small left pleural effusion" "cardiomegaly"
+mgca retrieve --image 1.png --target reports
+mgca retrieve --evaluate --sections validation"""
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = ArgumentParser(prog="mgca retrieve", description=__doc__)
+    parser = ArgumentParser(prog="mgca retrieve", description=__doc__, examples=EXAMPLES)
     add = parser.add_argument
     add("--text", nargs="+", default=[], metavar="TEXT", help='what to look for, as "small left pleural effusion"')
     add("--image", nargs="+", default=[], metavar="FILE", help="images to look for the like of")

@@ -17,8 +17,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(
         prog="mgca zero-shot",
         description=__doc__,
-        epilog="Example: mgca zero-shot --image 1.png 2.dcm --classes cardiomegaly effusion. To measure it on labeled "
-        "images: python -m monai.bundle run --config_file bundles/mgca/configs/evaluate_zero_shot.json",
+        examples="mgca zero-shot --image 1.png 2.dcm --classes cardiomegaly effusion\n"
+        "python -m monai.bundle run --config_file bundles/mgca/configs/evaluate_zero_shot.json  # to measure it",
     )
     add = parser.add_argument
     add("--image", nargs="+", default=[], metavar="FILE", help="images to classify")
