@@ -11,7 +11,13 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.loss import _Loss
 
-from monai_mgca.losses.token import FLOAT32_TEMPERATURE, TokenContrast, check_temperature, exponentials, hide
+from monai_mgca.losses.token_contrast import (
+    FLOAT32_TEMPERATURE,
+    check_temperature,
+    exponentials,
+    hide,
+    token_contrast,
+)
 from monai_mgca.utils.chunks import elements_at_once, parts
 from monai_mgca.utils.precision import full_precision
 
@@ -45,13 +51,12 @@ class _MatchedContrast(torch.autograd.Function):
         grads = (torch.zeros_like(words), torch.empty_like(patches)) if needs_grad else ()
         for part, tokens, mask in parts(word_mask, len(words), samples):
             chunk = _Matching(hide(words[part, tokens], mask), patches[part], mask, temperature)
-            found = []
-            for side in (chunk.word_side(word_weights[part, tokens]), chunk.patch_side(patch_weights[part])):
-                total += side.loss()
-                if needs_grad:
-                    found.append(side.gradients())
-            if needs_grad:
-                grads[0][part, tokens], grads[1][part] = chunk.gradients(*found)
+            word_loss, by_word = chunk.word_side(word_weights[part, tokens], needs_grad)
+            patch_loss, by_patch = chunk.patch_side(patch_weights[part], needs_grad)
+            total += word_loss
+            total += patch_loss
+            if by_word is not None and by_patch is not None:
+                grads[0][part, tokens], grads[1][part] = chunk.gradients(by_word, by_patch)
         ctx.save_for_backward(*grads)
         return total
 
@@ -85,11 +90,13 @@ class _Matching:
         self.word_context, self.word_norm = _unit(torch.bmm(self.attention, patches))
         self.patch_context, self.patch_norm = _unit(torch.bmm(self.attention.transpose(1, 2), words))
 
-    def word_side(self, weights: torch.Tensor) -> TokenContrast:
-        return TokenContrast(self.words, self.word_context, weights, self.mask, self.temperature)
+    def word_side(self, weights: torch.Tensor, needs_grad: bool) -> tuple[torch.Tensor, Pair | None]:
+        """The words against what they found among the patches."""
+        return token_contrast(self.words, self.word_context, weights, self.mask, self.temperature, needs_grad)
 
-    def patch_side(self, weights: torch.Tensor) -> TokenContrast:
-        return TokenContrast(self.patches, self.patch_context, weights, None, self.temperature)
+    def patch_side(self, weights: torch.Tensor, needs_grad: bool) -> tuple[torch.Tensor, Pair | None]:
+        """The patches against what they found among the words."""
+        return token_contrast(self.patches, self.patch_context, weights, None, self.temperature, needs_grad)
 
     def gradients(self, word_side: Pair, patch_side: Pair) -> Pair:
         """Those of words and patches, from those that each side has for its tokens and for their contexts."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from monai_mgca.losses import MatchedTokenLoss, TokenAlignmentLoss, token
+from monai_mgca.losses import MatchedTokenLoss, TokenAlignmentLoss, token_contrast
 from monai_mgca.networks import soft_match
 from monai_mgca.utils import chunks
 
@@ -48,7 +48,7 @@ def test_gradcheck(unit, mask):
 def test_in_chunks_as_at_once(unit, monkeypatch):
     words, patches, *rest = inputs(unit, True, MASK)
     results = []
-    monkeypatch.setattr(token, "ROWS", 1)
+    monkeypatch.setattr(token_contrast, "ROWS", 1)
     for elements in (2**17, 98, 49, 20, 1):
         monkeypatch.setattr(chunks, "CPU_ELEMENTS", elements)
         loss = MatchedTokenLoss()(words, patches, *rest)
@@ -83,14 +83,14 @@ def test_tokens_of_a_volume_fit(monkeypatch):
     monkeypatch.setattr(chunks, "CPU_ELEMENTS", 2**14)
     words, patches = (F.normalize(torch.randn(1, n, 8), dim=-1).requires_grad_() for n in (9, 1500))
     largest = []
-    original = token.TokenContrast._exponentiate
+    original = token_contrast._exponentials_of_rows
 
-    def watched(self, rows):
-        found = original(self, rows)
+    def watched(*arguments):
+        found = original(*arguments)
         largest.append(found.numel())
         return found
 
-    monkeypatch.setattr(token.TokenContrast, "_exponentiate", watched)
+    monkeypatch.setattr(token_contrast, "_exponentials_of_rows", watched)
     MatchedTokenLoss()(words, patches).backward()
     assert max(largest) == 64 * 1500 < 1500**2 / 20
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_mgca.losses import MatchedTokenLoss, TokenAlignmentLoss, token
+from monai_mgca.losses import MatchedTokenLoss, TokenAlignmentLoss, token, token_contrast
 from monai_mgca.losses import matched_token as matched
 from monai_mgca.networks import aggregate_words, matching, soft_match
 from monai_mgca.utils import chunks
@@ -50,7 +50,7 @@ def one_by_one(way, words, patches, mask):
 def elements(request, monkeypatch):
     """How much is computed at once: all samples, two, or one."""
     monkeypatch.setattr(chunks, "CPU_ELEMENTS", request.param)
-    monkeypatch.setattr(token, "ROWS", PATCHES)
+    monkeypatch.setattr(token_contrast, "ROWS", PATCHES)
 
 
 @pytest.mark.parametrize("read", [True, False], ids=["read", "not read"])
@@ -122,8 +122,8 @@ def test_padding_is_left_out_of_the_products(unit, monkeypatch):
         shapes.append((rows.shape[1], columns.shape[1]))
         return original(rows, columns, scale)
 
-    original = token.exponentials
-    monkeypatch.setattr(token, "exponentials", watched)
+    original = token_contrast.exponentials
+    monkeypatch.setattr(token_contrast, "exponentials", watched)
     monkeypatch.setattr(matched, "exponentials", watched)
     monkeypatch.setattr(chunks, "CPU_ELEMENTS", 2 * PATCHES**2)
     words, patches, mask = unit(4, WORDS, DIM), unit(4, PATCHES, DIM), LENGTHS[[1, 2, 3, 3]]

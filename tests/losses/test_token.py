@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from monai_mgca.losses import TokenAlignmentLoss, token
+from monai_mgca.losses import TokenAlignmentLoss, token_contrast
 from monai_mgca.utils import chunks
 
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 0, 0, 0]]).bool()
@@ -41,7 +41,7 @@ def test_gradcheck(unit, mask):
 def test_in_chunks_as_at_once(unit, monkeypatch):
     words, context, weights = unit(4, 5, 3), unit(4, 5, 3), some_weights(MASK)
     results = []
-    monkeypatch.setattr(token, "ROWS", 1)
+    monkeypatch.setattr(token_contrast, "ROWS", 1)
     for elements in (2**21, 75, 25, 12, 1):  # all samples at once, three and one, one by one, some rows, row by row
         monkeypatch.setattr(chunks, "CPU_ELEMENTS", elements)
         loss = TokenAlignmentLoss()(words, context, weights, MASK)
