@@ -170,6 +170,24 @@ def _logging_state() -> Iterator[None]:
         logger.propagate, logger.disabled, logger.handlers[:] = propagate, disabled, handlers
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _classes_of_monai() -> Iterator[None]:
+    """Each parser of a config looks through all classes of MONAI: here once for the same modules."""
+    from monai.bundle.config_item import ComponentLocator
+
+    find, found = ComponentLocator._find_classes_or_functions, {}
+
+    def find_once(self: Any, names: Any) -> Any:
+        names = tuple(names)
+        if names not in found:
+            found[names] = find(self, names)
+        return found[names]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ComponentLocator, "_find_classes_or_functions", find_once)
+        yield
+
+
 @pytest.fixture
 def global_state() -> Iterator[None]:
     """A config sets the excepthook, the seeds and the threads' settings for its own process."""
