@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -26,9 +27,12 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+# what is imported and collected stays: looking through it again and again takes a fifth of that time
+gc.disable()
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tests" / "processes"))
-from commands import ForkServer  # noqa: E402
+from commands import ForkServer, Place  # noqa: E402
 
 # what takes most of the time; the other tests together take less than two minutes
 SLOW = (
@@ -59,6 +63,21 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if getattr(option, "numprocesses", 0) is None and not (one or option.usepdb or option.collectonly):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         option.numprocesses, option.dist, option.loadscopereorder = min(cores + 1, 5), "loadfile", False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """All workers of pytest-xdist use one fork server, which the first that needs it starts."""
+    if getattr(config.option, "numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
+        gc.enable()  # this process imports and collects nothing
+        place = Place()
+        config.add_cleanup(place.close)
+        os.environ["SHARED_FORK_SERVER"] = str(place.folder)
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is collected, but not among what is here for all of the session."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -95,7 +114,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def forks() -> Iterator[ForkServer]:
     """Runs commands of Python, one or several that know of each other, each in a process of its own within a second."""
-    server = ForkServer()
+    server = ForkServer(os.environ.get("SHARED_FORK_SERVER"))
     yield server
     server.close()
 
@@ -141,6 +160,24 @@ def _logging_state() -> Iterator[None]:
         if logger.level != level:
             logger.setLevel(level)  # which forgets what loggers remember of it
         logger.propagate, logger.disabled, logger.handlers[:] = propagate, disabled, handlers
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _classes_of_monai() -> Iterator[None]:
+    """Each parser of a config looks through all classes of MONAI: here once for the same modules."""
+    from monai.bundle.config_item import ComponentLocator
+
+    find, found = ComponentLocator._find_classes_or_functions, {}
+
+    def find_once(self: Any, names: Any) -> Any:
+        names = tuple(names)
+        if names not in found:
+            found[names] = find(self, names)
+        return found[names]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ComponentLocator, "_find_classes_or_functions", find_once)
+        yield
 
 
 @pytest.fixture

@@ -126,9 +126,9 @@ class TestResume:
         return train(new_bundle())
 
     @pytest.fixture(scope="class")
-    def halves(self, new_bundle):
+    def halves(self, new_bundle, first_half):
         bundle = new_bundle()
-        interrupted(bundle)
+        bundle.take_models(first_half)
         state = torch.load(bundle.path("models", "checkpoint_iteration=8.pt"), weights_only=True)
         return state, train(bundle, resume=True), bundle
 
@@ -136,6 +136,13 @@ class TestResume:
     def first_half(self, new_bundle):
         bundle = new_bundle()
         interrupted(bundle)
+        return bundle
+
+    @pytest.fixture
+    def half(self, new_bundle, first_half):
+        """What the interrupted training has left, for one test alone."""
+        bundle = new_bundle()
+        bundle.take_models(first_half)
         return bundle
 
     def test_starts_at_the_next_epoch(self, halves):
@@ -170,9 +177,8 @@ class TestResume:
         assert run["epochs"] == [3]  # the third validation without improvement ends it
         assert run["evaluator"].state.best_metric == 0.0
 
-    def test_best_network_is_not_overwritten(self, new_bundle):
-        bundle = new_bundle()
-        interrupted(bundle)
+    def test_best_network_is_not_overwritten(self, half):
+        bundle = half
         path = bundle.path("models", "checkpoint_iteration=8.pt")
         state = torch.load(path, weights_only=True)
         state["progress"]["best_metric"] = 0.0
@@ -217,27 +223,23 @@ class TestResume:
         assert "planned for 2 epochs: those after it, up to 4, are trained at its last rate" in log.getvalue()
         assert set(train(bundle, epochs=5, resume=True)["rates"]) == {1e-8}  # the plan is still the first one's
 
-    def test_epochs_are_changed_on_the_way(self, new_bundle, captured_logs):
+    def test_epochs_are_changed_on_the_way(self, half, whole, captured_logs):
         """The schedule is what was planned, whatever is asked for."""
-        bundle = new_bundle()
-        interrupted(bundle)
         with captured_logs() as log:
-            rates = train(bundle, epochs=5, resume=True)["rates"]
-        assert rates[:8] == train(new_bundle())["rates"][8:] and set(rates[8:]) == {1e-8}
+            rates = train(half, epochs=5, resume=True)["rates"]
+        assert rates[:8] == whole["rates"][8:] and set(rates[8:]) == {1e-8}
         assert "planned for 4 epochs" in log.getvalue()
 
-    def test_another_architecture(self, new_bundle):
-        bundle = new_bundle()
-        interrupted(bundle)
+    def test_another_architecture(self, half):
+        bundle = half
         with pytest.raises(RuntimeError) as caught:
             train(bundle, resume=True, image_encoder="vit_compact")
         error = first_cause(caught.value)
         assert isinstance(error, CheckpointError)
         assert str(bundle.path("models", "checkpoint_iteration=8.pt")) in str(error)
 
-    def test_a_broken_checkpoint(self, new_bundle, captured_logs):
-        bundle = new_bundle()
-        interrupted(bundle)
+    def test_a_broken_checkpoint(self, half, captured_logs):
+        bundle = half
         paths = [bundle.path("models", f"checkpoint_iteration={done}.pt") for done in (4, 8)]
         paths[1].write_bytes(paths[1].read_bytes()[:1000])
         with captured_logs() as log:

@@ -6,19 +6,16 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import requests
+from commands import environment
 
 from monai_mgca.label import label_command as command
 from monai_mgca.label.label_settings import LabelSettings
 from monai_mgca.utils import DataError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -130,30 +127,28 @@ def test_settings_of_a_start_by_monai_label(label_bundle, tmp_path):
         LabelSettings.load(tmp_path)
 
 
-def test_monai_labels_own_command_starts_the_same(label_bundle, studies, tmp_path):
+def test_monai_labels_own_command_starts_the_same(forks, label_bundle, studies, tmp_path):
     command.make_app(LabelSettings(tmp_path / "app", label_bundle))
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     words = ["monailabel.main", "start_server", "--app", str(tmp_path / "app"), "--studies", str(studies)]
-    with (tmp_path / "output.txt").open("w") as output:
-        server = subprocess.Popen(
-            [sys.executable, "-m", *words, "--host", "127.0.0.1", "--port", port],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MONAI_LABEL_AUTO_UPDATE_SCORING": "false"},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    server = forks.start(
+        *("-m", *words, "--host", "127.0.0.1", "--port", port),
+        cwd=tmp_path,
+        env=environment(MONAI_LABEL_AUTO_UPDATE_SCORING="false"),
+        output=tmp_path / "output.txt",
+        start_new_session=True,
+        forking=True,
+    )
     try:
-        for _ in range(240):
+        for _ in range(2400):
             try:
                 info = requests.get(f"http://127.0.0.1:{port}/info/", timeout=5).json()
                 break
             except requests.ConnectionError:
                 assert server.poll() is None, (tmp_path / "output.txt").read_text()[-2000:]
-                time.sleep(0.5)
+                time.sleep(0.05)
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(20)

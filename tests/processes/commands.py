@@ -9,6 +9,7 @@ Used by the fixture ``forks`` of tests/conftest.py.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -91,25 +92,60 @@ class Command:
         self.send_signal(signal.SIGKILL)
 
 
-class ForkServer:
-    """Starts the server with the first command, and ends it with the session."""
+class Place:
+    """A folder where a fork server may be reached, and a pipe in it that is open for as long as it shall run."""
 
     def __init__(self) -> None:
-        self._server: subprocess.Popen | None = None
         self._folder = tempfile.TemporaryDirectory()
-        os.environ["FORK_SERVER"] = f"{self._folder.name}/socket"
+        self.folder = Path(self._folder.name)
+        os.mkfifo(self.folder / "owner")
+        self._pipe = os.open(self.folder / "owner", os.O_RDWR)
 
-    def _control(self) -> socket.socket:
-        if self._server is None:
-            self._socket, theirs = socket.socketpair()
-            # the server looks for no GPU in a way that its forks would suffer from
-            env = environment(PYTORCH_NVML_BASED_CUDA_CHECK="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-            # the order of a set is another one than here
-            env["PYTHONHASHSEED"] = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
-            command = [sys.executable, str(PROGRAM), str(theirs.fileno())]
-            self._server = subprocess.Popen(command, env=env, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
-            theirs.close()
+    def close(self) -> None:
+        """End the server; commands that run go on."""
+        # not the end of the pipe alone: processes that a test forked may have it open, too
+        os.write(self._pipe, b".")
+        os.close(self._pipe)
+        self._folder.cleanup()
+
+
+class ForkServer:
+    """Starts the server with the first command, and ends it with the session, unless others share it.
+
+    Args:
+        shared: folder of a :class:`Place` that other processes use, too.
+    """
+
+    def __init__(self, shared: str | None = None) -> None:
+        self._place = Place() if shared is None else None
+        self._folder = Path(shared) if shared is not None else self._place.folder
+        os.environ["FORK_SERVER"] = str(self._folder / "socket")
+        self._server: subprocess.Popen | None = None
+        self._socket: socket.socket | None = None
+
+    def _requests(self) -> socket.socket:
+        if self._socket is None:
+            with open(self._folder / "lock", "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not (self._folder / "socket").exists():
+                    self._start()
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.connect(str(self._folder / "socket"))
         return self._socket
+
+    def _start(self) -> None:
+        # the server looks for no GPU in a way that its forks would suffer from
+        env = environment(PYTORCH_NVML_BASED_CUDA_CHECK="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+        # the order of a set is another one than here
+        env["PYTHONHASHSEED"] = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+        owner = os.open(self._folder / "owner", os.O_RDONLY | os.O_NONBLOCK)
+        # requests can come before the server has imported all
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as requests:
+            requests.bind(str(self._folder / "socket"))
+            handles = [requests.fileno(), owner]
+            command = [sys.executable, str(PROGRAM), *map(str, handles)]
+            self._server = subprocess.Popen(command, env=env, pass_fds=handles, stdin=subprocess.DEVNULL)
+        os.close(owner)
 
     def start(
         self,
@@ -140,7 +176,7 @@ class ForkServer:
             "heed_permissions": heed_permissions,
             "forking": forking,
         }
-        control = self._control()
+        requests = self._requests()
         if output is not None:
             stdout = stderr = open(output, "w+", encoding="utf-8")  # noqa: SIM115  closed with the command
         else:
@@ -150,7 +186,7 @@ class ForkServer:
             json.dump(request, content)
             content.seek(0)
             files = [content, nothing, stdout, stderr, theirs]
-            socket.send_fds(control, [b"."], [file.fileno() for file in files])
+            socket.send_fds(requests, [b"."], [file.fileno() for file in files])
         return Command(request["arguments"], status, stdout, stderr)
 
     def run(self, *arguments: str, timeout: float = 240, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -196,10 +232,10 @@ class ForkServer:
         return subprocess.CompletedProcess(arguments, code, *map("".join, zip(*texts, strict=True)))
 
     def close(self) -> None:
-        """End the server; commands that run go on."""
-        if self._server is not None:
-            # not close() alone: processes that a test forked may have it open, too
-            self._socket.shutdown(socket.SHUT_RDWR)
+        """End the server, where it is this process's own; commands that run go on."""
+        if self._socket is not None:
             self._socket.close()
-            self._server.wait(60)
-        self._folder.cleanup()
+        if self._place is not None:
+            self._place.close()
+            if self._server is not None:
+                self._server.wait(60)

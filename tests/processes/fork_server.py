@@ -144,21 +144,20 @@ def leave(arguments: list[str]) -> NoReturn:
     os._exit(code)
 
 
-def serve(control: socket.socket, requests: socket.socket) -> tuple[dict[str, Any], list[int]]:
+def serve(requests: socket.socket, owner: int) -> tuple[dict[str, Any], list[int]]:
     """Wait for requests until one of them is this process's own, as it is in a fork."""
     while True:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        asked = select.select([control, requests], [], [])[0][0]
-        data, descriptors, _, _ = socket.recv_fds(asked, 1, 5)
-        if not data:
+        if owner in select.select([requests, owner], [], [])[0]:
             os._exit(0)
+        data, descriptors, _, _ = socket.recv_fds(requests, 1, 5)
         if os.fork() == 0:
             break
         for descriptor in descriptors:
             os.close(descriptor)
-    control.close()
+    os.close(owner)
     requests.close()
     content, *streams, place = descriptors
     status = socket.socket(fileno=place)
@@ -172,7 +171,7 @@ def serve(control: socket.socket, requests: socket.socket) -> tuple[dict[str, An
         os.close(descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     status.sendall(b"%d\n" % process)
-    if asked is requests:  # another Python, which took its place: when that is killed, this goes, too
+    if data == b"+":  # from another Python, whose place it takes: when that is killed, this goes, too
         end = os.pidfd_open(process)
         if end not in select.select([end, status], [], [])[0]:
             os.kill(process, signal.SIGKILL)
@@ -183,10 +182,10 @@ def serve(control: socket.socket, requests: socket.socket) -> tuple[dict[str, An
 
 
 if __name__ == "__main__":
+    gc.disable()  # which takes a fifth of the time of the imports
     import_all()
+    gc.enable()
     gc.freeze()  # a collection in a fork would touch, and so copy, all that was imported
-    place = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    place.bind(os.environ["FORK_SERVER"])
-    request, streams = serve(socket.socket(fileno=int(sys.argv[1])), place)
+    request, streams = serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
     become(request, streams)
     leave(request["arguments"])

@@ -29,7 +29,7 @@ with tempfile.TemporaryFile("w+", encoding="utf-8") as content, theirs:
     content.seek(0)
     place = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     place.connect(os.environ["FORK_SERVER"])
-    socket.send_fds(place, [b"."], [content.fileno(), 0, 1, 2, theirs.fileno()])
+    socket.send_fds(place, [b"+"], [content.fileno(), 0, 1, 2, theirs.fileno()])
 answers = status.makefile()
 process = int(answers.readline())
 for number in (signal.SIGTERM, signal.SIGINT):
