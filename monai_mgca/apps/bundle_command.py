@@ -19,8 +19,8 @@ __all__ = ["copy_bundle"]
 # what a run makes in a bundle's folder, and pip's compiled files, are not part of it
 GENERATED = ("data", "eval", "mlruns*", "*.pt", "model.json", "*.tmp", ".*.lock", "__pycache__", "*.pyc")
 # a wheel has the bundle in the package, a clone beside it
-INSTALLED = Path(__file__).resolve().parent / "_bundle"
-CLONED = Path(__file__).resolve().parents[1] / "bundles" / "mgca"
+INSTALLED = Path(__file__).resolve().parents[1] / "_bundle"
+CLONED = Path(__file__).resolve().parents[2] / "bundles" / "mgca"
 
 
 def copy_bundle(folder: str | os.PathLike) -> Path:
