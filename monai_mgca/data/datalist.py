@@ -87,10 +87,9 @@ def write_datalist(
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        # half a surrogate, as names of files have that are no UTF-8, becomes JSON's own escape
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.writelines(_lines_of(document))
+    # half a surrogate, as names of files have that are no UTF-8, becomes JSON's own escape
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(_lines_of(document))
     return document
 
 

@@ -8,8 +8,8 @@ from .readers import RadiographDicomReader, RadiographNiftiReader
 from .run_lengths import decode_rle, decode_siim, encode_rle
 
 __all__ = [
-    "FoundFiles",
     "IMAGE_SUFFIXES",
+    "FoundFiles",
     "Kind",
     "RadiographDicomReader",
     "RadiographNiftiReader",

@@ -80,7 +80,7 @@ def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[Any]], line_end: 
         write_csv("scores.csv", [("image", "score"), ("1.png", 0.5)])
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        # the name of a file may be no UTF-8
-        with temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            csv.writer(file, lineterminator=line_end).writerows([safe_cell(value) for value in row] for row in rows)
+    # the name of a file may be no UTF-8
+    way: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+    with replacing(path) as temporary, temporary.open("w", **way) as file:
+        csv.writer(file, lineterminator=line_end).writerows([safe_cell(value) for value in row] for row in rows)

@@ -98,9 +98,9 @@ def turn_of_picture(image: Image.Image) -> Turn:
     Args:
         image: opened by Pillow.
     """
-    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
-        if not _has_exif_chunk(image.filename):  # behind the pixels, all of which Pillow would decode to look there
-            return AS_STORED
+    unseen = image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info)
+    if unseen and not _has_exif_chunk(image.filename):  # behind the pixels, which Pillow would decode to look there
+        return AS_STORED
     return _EXIF.get(image.getexif().get(ExifTags.Base.Orientation, 1), AS_STORED)
 
 

@@ -57,6 +57,7 @@ class DetectionMetric(CumulativeIterationMetric):
         Args:
             y_pred: for each image "boxes" (N, 4), "labels" (N,) and "labels_scores" (N,).
             y: for each image "boxes" (M, 4) and "labels" (M,).
+            kwargs: none are used.
 
         Returns:
             Rows of label, score, box. Each image begins with a row of label -1, because a buffer cannot hold an image

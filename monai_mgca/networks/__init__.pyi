@@ -17,11 +17,11 @@ from .unused import freeze_unused
 from .word_pooling import aggregate_words
 
 __all__ = [
+    "MGCA",
     "AttentionMatcher",
     "DetectorMaps",
     "ImageEmbedder",
     "ImageFeatures",
-    "MGCA",
     "PUPSegmenter",
     "ProjectionHead",
     "RadiographClassifier",

@@ -134,7 +134,7 @@ class ViTImageEncoder(nn.Module):
         x = last = self._embed(image)
         for block in self.backbone.blocks:
             last = x  # in the end what goes into the last block
-            if torch.jit.is_scripting():  # TorchScript knows no checkpoints
+            if torch.jit.is_scripting():  # noqa: SIM108  TorchScript knows no checkpoints, and compiles both of a ternary
                 x = block(x)
             else:
                 x = self._run(block, x)
@@ -211,7 +211,7 @@ class ResNetImageEncoder(nn.Module):
         """
         stages = self.stages(image)
         pooled, tokens = stages[-1].flatten(2).mean(2), stages[-2].flatten(2).transpose(1, 2)
-        if not torch.jit.is_scripting():
+        if not torch.jit.is_scripting():  # noqa: SIM102  TorchScript leaves out what is below this alone
             if torch.jit.is_tracing():  # what is traced gives tensors alone: one of no tokens
                 return ImageFeatures(pooled, tokens, tokens.new_zeros(len(tokens), 0))
         return ImageFeatures(pooled, tokens, None)

@@ -33,6 +33,7 @@ class _NormalizeRows(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         Args:
+            ctx: of autograd.
             rows: (R, C).
             share: (R,), 1 on rows that count, else 0.
             eps: added to the variance.

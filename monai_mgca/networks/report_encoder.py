@@ -160,7 +160,7 @@ def _is_bert_of_own_code(settings: Mapping[str, Any]) -> bool:
     Whether its weights are those of a BERT shows when they are loaded.
     """
     kind = str(settings.get("model_type", ""))
-    return "bert" in kind.lower() and kind not in transformers.CONFIG_MAPPING and BERT_SIZES <= settings.keys()
+    return "bert" in kind.lower() and kind not in transformers.CONFIG_MAPPING and settings.keys() >= BERT_SIZES
 
 
 def _load_pretrained(source: str | Path, config: Any) -> nn.Module:

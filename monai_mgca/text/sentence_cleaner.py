@@ -56,9 +56,9 @@ class SentenceCleaner:
         """
         wanted = max(1, self.min_words)
         # nothing but markup and brackets [** ... **] takes small letters away: what holds one is a word, or several
-        if not self.official and text.isascii() and not MARKUP.search(text):
-            if sum(1 for _ in islice(SMALL_LETTERS.finditer(text), wanted)) == wanted:
-                return True
+        plain = not self.official and text.isascii() and not MARKUP.search(text)
+        if plain and sum(1 for _ in islice(SMALL_LETTERS.finditer(text), wanted)) == wanted:
+            return True
         return bool(self(text))
 
     def why_dropped(self, text: str) -> str | None:

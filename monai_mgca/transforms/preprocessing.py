@@ -105,9 +105,9 @@ def _of_one_key(value: Any, place: int, count: int) -> Any:
 def _allowed() -> dict[str, type]:
     found = {f"monai_mgca.transforms.{name}": getattr(monai_mgca.transforms, name) for name in OWN}
     for name, kind in vars(monai.transforms).items():
-        if inspect.isclass(kind) and kind.__name__ == name and issubclass(kind, MapTransform):
-            if (kind.__module__ in MODULES or name in PLAIN) and not issubclass(kind, Randomizable):
-                found[f"monai.transforms.{name}"] = kind
+        is_own_name = inspect.isclass(kind) and kind.__name__ == name and issubclass(kind, MapTransform)
+        if is_own_name and (kind.__module__ in MODULES or name in PLAIN) and not issubclass(kind, Randomizable):
+            found[f"monai.transforms.{name}"] = kind
     return found
 
 

@@ -79,9 +79,9 @@ class TokenizeReport(Transform):
             from 0 on, -1 on pieces of no word) and ``sentence_ids`` (the number of its sentence, -1 on special
             tokens), int64, each of shape (L,).
         """
-        if not isinstance(report, str):
-            if not isinstance(report, Sequence) or not all(isinstance(sentence, str) for sentence in report):
-                raise TypeError(f"a report must be a str or a sequence of str, got {type(report).__name__}.")
+        is_list = isinstance(report, Sequence) and all(isinstance(sentence, str) for sentence in report)
+        if not is_list:  # a text is one, too
+            raise TypeError(f"a report must be a str or a sequence of str, got {type(report).__name__}.")
         sentences = [report] if isinstance(report, str) else list(report)
         # language models know sentences by their full stops; the official code gives them none
         stop = "" if self.official or isinstance(report, str) else "."

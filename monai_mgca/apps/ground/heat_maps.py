@@ -49,7 +49,8 @@ def _load_model(args: argparse.Namespace, checkpoint: str) -> PretrainedModel:
 def _find_reference(args: argparse.Namespace) -> list[str] | dict[str, list[torch.Tensor]]:
     """Images that show what is usual, or what the training kept of its own."""
     if args.datalist is None and args.reference == REFERENCE:
-        if args.method in (kept := read_reference(args.checkpoint[0]) or {}):
+        kept = read_reference(args.checkpoint[0]) or {}
+        if args.method in kept:
             return kept
     choose_data(args, args.checkpoint[0])
     section = "training" if read_datalist(args.datalist).get("training") else args.section

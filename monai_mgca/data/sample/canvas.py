@@ -28,7 +28,7 @@ class Canvas:
     def __init__(self, size: int, rng: np.random.Generator) -> None:
         self.size = size
         angle, scale = rng.normal(0.0, 0.02), rng.uniform(0.95, 1.04)
-        self.shift = rng.normal(0.0, 0.012, size=2) + (0.5, 0.5)
+        self.shift = rng.normal(0.0, 0.012, size=2) + (0.5, 0.5)  # noqa: RUF005  a sum of arrays
         self.turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         centers = (np.arange(size) + 0.5) / size
         grid = np.stack(np.meshgrid(centers, centers), axis=-1) - self.shift

@@ -56,7 +56,7 @@ def _draw_opacity(chest: Chest, finding: Finding, rng: np.random.Generator) -> n
     count, blob, height = {"patchy": (9, 0.3, 0.15), "confluent": (14, 0.55, 0.23), "hazy": (8, 0.75, 0.13)}[
         finding.form
     ]
-    centers = rng.normal(0, 0.55 * radius, size=(count, 2)) + (x, y)
+    centers = rng.normal(0, 0.55 * radius, size=(count, 2)) + (x, y)  # noqa: RUF005  a sum of arrays
     layer = np.zeros_like(lung)
     for cx, cy in centers:
         width = blob * radius * rng.uniform(0.7, 1.3)

@@ -69,7 +69,12 @@ def fill_folder(
     Args:
         kind: of the sample.
         make_study: writes a study's files and gives its entry: (folder, image_size, seed, index, patient, prior).
-        output_dir, size, image_size, seed, num_workers, progress: see :func:`make_sample`.
+        output_dir: see :func:`make_sample`, also for the others.
+        size: number of studies.
+        image_size: pixels or voxels of a side.
+        seed: of the drawing.
+        num_workers: processes that draw.
+        progress: show a bar.
 
     Returns:
         The path of ``datalist.json``.
@@ -111,7 +116,8 @@ def find_sample_dir(base: str | os.PathLike, size: int, image_size: int) -> str:
 
     Args:
         base: of the first sample, whatever its size; another size has its own folder beside, ``base_48_146``.
-        size, image_size: of the sample.
+        size: number of studies.
+        image_size: pixels or voxels of a side.
 
     Returns:
         The folder, where the sample is or may be made.

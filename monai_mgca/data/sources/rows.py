@@ -110,7 +110,7 @@ def numbered_rows(
 
 
 def _open(path: Path, encoding: str | None) -> TextIO:
-    raw = cast(BinaryIO, gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb"))
+    raw = cast(BinaryIO, gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb"))  # noqa: SIM115  the caller closes it
     try:
         head = cast(io.BufferedReader, raw).peek(4)[:4]
         if head.startswith(_WORKBOOKS):

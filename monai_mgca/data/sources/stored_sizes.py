@@ -38,7 +38,7 @@ def read_sizes(collection: Collection, images: Iterable[str]) -> dict[str, tuple
     """
     base, paths = os.path.realpath(collection.dataset_dir), list(images)
 
-    def look(image: str) -> tuple[int, int] | None | str:
+    def look(image: str) -> tuple[int, int] | str | None:
         try:
             return None if file_problem(base, image) else image_size(os.path.join(base, image))
         except DataError:

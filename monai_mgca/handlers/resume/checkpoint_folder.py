@@ -65,7 +65,7 @@ class CheckpointFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         with replacing(path, sync=True) as temporary, temporary.open("wb") as file:
             torch.save(dict(state), file)
-        self.kept = [other for other in self.kept if other != path][-1:] + [path]
+        self.kept = [*[other for other in self.kept if other != path][-1:], path]
         for other in self.all():
             if other not in self.kept:
                 other.unlink()

@@ -101,7 +101,7 @@ def _plain(value: Any) -> Any:
 def _hash_names(data: Sequence[Mapping[str, Any]]) -> str:
     """A hash of the images' names in their order, whatever folder they all are in."""
     paths = [str(entry[CommonKeys.IMAGE]) for entry in data]
-    begin = len(os.path.commonprefix(paths))
+    begin = len(os.path.commonprefix(paths))  # noqa: RUF071  what is cut away may be a part of a name
     return hashlib.sha256("\n".join(path[begin:] for path in paths).encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 

@@ -68,7 +68,7 @@ class RadiographDatastore(ContainedStore, LocalDatastore):
         taken, names = {same(id): self._filename(id, known.image.ext) for id, known in objects}, []
         for name in image_names(path):
             if not is_plain(name):
-                logger.warning(f"{ascii(name)} is left out: its name is not UTF-8. Rename it.")
+                logger.warning(f"{name!a} is left out: its name is not UTF-8. Rename it.")
             elif (first := taken.setdefault(same(id_and_ending(name)[0]), name)) == name:
                 names.append(name)
             else:
