@@ -84,8 +84,7 @@ class RowSaver(CSVSaver):
 class FigureSaver(MetricsSaver):
     """:class:`monai.handlers.MetricsSaver` whose names, of metrics, classes and files, are safe cells of a table.
 
-    Args:
-        args, kwargs: as of :class:`monai.handlers.MetricsSaver`.
+    It takes the arguments of ``MetricsSaver``.
 
     Example::
 

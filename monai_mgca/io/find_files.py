@@ -21,7 +21,7 @@ __all__ = ["FoundFiles", "find_image_files", "list_files", "refuse_same_names"]
 class FoundFiles(NamedTuple):
     """What lies below a folder.
 
-    Args:
+    Attributes:
         kinds: path to kind of the images, in the paths' order.
         others: the other files, which are no image by name or content, as DICOM's reports and contours, or of a kind
             that is not wanted; hidden ones and what a system left there are not told.

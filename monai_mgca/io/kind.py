@@ -14,6 +14,7 @@ import pydicom
 __all__ = ["IMAGE_SUFFIXES", "Kind", "is_clutter", "kind_of", "kind_of_name", "quick_kind", "stem_of"]
 
 Kind = Literal["dicom", "nifti", "picture"]
+"""What a file of an image is."""
 
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "dicom": (".dcm", ".dicom", ".dcm30", ".ima", ".dic", ".dc3"),
@@ -21,6 +22,7 @@ SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "picture": tuple(".png .jpg .jpeg .jpe .jfif .bmp .tif .tiff .gif .webp .jp2 .pgm".split()),
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+"""The endings of names that images have, in lower case."""
 # What systems and programs leave in folders; what begins with a dot is hidden, AppleDouble's "._x" among it.
 _CLUTTER = (
     *("__macosx", "icon\r", "lost+found", "@eadir", "$recycle.bin", "system volume information"),

@@ -44,10 +44,7 @@ class RadiographDetector(RetinaNetDetector):
     """MONAI's ``RetinaNetDetector`` for the batches of radiographs that have no box at all.
 
     MONAI then leaves the regression head without a gradient, which stops distributed training. The meta data of the
-    images are left aside, which would slow every operation down.
-
-    Args:
-        kwargs: as of ``RetinaNetDetector``.
+    images are left aside, which would slow every operation down. It takes the arguments of ``RetinaNetDetector``.
     """
 
     def forward(

@@ -25,9 +25,7 @@ ImageFeatures = NamedTuple(  # noqa: UP014
     "ImageFeatures",
     [("pooled", torch.Tensor), ("tokens", torch.Tensor), ("attention", Optional[torch.Tensor])],  # noqa: UP045
 )
-ImageFeatures.__doc__ = (
-    "What an image encoder gives: pooled (B, C), tokens (B, P, C'), attention (B, P) or None where there is none."
-)
+"""What an image encoder gives: pooled (B, C), tokens (B, P, C'), attention (B, P) or None where there is none."""
 
 
 class ViTImageEncoder(nn.Module):
@@ -40,7 +38,10 @@ class ViTImageEncoder(nn.Module):
         image_size: height and width (and depth) of the images in pixels.
         in_channels: 1 for radiographs.
         patch_size: edge of a patch in pixels.
-        hidden_size, mlp_dim, num_layers, num_heads: of the transformer; the defaults are ViT-B.
+        hidden_size: numbers of a token; this and the next three are ViT-B's by default.
+        mlp_dim: hidden size of each block's perceptron.
+        num_layers: blocks.
+        num_heads: heads of each block's attention.
         spatial_dims: 2 or 3.
         checkpointing: recompute the blocks in the backward pass, which saves memory for a third more time.
         cls_position: hold [CLS] and its position as two parameters, as timm does. Of MONAI's one, which is their sum,

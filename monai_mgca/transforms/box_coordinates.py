@@ -97,11 +97,8 @@ def _clip(boxes: torch.Tensor, size: Any) -> torch.Tensor:
 class RememberAffined(MapTransform):
     """Keep an image's affine as it was loaded, by which its boxes can follow it. Put it right behind the loading.
 
-    What readers call the original affine may have other axes than the image that they give.
-
-    Args:
-        keys: keys of the images.
-        allow_missing_keys: do not raise where a key is missing.
+    What readers call the original affine may have other axes than the image that they give. It takes the keys of the
+    images and ``allow_missing_keys``, as every ``MapTransform``.
     """
 
     backend = [TransformBackends.TORCH]
@@ -119,10 +116,6 @@ class RememberAffineAgaind(RememberAffined, RandomizableTrait):
     """As :class:`RememberAffined`, before random transforms, when the boxes have followed the image up to here.
 
     Datasets take it for random and run it every time: what they keep on disk has no affine.
-
-    Args:
-        keys: keys of the images.
-        allow_missing_keys: do not raise where a key is missing.
     """
 
 

@@ -198,7 +198,9 @@ class TokenizeReportd(MapTransform):
 
     Args:
         keys: the key of the report: one, for there is one set of outputs.
-        tokenizer, max_length, official: see :class:`TokenizeReport`.
+        tokenizer: see :class:`TokenizeReport`; so are the next two.
+        max_length: tokens of a report, [CLS] and [SEP] among them.
+        official: the official code's words.
         allow_missing_keys: do not raise where the key is missing.
 
     Raises:
