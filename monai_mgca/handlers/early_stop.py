@@ -21,7 +21,7 @@ class EarlyStopOnKeyMetric(EarlyStopHandler):
 
     Args:
         evaluator: the validation engine.
-        patience: validations without improvement.
+        patience: validations without improvement; 0: the trainer is never stopped.
         interval: epochs between validations.
         negative_sign: the key metric is an error, smaller is better.
 
@@ -44,8 +44,9 @@ class EarlyStopOnKeyMetric(EarlyStopHandler):
         Args:
             engine: MONAI's trainer.
         """
-        self.set_trainer(engine)
-        super().attach(engine)
+        if self.patience:
+            self.set_trainer(engine)
+            super().attach(engine)
 
     def __call__(self, engine: Engine) -> None:
         if engine.state.epoch % self.interval == 0:

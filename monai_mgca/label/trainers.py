@@ -200,9 +200,9 @@ class BundleTrain(TrainTask):
     def _train(self, overrides: dict[str, Any], served: Path | None) -> dict[str, Any]:
         """Run the bundle's training; gives its key metric, before and at its best."""
         config = str(self.settings.bundle / "configs" / f"train_{self.task}.json")
-        handlers = ConfigParser.load_config_file(config)["train"]["handlers"]
-        summary = next(i for i, handler in enumerate(handlers) if handler["_target_"].endswith("RunSummary"))
-        overrides[f"train#handlers#{summary}#_disabled_"] = True  # its files are about to move
+        handlers = ConfigParser.load_config_file(config)["train"]["main_process_handlers"]
+        # the files that the summary names are about to move
+        overrides["train#main_process_handlers"] = [h for h in handlers if not h["_target_"].endswith("RunSummary")]
         hook, before = sys.excepthook, None
         workflow = ConfigWorkflow(config, workflow_type="train", logging_file=False, **overrides)
         try:

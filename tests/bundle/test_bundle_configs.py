@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from monai.handlers import ValidationHandler
+
+from monai_mgca.handlers import FreezePrototypes, SkipNonFiniteSteps
+from monai_mgca.networks import MGCA
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs"
 NAMES = [path.stem for path in sorted(CONFIGS.glob("*.json"))]
@@ -70,6 +75,12 @@ def resolve(new_bundle, object_id, **overrides):
     return workflow.parser.get_parsed_content(object_id)
 
 
+def only(items, kind):
+    """The one item of a kind."""
+    (found,) = [item for item in items if isinstance(item, kind)]
+    return found
+
+
 # every scalar: the override, the object that it changes, what must be true of that object
 CASES = {
     "dataset_dir": ({}, "data_dir", lambda d: (Path(d) / "datalist.json").is_file()),
@@ -78,10 +89,10 @@ CASES = {
     "sample_image_size": ({"image_size": 64}, "sample_image_size", lambda x: x == 73),
     "data_dir": ({"data_dir": "d"}, "data_list_file_path", lambda x: x == "d/datalist.json"),
     "data_list_file_path": ({"data_list_file_path": "l.json"}, "data_list_file_path", lambda x: x == "l.json"),
-    "ckpt_dir": ({"ckpt_dir": "m"}, "validate#handlers#3", lambda h: h.save_dir == "m"),
+    "ckpt_dir": ({"ckpt_dir": "m"}, "validate#best_encoder_saver", lambda h: h.save_dir == "m"),
     "output_dir": ({"output_dir": "OUT"}, "summary_writer", lambda w: w.log_dir.endswith("OUT")),
     "pretrained_path": ({"pretrained_path": "x.pt"}, "pretrained_path", lambda x: x == "x.pt"),
-    "resume": ({"resume": True}, "train#handlers#5", lambda h: h.resume is True),
+    "resume": ({"resume": True}, "train#checkpoint", lambda h: h.resume is True),
     "seed": ({"seed": 7}, "seed", lambda x: x == 7),
     "image_encoder": ({"image_encoder": "vit_compact"}, "network_def", lambda n: n.image_encoder.out_channels == 128),
     "image_encoder_weights": ({"use_sample": False}, "image_encoder_weights", lambda x: "deit_base" in x),
@@ -147,8 +158,8 @@ CASES = {
     "sinkhorn_epsilon": ({"sinkhorn_epsilon": 0.1}, "loss", lambda x: x.prototype.epsilon == 0.1),
     "sinkhorn_iterations": ({"sinkhorn_iterations": 5}, "loss", lambda x: x.prototype.iterations == 5),
     "gather_distributed": ({"gather_distributed": False}, "loss", lambda x: x.prototype.gather_distributed is False),
-    "sync_batch_norm": ({"sync_batch_norm": True}, "prepare#5", lambda n: n.word_head.norm1.synchronized),
-    "freeze_prototypes_epochs": ({"freeze_prototypes_epochs": 2}, "train#handlers#2", lambda h: h.epochs == 2),
+    "sync_batch_norm": ({"sync_batch_norm": True}, "prepare", lambda done: only(done, MGCA).word_head.norm1.synchronized),
+    "freeze_prototypes_epochs": ({"freeze_prototypes_epochs": 2}, "train#handlers", lambda h: only(h, FreezePrototypes).epochs == 2),
     "epochs": ({"epochs": 7}, "train#trainer", lambda t: t.state.max_epochs == 7),
     "batch_size": ({"batch_size": 5}, "train#dataloader", lambda x: x.batch_size == 5 and len(x) == 7),
     "accumulation_steps": ({"accumulation_steps": 2}, "train#trainer", lambda t: t.accumulation_steps == 2),
@@ -156,10 +167,10 @@ CASES = {
     "min_learning_rate": ({"min_learning_rate": 1e-5}, "lr_scheduler", lambda s: s.get_last_lr() == [1e-5]),
     "weight_decay": ({"weight_decay": 0.3}, "optimizer", lambda o: o.param_groups[0]["weight_decay"] == 0.3),
     "warmup": ({"warmup": 0.5, "epochs": 4}, "warmup_steps", lambda x: x == 8),
-    "val_interval": ({"val_interval": 2}, "train#handlers#3", lambda h: h.interval == 2),
-    "checkpoint_interval": ({"checkpoint_interval": 5}, "train#handlers#5", lambda h: h.interval == 5),
-    "early_stopping_patience": ({"early_stopping_patience": 0}, "train#handlers", lambda h: len(h) == 11),
-    "max_non_finite_steps": ({"max_non_finite_steps": 4}, "train#handlers#6", lambda h: h.max_in_a_row == 4),
+    "val_interval": ({"val_interval": 2}, "train#handlers", lambda h: only(h, ValidationHandler).interval == 2),
+    "checkpoint_interval": ({"checkpoint_interval": 5}, "train#checkpoint", lambda h: h.interval == 5),
+    "early_stopping_patience": ({"early_stopping_patience": 0}, "train#early_stop", lambda h: h.patience == 0),
+    "max_non_finite_steps": ({"max_non_finite_steps": 4}, "train#handlers", lambda h: only(h, SkipNonFiniteSteps).max_in_a_row == 4),
     "key_metric_negative_sign": (
         {"key_metric_negative_sign": False},
         "validate#evaluator",
@@ -240,20 +251,36 @@ def test_official_recipe_runs(new_bundle):
     assert bundle.path("models", "model.pt").is_file()
 
 
-def test_places_in_lists(new_bundle):
-    """Configs that name an item of a list by its place must find the item that they mean."""
+def test_no_place_in_a_list():
+    """A part that another one names, or an overlay changes, has a name of its own: a new item moves no other."""
+    for name in NAMES:
+        text = (CONFIGS / f"{name}.json").read_text()
+        assert not re.search(r"(#|::)\d", text) and not re.search(r"@\w+(#\w+)*\[", text), name
+
+
+def test_named_parts(new_bundle):
     workflow = new_bundle().workflow("train", "official", cache="none", early_stopping_patience=5)
     workflow.parser.parse(reset=True)
     parser = workflow.parser
     quirks = [t["_target_"].split(".")[-1] for _, t in values(parser.get()) if isinstance(t, dict) and "official" in t]
     assert quirks == ["CleanReportd", "TokenizeReportd"]
-    checkpoint = parser.get_parsed_content("train#handlers#5")
+    checkpoint = parser.get_parsed_content("train#checkpoint")
     assert type(checkpoint).__name__ == "TrainingCheckpoint"
     assert [type(saver).__name__ for saver in checkpoint.best] == ["BestModelSaver"] * 2
     assert type(checkpoint.early_stop).__name__ == "EarlyStopOnKeyMetric"
-    # multi_gpu_train.json cuts off what the first process alone does
-    last = [type(handler).__name__ for handler in parser.get_parsed_content("train#handlers")[-4:]]
+    # multi_gpu_train.json leaves out what the first process alone does
+    last = [type(handler).__name__ for handler in parser.get_parsed_content("train#main_process_handlers")]
     assert last == ["StatsHandler", "TrainingProgress", "TensorBoardStatsHandler", "RunSummary"]
+    # a validation comes before what it decides, and that before the checkpoint that keeps it
+    order = [type(handler).__name__ for handler in parser.get_parsed_content("train#trainer#train_handlers")]
+    assert order[3:8] == [
+        "ValidationHandler",
+        "SkipNonFiniteSteps",
+        "DataWaitWarning",
+        "EarlyStopOnKeyMetric",
+        "TrainingCheckpoint",
+    ]
+    assert order[-4:] == last
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def train(bundle, stop_after=None, **options):
         "trainer": "train#trainer",
         "optimizer": "optimizer",
         "evaluator": "validate#evaluator",
-        "early_stop": "train#handlers#4",
+        "early_stop": "train#early_stop",
         "network": "network_def",
     }
     run = {name: workflow.parser.get_parsed_content(path) for name, path in parts.items()}

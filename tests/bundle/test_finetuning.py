@@ -240,19 +240,19 @@ class TestConfigs:
             assert [key for key in own if key in pattern] == common
             assert len(common) > 0.6 * len(pattern)
 
-    def test_places_in_lists(self, start, task):
-        """Items that are named by their place in a list are what they are taken for."""
+    def test_named_parts(self, start, task):
         workflow = start().workflow(f"train_{task}", image_size=SIZE, cache="none", early_stopping_patience=5)
         workflow.parser.parse(reset=True)
-        handlers = workflow.parser.get_parsed_content("train#handlers")
+        handlers = workflow.parser.get_parsed_content("train#trainer#train_handlers")
         (checkpoint,) = [handler for handler in handlers if type(handler).__name__ == "TrainingCheckpoint"]
         assert [type(saver).__name__ for saver in checkpoint.best] == ["BestModelSaver"]
         assert type(checkpoint.early_stop).__name__ == "EarlyStopOnKeyMetric"
         last = [type(handler).__name__ for handler in handlers[-4:]]
         assert last == ["StatsHandler", "TrainingProgress", "TensorBoardStatsHandler", "RunSummary"]
-        # of the evaluation all processes need the first handler alone
-        first = names(f"evaluate_{task}")["validate#handlers"][0]
-        assert first["_target_"] == "monai_mgca.handlers.FigureSaver"
+        # of the evaluation all processes need this handler alone
+        config = names(f"evaluate_{task}")
+        assert config["validate#handlers"][0] == "@validate#figure_saver"
+        assert config["validate#figure_saver"]["_target_"] == "monai_mgca.handlers.FigureSaver"
 
     def test_without_a_pretraining(self, new_bundle, captured_logs, task):
         with captured_logs() as stream:

@@ -39,6 +39,7 @@ def last_epoch(values, patience, interval=1, negative_sign=False):
         ([3, -INF, 2, 1, 0], {"patience": 2, "negative_sign": True}, 5),
         ([NAN, 2, 3, 4, 5], {"patience": 2}, 5),  # and anything improves on it
         ([NAN, 2, 3, 4, 5], {"patience": 2, "negative_sign": True}, 4),
+        ([5, 4, 3, 2, 1], {"patience": 0}, 5),  # never
     ],
 )
 def test_stops(values, kwargs, expected):

@@ -143,7 +143,7 @@ class TestKnown:
             ("batch-size", "4", "batch_size", 4),
             ("train#trainer#max_epochs", "7", "train#trainer#max_epochs", 7),
             ("train#dataloader#pin_memory", "True", "train#dataloader#pin_memory", True),
-            ("train#handlers#8#_disabled_", "True", "train#handlers#8", None),
+            ("train#checkpoint#_disabled_", "True", "train#checkpoint", None),
             ("validate#additional_metrics#mine", "5", "validate#additional_metrics#mine", 5),
             ("train#inferer", "None", "seed", 42),
         ],

@@ -99,7 +99,8 @@ class TrainingCheckpoint:
         self.objects = objects
         self.evaluator = evaluator
         self.best = best or []
-        self.early_stop = early_stop
+        # with a patience of 0 it counts nothing
+        self.early_stop = early_stop if early_stop is not None and early_stop.patience else None
         self.metrics = metrics or {}
         self.data = data
         self.options = options
