@@ -282,7 +282,7 @@ ELSEWHERE = {
     f"{RUN} bundles/mgca/configs/inference_detection.json --overlays true": FINETUNING,
     f"{RUN} bundles/mgca/configs/train_detection.json --dataset_dir dicom --label_fraction 0.1": FINETUNING,
     f"{RUN} bundles/mgca/configs/inference_detection.json --dataset_dir dicom --overlays true": FINETUNING,
-    'python -m monai.bundle onnx_export export_def --config_file bundles/mgca/configs/inference_detection.json --meta_file bundles/mgca/configs/metadata.json --ckpt_file bundles/mgca/models/model_detection.pt --filepath detection.onnx --use_trace true --input_shape "[1, 1, 128, 128]"': FINETUNING,
+    'python -m monai.bundle onnx_export export_def --config_file bundles/mgca/configs/inference_detection.json --meta_file bundles/mgca/configs/metadata_detection.json --ckpt_file bundles/mgca/models/model_detection.pt --filepath detection.onnx --use_trace true --input_shape "[1, 1, 128, 128]"': FINETUNING,
     "mgca anchors dataset.json --image-size 224": "tests/apps/test_anchors.py",
     f"{RUN} bundles/mgca/configs/train_classification.json": FINETUNING,
     f"{RUN} \"['bundles/mgca/configs/train_classification.json','bundles/mgca/configs/evaluate_classification.json']\"": FINETUNING,
@@ -307,7 +307,7 @@ ELSEWHERE = {
     "mgca retrieve --evaluate --sections validation": "tests/apps/test_retrieve_command.py",
     'mgca retrieve --dataset-dir dicom --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/apps/test_retrieve_command.py",
     'mgca retrieve --images radiographs --checkpoint models/model_pretrain.pt --text "left pleural effusion" --output found': "tests/apps/test_retrieve_command.py",
-    'python -m monai.bundle ckpt_export network_def --config_file bundles/mgca/configs/inference_segmentation.json --meta_file bundles/mgca/configs/metadata.json --ckpt_file bundles/mgca/models/model_segmentation.pt --filepath segmentation.ts --use_trace true --input_shape "[1, 1, 128, 128]"': FINETUNING,
+    'python -m monai.bundle ckpt_export network_def --config_file bundles/mgca/configs/inference_segmentation.json --meta_file bundles/mgca/configs/metadata_segmentation.json --ckpt_file bundles/mgca/models/model_segmentation.pt --filepath segmentation.ts --use_trace true --input_shape "[1, 1, 128, 128]"': FINETUNING,
 }
 # the two lists together are all commands of all pages
 ALL = dict.fromkeys(command for page in PAGES for command in read_commands(page))

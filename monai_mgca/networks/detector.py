@@ -85,7 +85,8 @@ class RadiographDetector(RetinaNetDetector):
 class DetectorMaps(nn.Module):
     """The part of a detector that can be exported: all its convolutions, without the choice of boxes behind them.
 
-    The choice depends on what is found, which a traced network cannot follow. Its weights have the detector's names.
+    The choice depends on what is found, which a traced network cannot follow. Its weights have the detector's names,
+    and it gives one tensor, as MONAI's own checks and exporters want it.
 
     Args:
         detector: what :func:`create_detector` gives.
@@ -93,25 +94,31 @@ class DetectorMaps(nn.Module):
     Example::
 
         maps = DetectorMaps(create_detector("resnet_compact", num_classes=2, image_size=64)).eval()
-        print([tuple(level.shape) for level in maps(torch.rand(1, 1, 64, 64))])
+        print(maps(torch.rand(1, 1, 64, 64)).shape)  # (1, 6, 504): 64 + 16 + 4 places with 6 anchors each
     """
 
     def __init__(self, detector: RetinaNetDetector) -> None:
         super().__init__()
         self.network = detector.network
+        self.anchors: int = detector.num_anchors_per_loc
 
-    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """
         Args:
             images: (B, in_channels, H, W).
 
         Returns:
-            For each level of the pyramid the logits (B, anchors * classes, h, w), then for each level the shifts of the
-            edges (B, anchors * 4, h, w).
+            (B, classes + 4, N) for N anchors, in MONAI's order: level by level of the pyramid, row by row, and at each
+            place anchor by anchor. First the logits, then the shifts of center and size as ``BoxCoder`` reads them.
         """
         features = list(self.network.feature_extractor(images).values())
-        maps: list[torch.Tensor] = self.network.classification_head(features) + self.network.regression_head(features)
-        return maps
+        logits: list[torch.Tensor] = self.network.classification_head(features)
+        shifts: list[torch.Tensor] = self.network.regression_head(features)
+        levels: list[torch.Tensor] = []
+        for pair in zip(logits, shifts):  # noqa: B905 - TorchScript's zip knows no strict
+            both = torch.cat([maps.unflatten(1, (self.anchors, -1)) for maps in pair], 2)
+            levels.append(both.permute(0, 2, 3, 4, 1).flatten(2))
+        return torch.cat(levels, 2)
 
 
 def create_detector(

@@ -53,7 +53,7 @@ class RunningConfig:
     def in_folder(self) -> set[str]:
         """The ids of all that the configurations in the folder of the first one have."""
         paths = sorted(Path(self.workflow.config_root_path).glob("*.json"))
-        contents = [ConfigParser.load_config_file(str(path)) for path in paths if path.name != "metadata.json"]
+        contents = [ConfigParser.load_config_file(str(path)) for path in paths if not path.name.startswith("metadata")]
         return {id for content in contents for id in _ids(content)}
 
     def references(self) -> set[str]:

@@ -158,8 +158,16 @@ CASES = {
     "sinkhorn_epsilon": ({"sinkhorn_epsilon": 0.1}, "loss", lambda x: x.prototype.epsilon == 0.1),
     "sinkhorn_iterations": ({"sinkhorn_iterations": 5}, "loss", lambda x: x.prototype.iterations == 5),
     "gather_distributed": ({"gather_distributed": False}, "loss", lambda x: x.prototype.gather_distributed is False),
-    "sync_batch_norm": ({"sync_batch_norm": True}, "prepare", lambda done: only(done, MGCA).word_head.norm1.synchronized),
-    "freeze_prototypes_epochs": ({"freeze_prototypes_epochs": 2}, "train#handlers", lambda h: only(h, FreezePrototypes).epochs == 2),
+    "sync_batch_norm": (
+        {"sync_batch_norm": True},
+        "prepare",
+        lambda done: only(done, MGCA).word_head.norm1.synchronized,
+    ),
+    "freeze_prototypes_epochs": (
+        {"freeze_prototypes_epochs": 2},
+        "train#handlers",
+        lambda h: only(h, FreezePrototypes).epochs == 2,
+    ),
     "epochs": ({"epochs": 7}, "train#trainer", lambda t: t.state.max_epochs == 7),
     "batch_size": ({"batch_size": 5}, "train#dataloader", lambda x: x.batch_size == 5 and len(x) == 7),
     "accumulation_steps": ({"accumulation_steps": 2}, "train#trainer", lambda t: t.accumulation_steps == 2),
@@ -170,7 +178,11 @@ CASES = {
     "val_interval": ({"val_interval": 2}, "train#handlers", lambda h: only(h, ValidationHandler).interval == 2),
     "checkpoint_interval": ({"checkpoint_interval": 5}, "train#checkpoint", lambda h: h.interval == 5),
     "early_stopping_patience": ({"early_stopping_patience": 0}, "train#early_stop", lambda h: h.patience == 0),
-    "max_non_finite_steps": ({"max_non_finite_steps": 4}, "train#handlers", lambda h: only(h, SkipNonFiniteSteps).max_in_a_row == 4),
+    "max_non_finite_steps": (
+        {"max_non_finite_steps": 4},
+        "train#handlers",
+        lambda h: only(h, SkipNonFiniteSteps).max_in_a_row == 4,
+    ),
     "key_metric_negative_sign": (
         {"key_metric_negative_sign": False},
         "validate#evaluator",
@@ -255,7 +267,7 @@ def test_no_place_in_a_list():
     """A part that another one names, or an overlay changes, has a name of its own: a new item moves no other."""
     for name in NAMES:
         text = (CONFIGS / f"{name}.json").read_text()
-        assert not re.search(r"(#|::)\d", text) and not re.search(r"@\w+(#\w+)*\[", text), name
+        assert not re.search(r"(#|::)\d", text) and not re.search(r"@\w+(#\w+)*\[ *[-:\d]", text), name
 
 
 def test_named_parts(new_bundle):

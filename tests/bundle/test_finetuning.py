@@ -14,6 +14,7 @@ import monai.bundle
 import numpy as np
 import pytest
 import torch
+from monai.data import load_net_with_metadata
 from PIL import Image
 
 from monai_mgca.utils.files import write_settings
@@ -177,7 +178,7 @@ class TestFrozen:
             net_id=EXPORTED[task],
             filepath=str(path),
             ckpt_file=str(bundle.path("models", f"model_{task}.pt")),
-            meta_file=str(bundle.path("configs", "metadata.json")),
+            meta_file=str(bundle.path("configs", f"metadata_{task}.json")),
             config_file=str(bundle.path("configs", f"inference_{task}.json")),
             bundle_root=str(bundle.root),
             use_trace=True,
@@ -191,8 +192,10 @@ class TestFrozen:
         with torch.no_grad():
             expected = flat(network(image))
         if command == "ckpt_export":
+            made, told, _ = load_net_with_metadata(str(path))
+            assert told["network_data_format"] == names(f"metadata_{task}")["network_data_format"]
             with torch.no_grad():
-                exported = flat(torch.jit.load(str(path)).eval()(image))
+                exported = flat(made.eval()(image))
         else:
             onnxruntime = pytest.importorskip("onnxruntime")
             session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -1,7 +1,10 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The bundle's metadata against the schema that MONAI publishes at the address in them, which lies beside this file."""
+"""The metadata of the bundle's networks against the schema that MONAI publishes at the address in them.
+
+Each network has a file of its own, because MONAI's exporters put a whole file into what they write.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,18 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from monai.bundle import verify_metadata
+from monai.bundle import ConfigParser, verify_metadata
 
-METADATA = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs" / "metadata.json"
+CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs"
 SCHEMA = Path(__file__).with_name("meta_schema_20240725.json")
-DOCUMENT, RULES = (json.loads(path.read_text()) for path in (METADATA, SCHEMA))
-FORMATS = [key for key in DOCUMENT if key.endswith("_data_format")]
+RULES = json.loads(SCHEMA.read_text())
+DOCUMENTS = {path.stem: json.loads(path.read_text()) for path in sorted(CONFIGS.glob("metadata*.json"))}
+DOCUMENT = DOCUMENTS["metadata"]
+FORMAT = "network_data_format"
 # what the zoo's bundles have beside the schema's names
 BESIDE = {"name"}
+# what is a network's own
+OWN = {"name", "task", "data_type", "image_classes", "pred_classes", "label_classes", FORMAT}
 
 
 def errors(document):
@@ -29,28 +36,45 @@ def errors(document):
     return [error.message for error in kind(RULES).iter_errors(document)]
 
 
-def test_no_errors(tmp_path):
-    assert errors(DOCUMENT) == []
+def test_every_network_has_one():
+    assert list(DOCUMENTS) == [
+        "metadata",
+        *(f"metadata_{name}" for name in ("classification", "detection", "segmentation", "volume")),
+    ]
+    assert len({document["name"] for document in DOCUMENTS.values()}) == len(DOCUMENTS)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_errors(name, tmp_path):
+    assert errors(DOCUMENTS[name]) == []
     shutil.copy(SCHEMA, tmp_path)  # MONAI reads the file where it is there, and else fetches it
-    verify_metadata(meta_file=str(METADATA), filepath=str(tmp_path / SCHEMA.name))
+    verify_metadata(meta_file=str(CONFIGS / f"{name}.json"), filepath=str(tmp_path / SCHEMA.name))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_rest_is_the_same(name):
+    pattern, own = ({k: v for k, v in d.items() if k not in OWN} for d in (DOCUMENT, DOCUMENTS[name]))
+    assert own == pattern
+    assert own["version"] in own["changelog"]
 
 
 def test_address_is_that_of_the_schema():
     assert DOCUMENT["schema"].rpartition("/")[2] == SCHEMA.name
 
 
-def test_every_name_is_one_of_the_schema():
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_name_is_one_of_the_schema(name):
     """The schema takes any other name too, so that a misspelled one would be no error."""
-    patterns = list(RULES["patternProperties"])
+    document, patterns = DOCUMENTS[name], list(RULES["patternProperties"])
     unknown = {
-        key for key in DOCUMENT if key not in RULES["properties"] and not any(re.match(p, key) for p in patterns)
+        key for key in document if key not in RULES["properties"] and not any(re.match(p, key) for p in patterns)
     }
-    assert unknown == BESIDE and len(FORMATS) == 4
+    assert unknown == BESIDE
+    assert [key for key in document if key.endswith("_data_format")] == [FORMAT]
     tensor = set(RULES["$defs"]["tensor"]["properties"]) | {"modality"}  # of the specification
-    for name in FORMATS:
-        assert DOCUMENT[name].keys() <= RULES["$defs"]["network_io"]["properties"].keys()
-        for side in DOCUMENT[name].values():
-            assert all(value.keys() <= tensor for value in side.values())
+    assert document[FORMAT].keys() <= RULES["$defs"]["network_io"]["properties"].keys()
+    for side in document[FORMAT].values():
+        assert all(value.keys() <= tensor for value in side.values())
 
 
 @pytest.mark.parametrize("name", RULES["required"])
@@ -69,11 +93,22 @@ def test_a_value_of_another_kind_is_an_error(name):
     assert errors({**DOCUMENT, name: 1})
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_tensor_that_is_not_told_in_full_is_an_error(name):
-    for side, values in DOCUMENT[name].items():
+    for side, values in DOCUMENTS[name][FORMAT].items():
         for tensor in values:
             for key in RULES["$defs"]["tensor"]["required"]:
-                document = copy.deepcopy(DOCUMENT)
-                del document[name][side][tensor][key]
+                document = copy.deepcopy(DOCUMENTS[name])
+                del document[FORMAT][side][tensor][key]
                 assert errors(document)
+
+
+@pytest.mark.parametrize("task", ["segmentation", "detection", "classification"])
+def test_classes_are_those_of_the_sample(task):
+    """Which are also those of an inference without a training, on which MONAI's checks run."""
+    parser = ConfigParser(ConfigParser.load_config_file(str(CONFIGS / f"inference_{task}.json")))
+    parser["bundle_root"] = "nowhere"
+    classes = parser.get_parsed_content("classes")
+    told = list(DOCUMENTS[f"metadata_{task}"][FORMAT]["outputs"]["pred"]["channel_def"].values())
+    assert told[: len(classes)] == classes
+    assert len(told) == len(classes) + (4 if task == "detection" else 0)

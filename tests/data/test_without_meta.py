@@ -72,7 +72,8 @@ def test_the_pretraining_needs_none(config):
     parser.read_config([CONFIGS / name for name in dict.fromkeys(["train.json", config])])
     train, validate = parser.config["train"], parser.config["validate"]
     steps = [step for name, steps in train.items() if name.endswith("_transforms") for step in steps]
-    names = {step["_target_"].rpartition(".")[2] for step in steps + validate["center_crop"]}
+    steps = [parser[step[1:]] if isinstance(step, str) else step for step in steps + validate["center_crop"]]
+    names = {step["_target_"].rpartition(".")[2] for step in steps}
     assert {name for name in names if not name.startswith("Rand")} <= {kind.__name__ for kind in _BLIND}
     assert train["dataset"]["track_meta"] is False and validate["dataset"]["track_meta"] is False
 

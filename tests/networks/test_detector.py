@@ -8,7 +8,7 @@ import torch
 from monai.data import MetaTensor
 
 from monai_mgca.networks import create_image_encoder
-from monai_mgca.networks.detector import FocalLossPerBox, create_detector
+from monai_mgca.networks.detector import DetectorMaps, FocalLossPerBox, create_detector
 from monai_mgca.weights import load_encoder, start_encoder
 from monai_mgca.weights.encoder_weights import find_backbone
 
@@ -130,3 +130,14 @@ def test_anchors_are_as_told():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         create_detector(**{"encoder": "resnet_compact", "num_classes": 1, "image_size": SIZE, **arguments})
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_maps_are_what_the_detector_chooses_from(encoder):
+    detector, image = create_detector(encoder, 2, SIZE).eval(), torch.rand(2, 1, SIZE, SIZE)
+    with torch.no_grad():
+        found = DetectorMaps(detector)(image)
+        levels = detector.network(image)
+        parts = [detector._reshape_maps(maps) for maps in (levels[: len(levels) // 2], levels[len(levels) // 2 :])]
+    assert torch.equal(found, torch.cat(parts, 2).transpose(1, 2))
+    assert found.shape[1] == 2 + 4
