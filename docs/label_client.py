@@ -18,8 +18,8 @@ import numpy as np
 import requests
 from PIL import Image, ImageDraw
 
-from monai_mgca.handlers.overlay_saver import draw_heat, draw_overlay
 from monai_mgca.transforms import LoadRadiograph
+from monai_mgca.visualize import draw_heat, draw_overlay
 
 BAR, WIDTH = 18, 320
 

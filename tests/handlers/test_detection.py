@@ -18,10 +18,10 @@ from PIL import Image
 
 from monai_mgca.engines import PerImage, PrepareBatchBoxes
 from monai_mgca.handlers import DetectionHandler, DetectionSaver, OverlaySaver
-from monai_mgca.handlers.overlay_saver import _COLORS, draw_overlay
 from monai_mgca.losses import DetectionLoss
 from monai_mgca.networks import create_detector
 from monai_mgca.transforms import LoadRadiographd, MapBoxesd, RememberAffined, RestoreBoxesd
+from monai_mgca.visualize.overlay import _COLORS, draw_overlay
 
 # images are not square; the second has no box
 ITEMS = [("a", (60, 40), [[10, 6, 30, 36]], [1]), ("sub/b", (40, 60), [], []), ("c", (60, 40), [[0, 0, 8, 8]], [0])]

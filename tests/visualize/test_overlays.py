@@ -13,8 +13,8 @@ from monai.transforms import AsDiscreted, Compose, Resized, SpatialPadd
 from PIL import Image
 
 from monai_mgca.handlers import OverlaySaver
-from monai_mgca.handlers.overlay_saver import _COLORS, draw_heat, draw_overlay
 from monai_mgca.transforms import InvertProbabilitiesd, LoadRadiographd
+from monai_mgca.visualize.overlay import _COLORS, draw_heat, draw_overlay
 
 
 @pytest.fixture

@@ -34,13 +34,13 @@ from monai_mgca.apps.zero_shot.prompts import prompted_classes
 from monai_mgca.apps.zero_shot.zero_shot_classifier import ZeroShotClassifier
 from monai_mgca.data import load_datalist, read_datalist
 from monai_mgca.data.entry import SECTIONS
-from monai_mgca.handlers.overlay_saver import draw_heat
 from monai_mgca.metrics import chance_retrieval, compute_retrieval
 from monai_mgca.options import bundle_root
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
 from monai_mgca.utils.progress import progress_bar
 from monai_mgca.visualize.gallery import thumbnail
+from monai_mgca.visualize.overlay import draw_heat
 from monai_mgca.visualize.page import data_uri
 from monai_mgca.visualize.plot_training_curves import draw_training_curves, has_matplotlib, read_training_curves
 

@@ -21,13 +21,13 @@ from monai_mgca.apps.image_text_model import PretrainedModel, load_pretrained
 from monai_mgca.apps.run_command import choose_data
 from monai_mgca.data import load_datalist, read_datalist
 from monai_mgca.data.entry import SECTIONS
-from monai_mgca.handlers.overlay_saver import draw_heat
 from monai_mgca.options import bundle_root
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
 from monai_mgca.utils.console import say, visible
 from monai_mgca.utils.files import replacing
 from monai_mgca.utils.progress import progress_bar
+from monai_mgca.visualize.overlay import draw_heat
 from monai_mgca.visualize.page import data_uri, write_page
 from monai_mgca.weights import read_model_settings
 
