@@ -17,13 +17,13 @@ from monai.transforms import Compose
 from monai.utils import CommonKeys
 
 from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder
-from monai_mgca.transforms import CleanReport, TokenizeReport, restore_preprocessing
+from monai_mgca.transforms import CleanReport, TokenizeReport, default_preprocessing, restore_preprocessing
 from monai_mgca.utils import CheckpointError, DataError, MGCAKeys
 from monai_mgca.utils.progress import progress_bar
 from monai_mgca.weights import load_network, read_model_settings
 from monai_mgca.weights.model_settings import telling_settings
 
-__all__ = ["PretrainedModel", "fixed_preprocessing", "load_pretrained"]
+__all__ = ["PretrainedModel", "load_pretrained"]
 
 logger = logging.getLogger(__name__)
 
@@ -209,32 +209,11 @@ class PretrainedModel:
         return torch.cat([embed(batch).cpu() for batch in self.load_images(paths, batch_size, description)])
 
 
-def fixed_preprocessing(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The steps of the configs of pretraining: resized, padded to a square, cut at the center, scaled to -1..1.
-
-    Args:
-        settings: with "image_size", "resize_size" and "in_channels".
-
-    Returns:
-        Them as :func:`monai_mgca.transforms.describe_preprocessing` writes them beside the weights.
-    """
-    size, resize, channels = (settings[name] for name in ("image_size", "resize_size", "in_channels"))
-    load, image = "monai_mgca.transforms.LoadRadiographd", {"keys": CommonKeys.IMAGE.value}
-    steps: list[tuple[str, dict[str, Any]]] = [
-        ("Resized", {"spatial_size": resize, "size_mode": "longest", "mode": "area"}),
-        ("SpatialPadd", {"spatial_size": [resize, resize]}),
-        ("CastToTyped", {"dtype": {"_dtype_": "torch.uint8"}}),
-        ("CenterSpatialCropd", {"roi_size": [size, size]}),
-        ("ScaleIntensityRanged", {"a_min": 0, "a_max": 255, "b_min": -1, "b_max": 1}),
-        *([("RepeatChanneld", {"repeats": channels})] if channels > 1 else []),
-    ]
-    return [{"_target_": load, **image}, *({"_target_": f"monai.transforms.{n}", **image, **a} for n, a in steps)]
-
-
 def image_transform(settings: Mapping[str, Any]) -> Compose:
     """As in the validation of the pretraining; where the settings do not tell its steps, those were the configs'."""
-    steps = settings.get("preprocessing") or fixed_preprocessing(settings)
-    return Compose(restore_preprocessing({"preprocessing": steps}))
+    if settings.get("preprocessing"):
+        return Compose(restore_preprocessing(settings))
+    return Compose(default_preprocessing(*(settings[name] for name in ("image_size", "in_channels", "resize_size"))))
 
 
 def load_pretrained(

@@ -27,6 +27,7 @@ from .box_mask import (
     MaskToBoxesDict,
 )
 from .clean_report import CleanReport, CleanReportD, CleanReportd, CleanReportDict
+from .default_preprocessing import default_preprocessing, describe_default
 from .encode_report import EncodeReportd
 from .invert_probabilities import InvertProbabilitiesd
 from .load_mask import LoadMask, LoadMaskD, LoadMaskd, LoadMaskDict
@@ -99,6 +100,8 @@ __all__ = [
     "TokenizeReportDict",
     "TokenizeReportd",
     "compare_preprocessing",
+    "default_preprocessing",
+    "describe_default",
     "describe_preprocessing",
     "map_boxes",
     "restore_boxes",

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from monai.transforms import Compose, RepeatChanneld, Resized, ScaleIntensityRanged, SpatialPadd
+from monai.transforms import Compose
 
-from monai_mgca.apps.image_text_model import fixed_preprocessing
 from monai_mgca.apps.probe.features import compute_features
 from monai_mgca.apps.probe.linear_probe import fit_linear_probe
 from monai_mgca.apps.run_command import choose_data
@@ -26,7 +25,7 @@ from monai_mgca.io.csv_file import write_csv
 from monai_mgca.metrics import compute_classification
 from monai_mgca.networks import ImageFeatures, create_image_encoder
 from monai_mgca.options import bundle_root
-from monai_mgca.transforms import LoadRadiographd, ResolveUncertainLabels, restore_preprocessing
+from monai_mgca.transforms import ResolveUncertainLabels, default_preprocessing, describe_default, restore_preprocessing
 from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.console import say
 from monai_mgca.utils.extras import require_extra
@@ -101,12 +100,13 @@ class _Batches(Sequence):
         return len(self.chunks)
 
 
-def _own_preprocessing(settings: dict[str, Any]) -> list[Any] | None:
-    """What the training did to its images, where that is not what the bundle's pretraining does."""
+def _preprocessing(settings: dict[str, Any]) -> list[Any]:
+    """What the training did to its images, where that is not what the bundle's pretraining does; else whole images."""
+    size, channels, resize = settings["image_size"], settings["in_channels"], settings.get("resize_size")
     own = settings.get("preprocessing")
-    if not own or ("resize_size" in settings and own == fixed_preprocessing(settings)):
-        return None
-    return restore_preprocessing(settings)
+    if not own or (resize is not None and own == describe_default(size, channels, resize)):
+        return default_preprocessing(size, channels)
+    return restore_preprocessing(settings) or []
 
 
 def _features(checkpoint: str, settings: dict[str, Any], seed: int, items: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -118,17 +118,9 @@ def _features(checkpoint: str, settings: dict[str, Any], seed: int, items: Seque
         encoder = create_image_encoder(settings["image_encoder"], size, in_channels=channels)
     if checkpoint not in (RANDOM, PIXELS):
         load_encoder(encoder, checkpoint)
-    steps = _own_preprocessing(settings) or [
-        # as in the classification configs
-        LoadRadiographd("image"),
-        Resized("image", size, size_mode="longest", mode="area"),
-        SpatialPadd("image", (size, size)),
-        ScaleIntensityRanged("image", 0, 255, -1, 1),
-        RepeatChanneld("image", channels),
-    ]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with ThreadPool(min(16, os.cpu_count() or 1)) as pool:
-        batches = _Batches([{"image": item["image"]} for item in items], Compose(steps), pool)
+        batches = _Batches([{"image": item["image"]} for item in items], Compose(_preprocessing(settings)), pool)
         return compute_features(encoder, batches, device, f"features of {checkpoint}").numpy()
 
 
