@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import math
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from monai_mgca.__main__ import main
 from monai_mgca.apps import Prompts, ZeroShotClassifier, prompted_classes, read_prompts
 from monai_mgca.apps.image_text_model import PretrainedModel, image_transform
 from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder
@@ -176,3 +179,55 @@ class TestZeroShotClassifier:
     def test_bad_temperature(self, model, write):
         with pytest.raises(ValueError, match="must be positive, got 0"):
             ZeroShotClassifier(model, write(GOOD), temperature=0)
+
+
+class TestCommand:
+    @pytest.fixture
+    def command(self, model, write, tmp_path, monkeypatch):
+        """Runs ``mgca zero-shot`` with the model and our prompts."""
+        monkeypatch.setattr("monai_mgca.apps.zero_shot.classify_images.load_pretrained", lambda path: model)
+        table = tmp_path / "found.csv"
+        options = ["--prompts", str(write(GOOD)), "--output", str(table)]
+
+        def command(*more):
+            code = main(["zero-shot", *options, *map(str, more)])
+            return code, list(csv.reader(table.open())) if table.exists() else []
+
+        return command
+
+    @pytest.fixture
+    def images(self, tmp_path):
+        (tmp_path / "images" / "a").mkdir(parents=True)
+        for i, name in enumerate(("a/1.png", "2.png")):
+            Image.effect_noise((40, 40), 50 + 100 * i).save(tmp_path / "images" / name)
+        return tmp_path / "images"
+
+    def test_a_folder(self, command, images, model, write, capsys):
+        code, (head, *rows) = command("--images", images)
+        assert code == 0
+        assert head == ["image", "effusion", "nodule"]
+        assert [row[0] for row in rows] == ["2.png", "a/1.png"]
+        classify = ZeroShotClassifier(model, write(GOOD)).to(model.device)
+        wanted = classify.classify(model.embed_images([images / row[0] for row in rows]).to(model.device))
+        torch.testing.assert_close(torch.tensor([list(map(float, row[1:])) for row in rows]), wanted, rtol=0, atol=1e-6)
+        assert "found.csv" in capsys.readouterr().out
+
+    def test_images_and_classes_by_name(self, command, images):
+        path = str(images / "2.png")
+        code, rows = command("--image", path, "--classes", "nodule")
+        assert code == 0
+        assert rows[0] == ["image", "nodule"]
+        assert [row[0] for row in rows[1:]] == [path]
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ([], "give --image FILE or --images DIR"),
+            (["--image", "nowhere.png"], "There is no image nowhere.png"),
+            (["--image", "2.png", "--temperature", "0"], "--temperature must be more than 0"),
+        ],
+    )
+    def test_refused(self, command, images, monkeypatch, capsys, options, message):
+        monkeypatch.chdir(images)
+        assert command(*options) == (2, [])
+        assert message in capsys.readouterr().err

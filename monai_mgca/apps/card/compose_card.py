@@ -174,7 +174,7 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
     entries = load_datalist(args.datalist, args.section, args.dataset_dir)
     chosen = entries[: args.limit]
     if len(chosen) < 2:
-        raise DataError(f"{args.datalist} has one image in '{args.section}': a report page needs two or more.")
+        raise DataError(f"{args.datalist} has one image in '{args.section}': a card needs two or more.")
     return {
         "entries": chosen,
         "names": shown_names(chosen),
