@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,12 @@ def test_alone_it_lists_the_commands(capsys):
     printed = capsys.readouterr().out
     for name, (_, text) in COMMANDS.items():
         assert any(line.split(maxsplit=1) == [name, text] for line in printed.splitlines()), name
+
+
+def test_readme_lists_them_too():
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `mgca ([\w-]+)` \| (.+?) \|", text, flags=re.MULTILINE)
+    assert rows == [(name, text) for name, (_, text) in COMMANDS.items()]
 
 
 def test_unknown_command_is_refused_with_the_list(capsys):

@@ -8,6 +8,7 @@ import ast
 import csv
 import importlib
 import json
+import pkgutil
 import re
 import shlex
 import shutil
@@ -91,6 +92,16 @@ def test_python_block_runs(page, line, reason, text, folder):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_what_is_named_exists(page):
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:tests|monai_mgca|benchmarks|docs|\.ci)/[\w/.-]+)", text):
+        # recipes write NAME and TASK; a page may name several files by their beginning
+        assert list(ROOT.glob(re.sub("NAME|TASK", "*", path).rstrip("/") + "*")), path
+    for name in re.findall(r"`(monai_mgca(?:\.\w+)+)", text):
+        pkgutil.resolve_name(name)
 
 
 class TestKeys:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -89,3 +90,19 @@ def test_every_python_of_the_readme(project):
     assert named == list(PYTHONS)
     assert project["requires-python"] == f">={first}"
     assert all(f" {python}" in (ROOT / ".ci" / "run").read_text() for python in PYTHONS[1:])
+
+
+def test_workflow_tests_every_python_and_what_a_commit_checks(project):
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text())
+    assert tuple(workflow["jobs"]["fast"]["strategy"]["matrix"]["python"]) == PYTHONS
+    for job in workflow["jobs"].values():
+        assert all(("uses" in step) != ("run" in step) for step in job["steps"])
+    ran = {step.get("run", "").split(" ")[0] for job in workflow["jobs"].values() for step in job["steps"]}
+    commits = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    (hooks,) = [repository["hooks"] for repository in commits["repos"]]
+    assert all(hook["language"] == "system" for hook in hooks)
+    tools = {hook["entry"].split()[0] for hook in hooks} - {"python"}
+    assert tools == {"ruff", "mypy", "lint-imports"}
+    assert tools <= ran
+    named = requirements(project, "3.12", "dev")
+    assert {"ruff", "mypy", "import-linter", "pre-commit"} <= set(named)
