@@ -18,9 +18,9 @@ from PIL import Image
 
 from monai_mgca.io.dicom.dicom_guard import refuse_damaged_dicom
 from monai_mgca.io.limits import refuse_bomb
+from monai_mgca.io.nifti_reader import RadiographNiftiReader
 from monai_mgca.io.nrrd import read_nrrd
 from monai_mgca.io.orientation import AS_STORED, Turn, turn_of_file
-from monai_mgca.io.readers import RadiographNiftiReader
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
 

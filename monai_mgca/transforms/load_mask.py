@@ -19,8 +19,8 @@ from monai.utils import TransformBackends
 from PIL import Image
 
 from monai_mgca.io.limits import refuse_bomb
+from monai_mgca.io.nifti_reader import RadiographNiftiReader
 from monai_mgca.io.pictures import is_white_zero, upright
-from monai_mgca.io.readers import RadiographNiftiReader
 from monai_mgca.io.run_lengths import decode_rle
 from monai_mgca.transforms.foreground import find_foreground, read_gray, refuse_no_labels
 from monai_mgca.utils import DataError

@@ -17,8 +17,10 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, MetaKeys, TransformBackends
 
 from monai_mgca.io import kind_of
+from monai_mgca.io.dicom_reader import RadiographDicomReader
 from monai_mgca.io.limits import refuse_not_finite
-from monai_mgca.io.readers import RadiographDicomReader, RadiographNiftiReader, to_gray
+from monai_mgca.io.nifti_reader import RadiographNiftiReader
+from monai_mgca.io.pictures import to_gray
 from monai_mgca.utils import DataError
 
 __all__ = ["LoadRadiograph", "LoadRadiographD", "LoadRadiographDict", "LoadRadiographd"]
