@@ -16,7 +16,7 @@ from monai.utils import look_up_option
 
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
-from monai_mgca.weights.official_settings import expected_shapes, read_settings
+from monai_mgca.weights.official_settings import expected_shapes, read_official_settings
 from monai_mgca.weights.parameter_names import (
     FIRST_KERNELS,
     TIMM_VIT,
@@ -124,7 +124,7 @@ def convert_official_checkpoint(
     ignored = {key for key in state if UNUSED.fullmatch(key) or key.startswith(unused)}
     renamed = rename_official({key: value for key, value in state.items() if key not in ignored})
     try:
-        settings = read_settings(renamed, options)
+        settings = read_official_settings(renamed, options)
     except KeyError as error:
         name = _official_name(error.args[0])
         raise CheckpointError(f"'{path}' lacks {name}: it is no checkpoint of the official MGCA.") from error

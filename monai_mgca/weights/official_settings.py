@@ -17,12 +17,12 @@ from monai_mgca.networks.mgca import MGCA
 from monai_mgca.networks.report_encoder import ReportEncoder
 from monai_mgca.weights.parameter_names import architecture_of
 
-__all__ = ["encoder_name", "expected_shapes", "read_settings"]
+__all__ = ["encoder_name", "expected_shapes", "read_official_settings"]
 
 VISION, BERT = "image_encoder.backbone.", "report_encoder.model."
 
 
-def read_settings(state: Mapping[str, torch.Tensor], matcher: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def read_official_settings(state: Mapping[str, torch.Tensor], matcher: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Read the arguments that build a network off the shapes of its tensors.
 
     Attention heads leave no trace in the shapes: they are taken to be 64 wide, as in every published BERT and ViT.
