@@ -5,14 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.autograd.function import once_differentiable
 
-from monai_mgca.utils.chunks import elements_at_once, parts, slices
 from monai_mgca.utils.precision import full_precision
 
 __all__ = ["AttentionMatcher", "attention_to_weights", "soft_match"]
@@ -22,88 +18,6 @@ def _open_empty(key_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention over no key at all is NaN: open all keys of such rows, and tell which rows had one."""
     filled = key_mask.any(dim=1, keepdim=True)
     return key_mask | ~filled, filled[:, :, None]
-
-
-class _SoftMatch(torch.autograd.Function):
-    """softmax(scale * queries @ keys) @ keys, a part at a time; the attention is made again for the gradient.
-
-    So memory is linear in the tokens, and what is held at once stays in a CPU's cache.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        queries: torch.Tensor,
-        keys: torch.Tensor,
-        key_mask: torch.Tensor | None,
-        scale: float,
-        normalize: bool,
-    ) -> torch.Tensor:
-        """``key_mask`` is None where all keys count; a sample without any gets zeros."""
-        ctx.parts = _parts(queries, keys, key_mask)
-        context = torch.empty_like(queries)
-        for part, taken, bias, filled, rows in ctx.parts:
-            key = keys[part, taken]
-            context[part, rows] = torch.bmm(_attend(queries[part, rows], key, bias, scale), key)
-            if filled is not None:
-                context[part, rows].masked_fill_(~filled, 0)
-        norm = context.norm(dim=2, keepdim=True).clamp_(min=1e-12) if normalize else None
-        if norm is not None:
-            context /= norm
-        ctx.save_for_backward(queries, keys, context, norm)
-        ctx.scale = scale
-        return context
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """The gradients of queries and keys; the other arguments have none."""
-        queries, keys, context, norm = ctx.saved_tensors
-        query_grad, key_grad = torch.empty_like(queries), torch.zeros_like(keys)
-        for part, taken, bias, filled, rows in ctx.parts:
-            g, found, query, key = grad[part, rows], context[part, rows], queries[part, rows], keys[part, taken]
-            g = g if filled is None else g.masked_fill(~filled, 0)
-            along = (g * found).sum(2, keepdim=True)
-            if norm is not None:  # what points along the context changes nothing of its direction
-                g, along = (g - along * found) / norm[part, rows], torch.zeros_like(along)
-            attention = _attend(query, key, bias, ctx.scale)
-            key_grad[part, taken].baddbmm_(attention.transpose(1, 2), g)
-            score_grad = torch.baddbmm(-along, g, key.transpose(1, 2)).mul_(attention)
-            query_grad[part, rows] = torch.bmm(score_grad, key).mul_(ctx.scale)
-            key_grad[part, taken].baddbmm_(score_grad.transpose(1, 2), query, alpha=ctx.scale)
-        return query_grad, key_grad, None, None, None
-
-
-def _attend(queries: torch.Tensor, keys: torch.Tensor, bias: torch.Tensor, scale: float) -> torch.Tensor:
-    return torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=scale).softmax(dim=2)
-
-
-class _Part(NamedTuple):
-    """Samples, keys of them, and queries that are matched at once.
-
-    ``bias`` is added to the scores: 0, or -inf for keys to leave out. ``filled`` (n, 1, 1) is False for samples
-    without any.
-    """
-
-    samples: slice
-    keys: slice
-    bias: torch.Tensor
-    filled: torch.Tensor | None
-    rows: slice
-
-
-def _parts(queries: torch.Tensor, keys: torch.Tensor, key_mask: torch.Tensor | None) -> list[_Part]:
-    elements = elements_at_once(queries.device)
-    samples = max(1, elements // (queries.shape[1] * keys.shape[1]))
-    rows = max(1, elements // keys.shape[1])
-    found = []
-    for part, taken, mask in parts(key_mask, len(queries), samples):
-        bias, filled = queries.new_zeros(()), None
-        if mask is not None:
-            opened, filled = _open_empty(mask)
-            bias = queries.new_zeros(opened.shape).masked_fill_(~opened, -torch.inf)[:, None]
-        found += [_Part(part, taken, bias, filled, block) for block in slices(queries.shape[1], rows)]
-    return found
 
 
 def soft_match(
@@ -133,8 +47,16 @@ def soft_match(
         print(soft_match(F.normalize(words, dim=-1), F.normalize(patches, dim=-1)).shape)
     """
     with full_precision(queries, keys) as (queries, keys):
-        context: torch.Tensor = _SoftMatch.apply(queries, keys, key_mask, 1 / temperature, normalize)
-        return context
+        mask = filled = None
+        if key_mask is not None:
+            opened, filled = _open_empty(key_mask)
+            mask = opened[:, None, None]
+        # of one head; the fused kernels never hold the (B, N, M) attention
+        tokens = (queries[:, None], keys[:, None], keys[:, None])
+        context = F.scaled_dot_product_attention(*tokens, attn_mask=mask, scale=1 / temperature)[:, 0]
+        if filled is not None:
+            context = context.masked_fill(~filled, 0)
+        return F.normalize(context, dim=2) if normalize else context
 
 
 class AttentionMatcher(nn.Module):
