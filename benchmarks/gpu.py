@@ -59,7 +59,7 @@ SMALL = {
     **{
         "resnet": "resnet_tiny",
         "volume_encoder": "resnet_tiny",
-        "volume_size": 32,
+        "volume_size": 16,
         "volume_batch": 2,
         "micro_batch": 2,
     },

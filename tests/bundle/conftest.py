@@ -29,6 +29,7 @@ CONFIGS = ROOT / "bundles" / "mgca" / "configs"
 
 # networks and images as small as they can be: what is tested is how the parts are put together
 TINY = {
+    "image_encoder": "resnet_tiny",
     "image_size": 32,
     "max_length": 40,
     "hidden_dim": 32,
@@ -66,8 +67,11 @@ class Bundle:
         files = [str(self.root / "configs" / f"{name}.json") for name in names]
         overrides = {"bundle_root": str(self.root), **overrides}
         if kind == "train":
-            keys = json.loads(Path(files[0]).read_text()).keys()
+            keys, *others = (json.loads(Path(file).read_text()).keys() for file in files)
             tiny = {key: value for key, value in TINY.items() if key in keys}
+            # an evaluation's is the one that was trained; of other data the default is looked at
+            if not overrides.get("use_sample", True) or any("image_encoder" in other for other in others):
+                tiny.pop("image_encoder", None)
             overrides = {**tiny, "dataset_dir": str(self.data), "use_sample": True, **overrides}
         return ConfigWorkflow(
             files[0] if len(files) == 1 else files, workflow_type=kind, logging_file=False, **overrides
@@ -135,10 +139,10 @@ def new_bundle(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Callab
 
 @pytest.fixture(scope="session")
 def trained(new_bundle: Callable[[], Bundle]) -> Trained:
-    """A training of three epochs with the prototypes frozen in the first."""
-    bundle = new_bundle()
+    """A training of three epochs with the prototypes frozen in the first, and with the encoder that is the default."""
+    bundle, encoder = new_bundle(), json.loads((CONFIGS / "train.json").read_text())["image_encoder"]
     with _captured_logs() as stream:
-        workflow = bundle.run("train", epochs=3)
+        workflow = bundle.run("train", epochs=3, image_encoder=encoder)
     return Trained(bundle, workflow, stream.getvalue())
 
 

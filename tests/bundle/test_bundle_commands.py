@@ -38,7 +38,8 @@ print("missing properties:", missing)
 
 
 def tiny(data, **options):
-    options = {"image_size": 32, "max_length": 40, "hidden_dim": 32, "batch_size": 8, "epochs": 1, **options}
+    small = {"image_encoder": "resnet_tiny", "image_size": 32, "max_length": 40, "hidden_dim": 32}
+    options = {**small, "batch_size": 8, "epochs": 1, **options}
     options |= {"use_sample": True, "device": "$torch.device('cpu')"} | ({"dataset_dir": data} if data else {})
     return [text for key, value in options.items() for text in (f"--{key}", str(value))]
 

@@ -159,7 +159,7 @@ class TestWeights:
 
     def test_pretrained_path_of_another_architecture(self, fail, trained):
         path = str(trained.bundle.path("models", "model_pretrain.pt"))
-        error = fail(pretrained_path=path, embed_dim=64)
+        error = fail(pretrained_path=path, image_encoder="resnet_compact", embed_dim=64)
         assert isinstance(error, CheckpointError)
         assert path in str(error) and "another architecture" in str(error) and "embed_dim" in str(error)
 

@@ -72,7 +72,7 @@ def test_what_it_measures_is_what_an_evaluation_measures(site, new_bundle):
     client, bundle = site(), new_bundle()
     weights = sent(client)
     metrics = dict(client.evaluate(weights).metrics)
-    bundle.run("train")
+    bundle.run("train", image_encoder="resnet_compact")  # as the site's
     path = bundle.path("models", "model_pretrain.pt")
     workflow = bundle.workflow("train", "evaluate", num_workers=0)
     workflow.initialize()

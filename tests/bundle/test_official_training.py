@@ -238,7 +238,7 @@ def vocabulary(new_bundle):
 CASES = {
     "vit": {"image_encoder": "vit_compact"},
     "vit, learned matcher": {"image_encoder": "vit_compact", "matcher": "learned"},
-    "resnet": {"image_encoder": "resnet18", "network_def#image_encoder#layers": [1, 1, 1, 1]},
+    "resnet": {"image_encoder": "resnet18", "network_def#image_encoder#layers": [1, 1, 1, 1], "image_size": 32},
 }
 
 
