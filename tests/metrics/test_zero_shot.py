@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from monai.metrics import CalibrationErrorMetric
 from sklearn.metrics import balanced_accuracy_score
 
 from monai_mgca.metrics import ZeroShotMetric, compute_classification, compute_zero_shot
@@ -98,3 +99,12 @@ def test_with_intervals_leaves_out_replicates_without_the_figure():
     assert found["first_high"] >= 2
     assert np.isnan([found["none"], found["none_low"], found["none_high"]]).all()
     assert set(with_intervals(figures, num_images=4, replicates=0)) == {"first", "none"}
+
+
+def test_calibration_error_is_monais():
+    rng = np.random.default_rng(3)
+    probabilities, labels = rng.random((300, 2)), (rng.random((300, 2)) < 0.4).astype(float)
+    metric = CalibrationErrorMetric(num_bins=10, metric_reduction="none")
+    metric(*(torch.from_numpy(values.T[None, :, :, None]) for values in (probabilities, labels)))  # images as pixels
+    found = compute_zero_shot(probabilities, labels, ["a", "b"])
+    assert [found["ece_a"], found["ece_b"]] == pytest.approx(metric.aggregate()[0].tolist(), rel=1e-6)
