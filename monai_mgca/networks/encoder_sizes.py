@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The image encoders by name and size."""
+"""The image encoders by name and size, and as backbones of MONAI's ``FlexibleUNet``, which finds them by name too."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from logging import getLogger
 from typing import Any
 
+import torch
+from monai.networks.blocks import BaseEncoder
+from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
 from monai.utils import look_up_option
+from torch import nn
 
 from monai_mgca.networks.image_encoder import ResNetImageEncoder, ViTImageEncoder
 
-__all__ = ["create_image_encoder", "fitting_size", "size_advice"]
+__all__ = ["UNET_STAGES", "UNetEncoder", "create_image_encoder", "fitting_size", "size_advice"]
 
 logger = getLogger(__name__)
 
@@ -26,6 +30,13 @@ _SIZES: dict[str, tuple[type, dict[str, Any]]] = {
     "resnet18": (ResNetImageEncoder, {"block": "basic", "layers": (2, 2, 2, 2)}),
     "resnet_compact": (ResNetImageEncoder, {"block": "basic", "layers": (2, 2, 2, 2), "width": 32}),
     "resnet_tiny": (ResNetImageEncoder, {"block": "basic", "layers": (1, 1, 1, 1), "width": 32}),
+}
+# channels of the five stages of those that FlexibleUNet can take
+UNET_STAGES = {
+    "resnet50": (64, 256, 512, 1024, 2048),
+    "resnet18": (64, 64, 128, 256, 512),
+    "resnet_compact": (32, 32, 64, 128, 256),
+    "resnet_tiny": (32, 32, 64, 128, 256),
 }
 
 
@@ -89,3 +100,43 @@ def size_advice(encoder: str, image_size: int, multiple: int) -> str:
     sizes = " or ".join(str(size) for size in (lower, lower + multiple) if size)
     vit = "; a ViT must have been pretrained at that size" if _SIZES.get(encoder, (None,))[0] is ViTImageEncoder else ""
     return f"set image_size to {sizes}{vit}"
+
+
+class UNetEncoder(ResNetImageEncoder, BaseEncoder):
+    """Our residual encoders as backbones of MONAI's ``FlexibleUNet``, registered there as "mgca_resnet50" and so on.
+
+    MONAI's own "resnet50" takes the same weights; its narrower ones differ from those of the pretraining.
+    """
+
+    def __init__(self, name: str, spatial_dims: int, in_channels: int, pretrained: bool = False) -> None:
+        encoder = create_image_encoder(name, in_channels=in_channels, spatial_dims=spatial_dims)
+        nn.Module.__init__(self)
+        self.backbone, self.checkpointing = encoder.backbone, False
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]
+        """(B, in_channels, H, W) -> the features of five stages."""
+        return self.stages(image)
+
+    @classmethod
+    def get_encoder_parameters(cls) -> list[dict]:
+        """The arguments of each backbone; ``FlexibleUNet`` fills in its own."""
+        return [{"name": name, "spatial_dims": 2, "in_channels": 1, "pretrained": False} for name in UNET_STAGES]
+
+    @classmethod
+    def num_channels_per_output(cls) -> list[tuple[int, ...]]:
+        """The channels of the stages of each backbone."""
+        return list(UNET_STAGES.values())
+
+    @classmethod
+    def num_outputs(cls) -> list[int]:
+        """The number of stages of each backbone."""
+        return [5] * len(UNET_STAGES)
+
+    @classmethod
+    def get_encoder_names(cls) -> list[str]:
+        """The names in MONAI's register."""
+        return [f"mgca_{name}" for name in UNET_STAGES]
+
+
+# here, where every encoder is made: the name must be known to whoever has one
+FLEXUNET_BACKBONE.register_class(UNetEncoder)

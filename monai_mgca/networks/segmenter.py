@@ -9,63 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.networks.blocks import BaseEncoder
 from monai.networks.nets import UNETR, FlexibleUNet
-from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
 from monai.utils import look_up_option
 from torch import nn
 
-from monai_mgca.networks.encoder_sizes import create_image_encoder, size_advice
-from monai_mgca.networks.image_encoder import ResNetImageEncoder, ViTImageEncoder
+from monai_mgca.networks.encoder_sizes import UNET_STAGES, create_image_encoder, size_advice
+from monai_mgca.networks.image_encoder import ViTImageEncoder
 
 __all__ = ["PUPSegmenter", "create_segmenter"]
-
-# channels of the five stages
-_RESNETS = {
-    "resnet50": (64, 256, 512, 1024, 2048),
-    "resnet18": (64, 64, 128, 256, 512),
-    "resnet_compact": (32, 32, 64, 128, 256),
-    "resnet_tiny": (32, 32, 64, 128, 256),
-}
-
-
-class UNetEncoder(ResNetImageEncoder, BaseEncoder):
-    """Our residual encoders as backbones of MONAI's ``FlexibleUNet``, registered there as "mgca_resnet50" and so on.
-
-    MONAI's own "resnet50" takes the same weights; its narrower ones differ from those of the pretraining.
-    """
-
-    def __init__(self, name: str, spatial_dims: int, in_channels: int, pretrained: bool = False) -> None:
-        encoder = create_image_encoder(name, in_channels=in_channels, spatial_dims=spatial_dims)
-        nn.Module.__init__(self)
-        self.backbone, self.checkpointing = encoder.backbone, False
-
-    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]
-        """(B, in_channels, H, W) -> the features of five stages."""
-        return self.stages(image)
-
-    @classmethod
-    def get_encoder_parameters(cls) -> list[dict]:
-        """The arguments of each backbone; ``FlexibleUNet`` fills in its own."""
-        return [{"name": name, "spatial_dims": 2, "in_channels": 1, "pretrained": False} for name in _RESNETS]
-
-    @classmethod
-    def num_channels_per_output(cls) -> list[tuple[int, ...]]:
-        """The channels of the stages of each backbone."""
-        return list(_RESNETS.values())
-
-    @classmethod
-    def num_outputs(cls) -> list[int]:
-        """The number of stages of each backbone."""
-        return [5] * len(_RESNETS)
-
-    @classmethod
-    def get_encoder_names(cls) -> list[str]:
-        """The names in MONAI's register."""
-        return [f"mgca_{name}" for name in _RESNETS]
-
-
-FLEXUNET_BACKBONE.register_class(UNetEncoder)
 
 
 class PUPSegmenter(nn.Module):
@@ -132,16 +83,16 @@ def create_segmenter(
         print(network(torch.rand(2, 1, 64, 64)).shape)
     """
     decoder = look_up_option(decoder, ("default", "unetr"))
-    step = 32 if encoder in _RESNETS else 16
+    step = 32 if encoder in UNET_STAGES else 16
     if image_size % step:
         raise ValueError(
             f"image_size must be a multiple of {step} to segment with {encoder}, got {image_size}: "
             f"{size_advice(encoder, image_size, step)}."
         )
-    if encoder in _RESNETS:
+    if encoder in UNET_STAGES:
         if decoder == "unetr":
             raise ValueError(f"decoder 'unetr' needs a vision transformer, got the encoder '{encoder}'.")
-        wide = _RESNETS[encoder][-1] > 256
+        wide = UNET_STAGES[encoder][-1] > 256
         return FlexibleUNet(
             in_channels=in_channels,
             out_channels=num_classes,

@@ -32,6 +32,7 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
     finalize=_shown,
 )
+"""Jinja's environment of the pages, whose templates are the files in ``templates/``."""
 
 
 def write_page(path: str | os.PathLike, title: str, template: str | Template, **values: Any) -> None:

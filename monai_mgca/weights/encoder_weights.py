@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from monai.networks import copy_model_state
 from torch import nn
 
+import monai_mgca.networks.encoder_sizes  # noqa: F401  (MONAI's FlexibleUNet then knows our encoders by name)
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.weights.nesting import refuse_non_finite
