@@ -23,7 +23,7 @@ from monai.transforms import (
 )
 from PIL import Image
 
-from monai_mgca.transforms import LoadRadiographd, RememberAffined, default_preprocessing, describe_default
+from monai_mgca.transforms import LoadRadiographd, RememberAffined, describe_default
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs"
 SIZE = 64
@@ -80,6 +80,7 @@ def test_of_a_radiograph(name, tmp_path):
         Compose(part)({"image": str(tmp_path / "a.png")})
         for part in (steps, parser.get_parsed_content("default_preprocessing"))
     ]
-    assert torch.equal(made[0]["image"], made[1]["image"]) and made[0]["image"].shape == (3, SIZE, SIZE)
+    assert made[0]["image"].shape == (3, SIZE, SIZE)
+    assert torch.equal(made[0]["image"], made[1]["image"])
     assert torch.equal(made[0]["image"].affine, made[1]["image"].affine)
-    assert made[0].keys() == made[1].keys() and len(default_preprocessing(SIZE)) == 4
+    assert made[0].keys() == made[1].keys()

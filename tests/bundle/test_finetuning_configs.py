@@ -78,7 +78,8 @@ def test_the_pretraining_is_alike(configs):
         own, other = (
             {k: v for k, v in config.items() if k.startswith(f"{part}#")} for config in (pretraining, configs[TASKS[0]])
         )
-        assert own and own == other, part
+        assert own, part
+        assert own == other, part
     kinds = [
         {value for key, value in config.items() if key.endswith("_target_")}
         for config in (pretraining, configs[TASKS[0]])
@@ -88,4 +89,5 @@ def test_the_pretraining_is_alike(configs):
         [value.split("(")[0] for key, value in config.items() if key.startswith("prepare#")]
         for config in (pretraining, configs[TASKS[0]])
     ]
-    assert steps[0][:2] == steps[1][:2] and steps[0][-1] == steps[1][-1]
+    assert steps[0][:2] == steps[1][:2]
+    assert steps[0][-1] == steps[1][-1]
