@@ -55,6 +55,13 @@ def test_every_room_has_its_page(room):
 
 
 @pytest.mark.parametrize("room", ROOMS)
+def test_no_public_name_is_a_module_too(room):
+    """Whichever was imported first would hide the other."""
+    modules = {path.stem for path in (ROOT / room.replace(".", "/")).iterdir()}
+    assert not modules & set(public_names(room))
+
+
+@pytest.mark.parametrize("room", ROOMS)
 def test_reference_has_every_public_name(room, site):
     page = site / "reference" / f"{room.removeprefix('monai_mgca.').replace('.', '_')}.html"
     text = page.read_text(encoding="utf-8")

@@ -27,7 +27,7 @@ from .box_mask import (
     MaskToBoxesDict,
 )
 from .clean_report import CleanReport, CleanReportD, CleanReportd, CleanReportDict
-from .default_preprocessing import default_preprocessing, describe_default
+from .default_steps import default_preprocessing, describe_default
 from .encode_report import EncodeReportd
 from .invert_probabilities import InvertProbabilitiesd
 from .load_mask import LoadMask, LoadMaskD, LoadMaskd, LoadMaskDict
