@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.console import log_to_console, say
@@ -154,7 +155,7 @@ def _add_named_sources(commands) -> None:
 
 
 def _add_labeled_sources(commands) -> None:
-    place = {"required": True, "metavar": "DIR"}
+    place: dict[str, Any] = {"required": True, "metavar": "DIR"}
     help = "RSNA Pneumonia Detection Challenge: boxes, masks, labels"
     rsna = _source_parser(commands, "rsna_pneumonia", help, fractions=(0.7, 0.15, 0.15))
     rsna.add_argument("--dataset-dir", help="Kaggle's folder, unpacked", **place)

@@ -159,14 +159,14 @@ def _mask_problems(
         if not isinstance(one, str | Mapping):
             yield name, "a mask is neither a path nor run lengths"
             continue
-        in_file = isinstance(one, str)
-        file = one if in_file else name  # run lengths are told by their image
-        reason = file_problem(base, one) if in_file else None
-        if reason:
-            yield file, f"mask: {reason}"
-            continue
+        file = one if isinstance(one, str) else name  # run lengths are told by their image
+        if isinstance(one, str):
+            if reason := file_problem(base, one):
+                yield file, f"mask: {reason}"
+                continue
+            one = os.path.join(base, one)
         try:
-            found = tuple(load(os.path.join(base, one) if in_file else one).shape[1:])
+            found = tuple(load(one).shape[1:])
         except DataError as error:
             yield file, f"mask: {error}"
             continue

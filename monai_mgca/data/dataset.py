@@ -83,6 +83,8 @@ class CachedOnDiskDataset(PersistentDataset):
         return convert_to_tensor(item, convert_numeric=False, track_meta=False)
 
     def _cachecheck(self, item_transformed: Any) -> Any:
+        if self.cache_dir is None:
+            return super()._cachecheck(item_transformed)
         name = f"{self.hash_func(item_transformed).decode()}{self.transform_hash}"
         path = self.cache_dir / f"{name}.pt"
         if path.is_file():

@@ -214,7 +214,7 @@ def _check_measurable(place: str, items: list[dict], task: str, num_classes: int
 
 def _check_positives(path: str | os.PathLike, items: list[dict], task: str, classes: Sequence[str]) -> None:
     """Refuse to train a class that no item has. Masks are opened until every class was seen."""
-    load: Callable[[Any], np.ndarray] = LoadMask(len(classes))
+    load: Callable[[Any], Any] = LoadMask(len(classes))
     seen: set[int] = set()
     for item in items:
         if task == "segmentation":

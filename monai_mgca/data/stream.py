@@ -56,7 +56,7 @@ class StreamSampler(DistributedSampler):
         self.start = count
 
     def __iter__(self) -> Iterator[int]:
-        items = len(self.dataset)
+        items = len(self.dataset)  # type: ignore[arg-type]  # torch declares no length of a dataset
         generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
         order = torch.randperm(items, generator=generator)[self.rank : self.total_size : self.num_replicas]
         start, self.start = self.start, 0

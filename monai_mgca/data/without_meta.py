@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from monai.data import get_track_meta, set_track_meta
 from monai.transforms import (
@@ -60,6 +61,7 @@ def need_no_meta(transform: Sequence[Callable] | Callable) -> bool:
     if getattr(transform, "lazy", False):  # what it does waits in the meta data
         return False
     if isinstance(transform, Sequence) or type(transform) is Compose:
-        return all(map(need_no_meta, getattr(transform, "transforms", transform)))
+        parts: Any = getattr(transform, "transforms", transform)
+        return all(map(need_no_meta, parts))
     random = isinstance(transform, RandomizableTrait) and not isinstance(transform, Compose)
     return random or type(transform) in _BLIND

@@ -38,14 +38,14 @@ class PrepareBatchBoxes(PrepareBatch):
 
     def __call__(
         self,
-        batchdata: Sequence[Mapping[str, Any]],
+        batchdata: Any,
         device: str | torch.device | None = None,
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]] | None, tuple, dict]:
         """
         Args:
-            batchdata: items with "image" (C, H, W) and perhaps boxes and their labels.
+            batchdata: a sequence of items with "image" (C, H, W) and perhaps boxes and their labels.
             device: to move the tensors to.
             non_blocking: as in ``torch.Tensor.to``.
             kwargs: further arguments of ``torch.Tensor.to``, for the images.

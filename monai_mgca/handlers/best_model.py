@@ -59,8 +59,8 @@ class BestModelSaver(CheckpointSaver):
         kwargs["save_key_metric"] = True
         self.key_metric_filename = key_metric_filename
         super().__init__(save_dir, save_dict, key_metric_filename=key_metric_filename, **kwargs)
-        assert self._key_metric_checkpoint is not None
-        self._file = self._key_metric_checkpoint.save_handler = _WholeFile(
+        checkpoint: Any = self._key_metric_checkpoint
+        self._file = checkpoint.save_handler = _WholeFile(
             Path(save_dir) / key_metric_filename, settings, settings_filename
         )
 
@@ -77,7 +77,7 @@ class BestModelSaver(CheckpointSaver):
         Args:
             engine: of the validation, which has come to its end.
         """
-        state = engine.state
+        state: Any = engine.state  # MONAI adds what Ignite does not declare
         value = float(state.metrics[state.key_metric_name])
         if math.isfinite(value):
             super().metrics_completed(engine)

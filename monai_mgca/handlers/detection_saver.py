@@ -54,7 +54,8 @@ class DetectionSaver:
         self.results, self.images = [], 0
 
     def _collect(self, engine: Engine) -> None:
-        for item in engine.state.output:
+        output: Any = engine.state.output
+        for item in output:
             name = os.path.relpath(item[CommonKeys.IMAGE].meta[ImageMetaKey.FILENAME_OR_OBJ], self.data_dir)
             self.results += as_coco(item, self.classes, Path(name).as_posix(), self.images)
             self.images += 1

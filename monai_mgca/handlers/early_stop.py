@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from ignite.engine import Engine
 from monai.handlers import EarlyStopHandler
@@ -32,7 +33,8 @@ class EarlyStopOnKeyMetric(EarlyStopHandler):
 
     def __init__(self, evaluator: Engine, patience: int, interval: int = 1, negative_sign: bool = False) -> None:
         def score(_: Engine) -> float:
-            value = float(evaluator.state.metrics[evaluator.state.key_metric_name])
+            state: Any = evaluator.state
+            value = float(state.metrics[state.key_metric_name])
             # nothing would be better, or worse, than nan
             return -math.inf if not math.isfinite(value) else -value if negative_sign else value
 

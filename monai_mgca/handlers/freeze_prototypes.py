@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ignite.engine import Engine
 from monai.engines import IterationEvents
-from torch import nn
+
+if TYPE_CHECKING:
+    from monai_mgca.networks import MGCA
 
 __all__ = ["FreezePrototypes"]
 
@@ -26,7 +30,7 @@ class FreezePrototypes:
         FreezePrototypes(network, epochs=1).attach(trainer)
     """
 
-    def __init__(self, network: nn.Module, epochs: int = 1) -> None:
+    def __init__(self, network: MGCA, epochs: int = 1) -> None:
         self.network = network
         self.epochs = epochs
 

@@ -75,22 +75,23 @@ class SkipNonFiniteSteps:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
         engine.add_event_handler(Events.COMPLETED, self._tell)
 
-    def _start(self, engine: Engine) -> None:
+    def _start(self, engine: Any) -> None:
         self.listed = Counter(read_quarantine(self.path))
         self.bad = torch.zeros((), dtype=torch.bool, device=engine.state.device)
 
-    def _remember(self, engine: Engine) -> None:
+    def _remember(self, engine: Any) -> None:
         self.buffers = list(engine.network.buffers())
         self.copies = [buffer.clone() for buffer in self.buffers]
 
     @torch.no_grad()
-    def _judge(self, engine: Engine) -> None:
+    def _judge(self, engine: Any) -> None:
         """Find out on the device, without waiting for it, and let the optimizer know."""
-        parameters = [p for group in engine.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        parameters = (p for group in engine.optimizer.param_groups for p in group["params"])
+        gradients = [p.grad for p in parameters if p.grad is not None]
         own = ~output_of(engine.state.output)[CommonKeys.LOSS].detach().isfinite()
         by_loss = _any_process(own)
         before = self.bad & (not _part_of_step(engine)[0])
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+        norm = torch.nn.utils.get_total_norm(gradients)
         # the gradient of an earlier batch of the same step stays bad
         by_gradient = ~norm.isfinite() & ~before
         if _is_scaled(engine):
@@ -101,20 +102,20 @@ class SkipNonFiniteSteps:
         for buffer, copy in zip(self.buffers, self.copies, strict=True):
             buffer.copy_(torch.where(fault, copy, buffer))
         if _part_of_step(engine)[1]:
-            self._skip(engine, parameters)
+            self._skip(engine, gradients)
 
-    def _skip(self, engine: Engine, parameters: list[torch.nn.Parameter]) -> None:
+    def _skip(self, engine: Any, gradients: list[torch.Tensor]) -> None:
         # torch's ZeroRedundancyOptimizer has the one that makes the steps within
-        optimizer = getattr(engine.optimizer, "optim", engine.optimizer)
+        optimizer: Any = getattr(engine.optimizer, "optim", engine.optimizer)
         if _is_scaled(engine):
             # it looks for gradients that are not finite, and then makes no step
-            parameters[0].grad.masked_fill_(self.bad, float("nan"))
+            gradients[0].masked_fill_(self.bad, float("nan"))
         elif getattr(optimizer, "_step_supports_amp_scaling", False):
             optimizer.found_inf = self.bad.float()
         elif self.bad:
             engine.optimizer.zero_grad(set_to_none=True)
 
-    def _count(self, engine: Engine) -> None:
+    def _count(self, engine: Any) -> None:
         fault, own, bad = self.flags.tolist()
         if fault:
             self._list(engine, own)
@@ -139,7 +140,7 @@ class SkipNonFiniteSteps:
             f"monai_mgca.data check DATALIST --exclude {self.path} --write-clean FILE"
         )
 
-    def _list(self, engine: Engine, own: bool) -> None:
+    def _list(self, engine: Any, own: bool) -> None:
         """All processes know the flag, so all are here: the first one writes for all."""
         mine = _indices(engine.state.batch) if own else torch.zeros(0, dtype=torch.int64)
         indices = all_gather_with_grad(mine.to(engine.state.device)).tolist()
@@ -152,7 +153,7 @@ class SkipNonFiniteSteps:
             f"step is skipped; its {len(indices)} images are listed in {self.path}."
         )
 
-    def _tell(self, engine: Engine) -> None:
+    def _tell(self, engine: Any) -> None:
         if self.skipped and rank() == 0:
             self.logger.warning(
                 f"{self.skipped} of {self.steps} steps were skipped, because loss or gradient were not "

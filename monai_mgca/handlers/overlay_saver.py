@@ -62,7 +62,8 @@ class OverlaySaver:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._save)
 
     def _save(self, engine: Engine) -> None:
-        for item in engine.state.output:
+        output: Any = engine.state.output
+        for item in output:
             file = Path(item[CommonKeys.IMAGE].meta[ImageMetaKey.FILENAME_OR_OBJ])
             masks = () if self.mask_key is None else item[self.mask_key]
             picture = draw_overlay(self.load(file)[0], masks, self._boxes(item))

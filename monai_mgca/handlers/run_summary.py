@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ignite.engine import Engine, Events, State
 
@@ -63,7 +64,7 @@ class RunSummary:
         self._by_epoch = {}
 
     def _validated(self, evaluator: Engine) -> None:
-        state = evaluator.state
+        state: Any = evaluator.state
         epochs = {state.best_metric_epoch, state.epoch}
         self._by_epoch = {epoch: own for epoch, own in self._by_epoch.items() if epoch in epochs}
         self._by_epoch[state.epoch] = _tell(state)
@@ -83,10 +84,11 @@ class RunSummary:
             lines.append(f"  {newest or pattern + ' (not written)'}: {meaning}")
         self.logger.info("\n".join([*lines, *self.next_steps]))
 
-    def _best_and_last(self, state: State) -> list[str]:
+    def _best_and_last(self, state: Any) -> list[str]:
         """The figures of both epochs, each under its own name."""
         figures = _tell(state)
-        best, last, key = getattr(state, "best_metric_epoch", -1), state.epoch, getattr(state, "key_metric_name", None)
+        best, last = getattr(state, "best_metric_epoch", -1), state.epoch
+        key: Any = getattr(state, "key_metric_name", None)
         if best < 1:
             return self._table({"": figures})
         if key not in state.metrics:

@@ -43,6 +43,7 @@ class SegmentationHandler(IgniteMetricHandler):
         value = super().compute()
         undefined = ~torch.isfinite(torch.as_tensor(self.metric_fn.get_buffer()))
         if self._engine is not None:
-            counts = getattr(self._engine.state, "undefined", {})
-            self._engine.state.undefined = {**counts, self._name: (int(undefined.sum()), undefined.numel())}
+            state: Any = self._engine.state
+            counts = getattr(state, "undefined", {})
+            state.undefined = {**counts, self._name: (int(undefined.sum()), undefined.numel())}
         return torch.nan if undefined.all() else value

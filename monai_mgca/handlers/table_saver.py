@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.data import CSVSaver
@@ -49,7 +50,8 @@ class TableSaver:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _collect(self, engine: Engine) -> None:
-        for item in engine.state.output:
+        output: Any = engine.state.output
+        for item in output:
             name = item[CommonKeys.IMAGE].meta[ImageMetaKey.FILENAME_OR_OBJ]
             self.rows.append([name, *(f"{value:.6f}" for value in item[CommonKeys.PRED].tolist())])
 
@@ -98,4 +100,5 @@ class FigureSaver(MetricsSaver):
         """
         self._filenames = list(map(csv_cell, self._filenames))
         metrics = {csv_cell(name): value for name, value in engine.state.metrics.items()}
-        super().__call__(SimpleNamespace(state=SimpleNamespace(**{**vars(engine.state), "metrics": metrics})))
+        renamed: Any = SimpleNamespace(state=SimpleNamespace(**{**vars(engine.state), "metrics": metrics}))
+        super().__call__(renamed)

@@ -82,14 +82,14 @@ class TrainingProgress(ProgressBar):
     def _epoch_started(self, engine: Engine) -> None:
         self._epoch_begin = time.monotonic()
 
-    def _epoch_completed(self, engine: Engine) -> None:
+    def _epoch_completed(self, engine: Any) -> None:
         if not hasattr(self, "_begin"):  # a training that is resumed where an epoch ends begins with this event
             self._started(engine)
         now, state = time.monotonic(), engine.state
         figures = {name: state.metrics[name] for name in sorted(state.metrics, key=len) if name.endswith("loss")}
         best = ""
         if self.evaluator is not None and self.evaluator.state.epoch == state.epoch:
-            told = self.evaluator.state
+            told: Any = self.evaluator.state
             figures |= {n: told.metrics[n] for n in (told.key_metric_name, *self.figures) if n in told.metrics}
             best = " (best so far)" if told.best_metric_epoch == state.epoch else ""
         parts = ", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "done"

@@ -33,7 +33,8 @@ class WholeBatchOutput:
         engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        engine.state.output = [engine.state.output]
+        state: Any = engine.state
+        state.output = [state.output]
 
 
 def output_of(output: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -60,7 +60,7 @@ def list_files(folder: str | os.PathLike) -> Iterator[Path]:
 
         print(sorted(list_files("radiographs")))
     """
-    for place, folders, names in os.walk(folder, onerror=_refuse):
+    for place, folders, names in os.walk(os.fspath(folder), onerror=_refuse):
         folders[:] = sorted(name for name in folders if not is_clutter(name))
         for path in (Path(place, name) for name in sorted(names) if not is_clutter(name)):
             if path.is_file():

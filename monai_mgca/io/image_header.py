@@ -128,7 +128,7 @@ def _dicom(path: Path) -> ImageHeader:
 def _nifti(path: Path) -> ImageHeader:
     try:
         refuse_nifti_bomb(path)
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)
     except DataError as error:
         return ImageHeader("decompression bomb" if "bomb" in str(error) else "unreadable", str(error), "nifti")
     except Exception as error:  # no NIfTI, or a damaged one

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import nibabel
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from monai_mgca.io.limits import refuse_nifti_bomb
 from monai_mgca.utils import DataError
@@ -75,7 +75,8 @@ class Turn(NamedTuple):
         axes = tuple(axis for axis, flip in ((-2, self.flip_rows), (-1, self.flip_columns)) if flip)
         if not axes:
             return values
-        return np.flip(values, axes) if isinstance(values, np.ndarray) else values.flip(axes)
+        flipped: Any = np.flip(values, axes) if isinstance(values, np.ndarray) else values.flip(axes)
+        return flipped
 
 
 AS_STORED = Turn()
@@ -92,7 +93,7 @@ _EXIF = {
 }
 
 
-def turn_of_picture(image: Image.Image) -> Turn:
+def turn_of_picture(image: ImageFile.ImageFile) -> Turn:
     """What the EXIF orientation of a picture asks for, as cameras and scanners of phones note it.
 
     Args:
@@ -104,7 +105,7 @@ def turn_of_picture(image: Image.Image) -> Turn:
     return _EXIF.get(image.getexif().get(ExifTags.Base.Orientation, 1), AS_STORED)
 
 
-def _has_exif_chunk(path: str | os.PathLike) -> bool:
+def _has_exif_chunk(path: str | bytes | os.PathLike) -> bool:
     """Whether a PNG file has an eXIf chunk anywhere."""
     with open(path, "rb") as file:
         file.seek(8)

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import logging
+import os
+from typing import Any
 
 import itk
 import numpy as np
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops, ImageFile, ImageOps
 
 from monai_mgca.io.dicom.dicom_display import scale_to_255
 from monai_mgca.io.levels import ends_of
@@ -30,7 +32,7 @@ _LUMINANCE = (0.299, 0.587, 0.114)
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.INFO)
 
 
-def to_gray(image: Image.Image) -> Image.Image:
+def to_gray(image: ImageFile.ImageFile) -> Image.Image:
     """Convert any Pillow image to luminance in 0..255: 8 bits as they are, 16 and 32 bits from minimum to maximum.
 
     What is transparent lies on a black background, and does not count for the range. The image comes out as it is
@@ -58,18 +60,18 @@ def to_gray(image: Image.Image) -> Image.Image:
     return gray if image.format == "TIFF" else _turned(gray, turn)
 
 
-def displayed_size(image: Image.Image) -> tuple[int, int]:
+def displayed_size(image: ImageFile.ImageFile) -> tuple[int, int]:
     """(H, W) of a picture as it is displayed, by its header.
 
     Args:
         image: opened by Pillow, its pixels not read yet.
     """
     # of a TIFF file that is turned, some versions of Pillow give the one size and some the other
-    width, height = (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
+    width, height = (_tag(image, 256), _tag(image, 257)) if image.format == "TIFF" else image.size
     return (width, height) if turn_of_picture(image).transpose else (height, width)
 
 
-def upright(image: Image.Image) -> Image.Image:
+def upright(image: ImageFile.ImageFile) -> Image.Image:
     """A picture as it is displayed, of its own mode.
 
     Args:
@@ -82,7 +84,7 @@ def upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def _load_tiff(image: Image.Image, turn: Turn) -> None:
+def _load_tiff(image: ImageFile.ImageFile, turn: Turn) -> None:
     """Read the pixels of a TIFF file whose rows are to become columns: mapped into memory, Pillow mixes them up."""
     if image.format == "TIFF" and turn.transpose:
         path, image.filename = image.filename, ""  # without it nothing is mapped
@@ -94,7 +96,7 @@ def _turned(gray: Image.Image, turn: Turn) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(turn.apply(np.asarray(gray)))) if any(turn) else gray
 
 
-def _flat(image: Image.Image) -> Image.Image:
+def _flat(image: ImageFile.ImageFile) -> Image.Image:
     """Of 8 bits and less."""
     if not image.has_transparency_data:
         return image.convert("L")
@@ -103,23 +105,26 @@ def _flat(image: Image.Image) -> Image.Image:
     if image.format == "PNG" and isinstance(value, int) and image.mode in ("1", "L"):
         # Pillow widens gray values of few bits, and in some versions not the one that is transparent
         most = 2 ** _png_bits(image) - 1
-        image = image.convert("L")
-        image.info["transparency"] = min(value, most) * (255 // most)
-    colors = image.convert("RGBA")
+        gray = image.convert("L")
+        gray.info["transparency"] = min(value, most) * (255 // most)
+        colors = gray.convert("RGBA")
+    else:
+        colors = image.convert("RGBA")
     return ImageChops.multiply(colors.convert("L"), colors.getchannel("A"))
 
 
-def _deep(image: Image.Image, turn: Turn) -> Image.Image:
+def _deep(image: ImageFile.ImageFile, turn: Turn) -> Image.Image:
     """Of 16 and 32 bits."""
+    alpha: np.ndarray | None = None
     if image.mode[0] in "IF":
-        values, alpha = np.asarray(image), None
-        if image.mode == "I" and image.format == "TIFF" and image.tag_v2.get(_SIGN, (1,))[0] == 1:
+        values = np.asarray(image)
+        if image.mode == "I" and image.format == "TIFF" and (_tag(image, _SIGN) or (1,))[0] == 1:
             values = values.view(np.uint32)  # which Pillow takes for numbers with a sign
         if isinstance(image.info.get("transparency"), int):
-            alpha = np.float32(values != image.info["transparency"])
+            alpha = (values != image.info["transparency"]).astype(np.float32)
         turn = AS_STORED if image.format == "TIFF" else turn
     else:
-        if image.format == "TIFF" and image.tag_v2.get(_PLANES) == 2:  # of which ITK keeps 8 bits
+        if image.format == "TIFF" and _tag(image, _PLANES) == 2:  # of which ITK keeps 8 bits
             raise DataError("its channels of 16 bits lie behind each other; save it as gray, or pixel by pixel.")
         values, alpha = _read_deep_colors(image.filename)
     seen = values if alpha is None else values[alpha > 0]
@@ -129,31 +134,37 @@ def _deep(image: Image.Image, turn: Turn) -> Image.Image:
     return _turned(Image.fromarray(shown if alpha is None else np.where(alpha > 0, shown * alpha, 0)), turn)
 
 
-def is_white_zero(image: Image.Image) -> bool:
+def is_white_zero(image: ImageFile.ImageFile) -> bool:
     """Whether 0 is white in a file of 16 or 32 bits; of fewer Pillow inverts it.
 
     Args:
         image: opened by Pillow.
     """
-    return image.format == "TIFF" and image.mode[0] in "IF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    return image.format == "TIFF" and image.mode[0] in "IF" and _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
-def _has_deep_colors(image: Image.Image) -> bool:
+def _has_deep_colors(image: ImageFile.ImageFile) -> bool:
     """Whether a file of several channels has 16 bits a channel, of which Pillow keeps 8."""
     if image.mode not in ("RGB", "RGBA", "RGBX", "LA"):
         return False
     if image.format == "PNG":
         return _png_bits(image) == 16
-    return image.format == "TIFF" and max(image.tag_v2.get(_BITS) or (8,)) > 8
+    return image.format == "TIFF" and max(_tag(image, _BITS) or (8,)) > 8
 
 
-def _png_bits(image: Image.Image) -> int:
+def _tag(image: Any, number: int) -> Any:
+    """What a tag of a TIFF file says, None where it is missing."""
+    return image.tag_v2.get(number)
+
+
+def _png_bits(image: ImageFile.ImageFile) -> int:
     with open(image.filename, "rb") as file:
         return file.read(25)[24]
 
 
-def _read_deep_colors(path: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _read_deep_colors(path: str | bytes) -> tuple[np.ndarray, np.ndarray | None]:
     """Luminance and opacity, 0..1, both (H, W), float32; None where there is no opacity."""
+    path = os.fsdecode(path)
     opened = itk.ImageIOFactory.CreateImageIO(path, itk.CommonEnums.IOFileMode_ReadMode)
     opened.SetFileName(path)
     opened.ReadImageInformation()
@@ -161,5 +172,5 @@ def _read_deep_colors(path: str) -> tuple[np.ndarray, np.ndarray | None]:
     reader = itk.ImageFileReader[itk.Image[itk.Vector[itk.F, channels], 2]].New(FileName=path, ImageIO=opened)
     reader.Update()
     values = np.asarray(itk.array_from_image(reader.GetOutput()))
-    gray = values[..., :3] @ np.float32(_LUMINANCE) if channels > 2 else values[..., 0]
+    gray = values[..., :3] @ np.array(_LUMINANCE, np.float32) if channels > 2 else values[..., 0]
     return gray, None if channels == 3 else values[..., -1] / np.float32(65535)

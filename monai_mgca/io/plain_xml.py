@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -46,7 +46,7 @@ def read_plain_xml(path: str | os.PathLike) -> Element:
     if len(content) > _MAX_BYTES:
         raise DataError(f"{path} is larger than {_MAX_BYTES >> 20} MB: it is none of the reports.")
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any) -> NoReturn:
         raise DataError(f"{path} has a DOCTYPE or entities; Open-i's reports have none. Not opened, for safety.")
 
     tree, parser = TreeBuilder(), expat.ParserCreate()

@@ -116,7 +116,7 @@ def compute_detection(
     found = [image[~np.isinf(image[:, 1])] for image in images]
     matches = matching_batch(
         _iou,
-        _IOUS,
+        _IOUS.tolist(),
         pred_boxes=[rows[:, 2:] for rows in found],
         pred_classes=[rows[:, 0].astype(int) for rows in found],
         pred_scores=[rows[:, 1] for rows in found],

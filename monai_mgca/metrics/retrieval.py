@@ -38,7 +38,7 @@ class RetrievalMetric(CumulativeIterationMetric):
         super().__init__()
         self.ks = tuple(ks)
 
-    def _compute_tensor(
+    def _compute_tensor(  # type: ignore[override]
         self, y_pred: torch.Tensor, y: torch.Tensor | None = None, report_tokens: torch.Tensor | None = None
     ) -> list[torch.Tensor]:
         """
@@ -66,7 +66,8 @@ class RetrievalMetric(CumulativeIterationMetric):
         buffer = self.get_buffer()
         if buffer is None:
             raise ValueError("The metric has seen no data: call it before aggregate().")
-        return compute_retrieval(*buffer, ks=self.ks)
+        image, report, report_tokens = buffer
+        return compute_retrieval(image, report, report_tokens, self.ks)
 
 
 def compute_retrieval(
@@ -143,11 +144,11 @@ def _ranks(
             best[1, columns] = best[1, columns].maximum(scores.amax(0))
     for rows, columns, on_diagonal in blocks:
         scores = image[rows] @ report[columns].T
-        right = group[rows, None] == group[columns] if on_diagonal else None
+        same = group[rows, None] == group[columns] if on_diagonal else None
         for way, bar in enumerate((best[0, rows, None], best[1, columns])):
             # as float32: counted several times as fast as bool, and exact
             hits = torch.le(scores, bar, out=torch.empty_like(scores, dtype=torch.float32))
-            hits = hits if right is None else hits.masked_fill_(right, 0)
+            hits = hits if same is None else hits.masked_fill_(same, 0)
             below[way, columns if way else rows] += hits.sum(1 - way).long()
     # all wrong answers but these are better, and those that are not a number: such a query's rank is the last
     ranks = total - group.bincount()[group] - below + 1

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from monai_mgca.networks.encoder_sizes import create_image_encoder
+from monai_mgca.networks.image_encoder import ImageEncoder
 
 __all__ = ["RadiographClassifier", "create_classifier"]
 
@@ -28,7 +29,7 @@ class RadiographClassifier(nn.Module):
         print(RadiographClassifier(encoder, num_classes=3)(torch.rand(2, 1, 64, 64)).shape)
     """
 
-    def __init__(self, image_encoder: nn.Module, num_classes: int) -> None:
+    def __init__(self, image_encoder: ImageEncoder, num_classes: int) -> None:
         super().__init__()
         self.image_encoder = image_encoder
         self.head = nn.Linear(image_encoder.out_channels, num_classes)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
@@ -99,7 +100,7 @@ class DetectorMaps(nn.Module):
 
     def __init__(self, detector: RetinaNetDetector) -> None:
         super().__init__()
-        self.network = detector.network
+        self.network: Any = detector.network  # MONAI does not declare its parts
         self.anchors: int = detector.num_anchors_per_loc
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -185,4 +186,5 @@ def create_detector(
 def _anchors(sizes: Sequence[Sequence[float]], ratios: Sequence[float], strides: Sequence[int]) -> AnchorGenerator:
     if len(sizes) != len(strides) or len({len(level) for level in sizes}) != 1:
         raise ValueError(f"anchor_sizes must have as many sizes for each of the strides {tuple(strides)}, got {sizes}.")
-    return AnchorGenerator(sizes, [ratios] * len(sizes), indexing="xy")
+    pixels: Any = sizes  # MONAI declares whole ones, and takes others too
+    return AnchorGenerator(pixels, [ratios] * len(sizes), indexing="xy")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,27 @@ ImageFeatures = NamedTuple(  # noqa: UP014
 """What an image encoder gives: pooled (B, C), tokens (B, P, C'), attention (B, P) or None where there is none."""
 
 
-class ViTImageEncoder(nn.Module):
+class ImageEncoder(nn.Module):
+    """What the networks ask of an image encoder besides its call, which gives :class:`ImageFeatures`.
+
+    Attributes:
+        out_channels: C of the pooled features.
+        token_channels: C' of the tokens.
+    """
+
+    out_channels: int
+    token_channels: int
+
+    def local_features(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, C'', ...) features between the image and the pooled features, each still of its own place."""
+        raise NotImplementedError
+
+    def pool_features(self, features: torch.Tensor) -> torch.Tensor:
+        """The pooled (B, C) that the rest of the encoder makes of :meth:`local_features`."""
+        raise NotImplementedError
+
+
+class ViTImageEncoder(ImageEncoder):
     """MONAI's vision transformer, in 2D or 3D: [CLS] after the last norm, all patches, [CLS]'s attention to them.
 
     Equal to timm's ViT and DeiT of the same size. Every block has fused attention; of the last block the [CLS] row of
@@ -68,7 +88,7 @@ class ViTImageEncoder(nn.Module):
         cls_position: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone = ViT(
+        backbone: Any = ViT(  # Any: MONAI does not declare the parts of its blocks
             in_channels=in_channels,
             img_size=image_size,
             patch_size=patch_size,
@@ -81,16 +101,17 @@ class ViTImageEncoder(nn.Module):
             qkv_bias=True,
             post_activation=None,
         )
-        del self.backbone.classification_head
-        for block in self.backbone.blocks:
+        self.backbone = backbone
+        del backbone.classification_head
+        for block in backbone.blocks:
             block.attn.use_flash_attention = True
             block.norm_cross_attn = nn.Identity()
-        for module in self.backbone.modules():
+        for module in backbone.modules():
             if isinstance(module, nn.LayerNorm):
                 module.eps = 1e-6
-        nn.init.trunc_normal_(self.backbone.cls_token, std=0.02)
+        nn.init.trunc_normal_(backbone.cls_token, std=0.02)
         position = nn.Parameter(torch.empty(1, 1, hidden_size)) if cls_position else None
-        self.backbone.register_parameter("cls_position", position)
+        backbone.register_parameter("cls_position", position)
         if position is not None:
             nn.init.trunc_normal_(position, std=0.02)
         self.image_size = ensure_tuple_rep(image_size, spatial_dims)
@@ -160,7 +181,7 @@ class ViTImageEncoder(nn.Module):
         return pooled
 
 
-class ResNetImageEncoder(nn.Module):
+class ResNetImageEncoder(ImageEncoder):
     """MONAI's residual network, in 2D or 3D: pooled features of the last stage, tokens of the stage before.
 
     Equal to torchvision's ResNet of the same depth, with its parameter names. MONAI's own ResNet-18 and 34 differ from

@@ -5,17 +5,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from monai.utils import look_up_option
 from torch import nn
 
-from monai_mgca.networks.image_encoder import ImageFeatures
+from monai_mgca.networks.image_encoder import ImageEncoder, ImageFeatures
 from monai_mgca.networks.matching import AttentionMatcher, attention_to_weights, soft_match
 from monai_mgca.networks.micro_batch import check_micro_batches, encode_in_micro_batches
 from monai_mgca.networks.projection import ProjectionHead
 from monai_mgca.networks.word_pooling import aggregate_words
 from monai_mgca.utils.enums import MGCAKeys as Keys
+
+if TYPE_CHECKING:
+    from monai_mgca.networks.report_encoder import ReportEncoder
 
 __all__ = ["MGCA", "ImageEmbedder", "Prototypes"]
 
@@ -116,8 +121,8 @@ class MGCA(nn.Module):
 
     def __init__(
         self,
-        image_encoder: nn.Module,
-        report_encoder: nn.Module,
+        image_encoder: ImageEncoder,
+        report_encoder: ReportEncoder,
         embed_dim: int = 128,
         hidden_dim: int = 2048,
         num_prototypes: int = 500,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,9 +35,7 @@ def check_micro_batches(*encoders: nn.Module) -> None:
             )
 
 
-def encode_in_micro_batches(
-    encoder: nn.Module, size: int, *inputs: torch.Tensor
-) -> tuple[torch.Tensor, ...] | Sequence[torch.Tensor | None]:
+def encode_in_micro_batches(encoder: nn.Module, size: int, *inputs: torch.Tensor) -> Sequence[Any]:
     """Run an encoder on a part of the batch at a time, without keeping the parts' graphs.
 
     The backward pass runs each part once more, with the dropout of its first run (the states of the random number
@@ -62,7 +61,7 @@ def encode_in_micro_batches(
         pooled, tokens, attention = encode_in_micro_batches(encoder, 2, torch.rand(5, 1, 32, 32))
     """
     if not size or len(inputs[0]) <= size:
-        output: tuple[torch.Tensor, ...] = encoder(*inputs)
+        output: Sequence[Any] = encoder(*inputs)
         return output
     check_micro_batches(encoder)
     parts = zip(*(x.split(size) for x in inputs), strict=True)

@@ -79,12 +79,14 @@ def _normalize(norm: _BatchNorm, rows: torch.Tensor, mask: torch.Tensor | None, 
         share = rows.new_ones(len(rows)) if mask is None else mask.to(rows.dtype)
         output, mean, variance, count = _NormalizeRows.apply(rows, share, norm.eps, synchronized)
         with torch.no_grad():
-            norm.num_batches_tracked.add_(1)
-            # a batch of padding only has no statistics
-            momentum = norm.momentum * (count > 0).to(norm.running_mean.dtype)
-            norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.add_(1)
             unbiased = variance * count / (count - 1).clamp_min(1)
-            norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), momentum)
+            for running, current in ((norm.running_mean, mean), (norm.running_var, unbiased)):
+                if running is not None:
+                    # a batch of padding only has no statistics
+                    momentum = norm.momentum * (count > 0).to(running.dtype)
+                    running.lerp_(current.to(running.dtype), momentum)
         return output * norm.weight + norm.bias if norm.affine else output
 
 

@@ -163,9 +163,9 @@ def _is_bert_of_own_code(settings: Mapping[str, Any]) -> bool:
     return "bert" in kind.lower() and kind not in transformers.CONFIG_MAPPING and settings.keys() >= BERT_SIZES
 
 
-def _load_pretrained(source: str | Path, config: Any) -> nn.Module:
+def _load_pretrained(source: str | Path, config: Any) -> transformers.BertModel:
     try:
-        model, info = transformers.BertModel.from_pretrained(
+        loaded: Any = transformers.BertModel.from_pretrained(
             source,
             config=config,
             add_pooling_layer=False,
@@ -184,6 +184,7 @@ def _load_pretrained(source: str | Path, config: Any) -> nn.Module:
         raise CheckpointError(
             f"The weights of the report encoder '{source}' are damaged or do not fit its config.json: {error}"
         ) from error
+    model, info = loaded
     known = {_LAYER.sub(".0.", key) for key in model.state_dict()} | {"embeddings.position_ids"}
     inside = (key.removeprefix("bert.") for key in info["unexpected_keys"])
     foreign = [key for key in inside if key.startswith(BERT_PARTS) and _LAYER.sub(".0.", key) not in known]
@@ -191,7 +192,7 @@ def _load_pretrained(source: str | Path, config: Any) -> nn.Module:
         raise CheckpointError(f"'{source}' is not quite a BERT, for it has {name_some(sorted(foreign), 4)}.")
     if info["missing_keys"]:
         raise CheckpointError(f"'{source}' lacks weights of the report encoder: {sorted(info['missing_keys'])}.")
-    network: nn.Module = model
+    network: transformers.BertModel = model
     return network
 
 

@@ -38,7 +38,7 @@ class PUPSegmenter(nn.Module):
     """
 
     def __init__(
-        self, image_encoder: nn.Module, num_classes: int, channels: Sequence[int] = (512, 256, 128, 64)
+        self, image_encoder: ViTImageEncoder, num_classes: int, channels: Sequence[int] = (512, 256, 128, 64)
     ) -> None:
         super().__init__()
         self.image_encoder = image_encoder
@@ -102,6 +102,7 @@ def create_segmenter(
             is_pad=False,
         )
     vit = create_image_encoder(encoder, image_size, in_channels=in_channels)
+    assert isinstance(vit, ViTImageEncoder)  # all others are among the residual ones
     if decoder == "unetr":
         return _unetr(vit, num_classes, in_channels)
     # as many channels as the authors' for ViT-B, and in proportion for narrower ones

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from logging import getLogger
+from typing import Any
 
 from torch import nn
 
@@ -54,9 +55,10 @@ def freeze_unused(network: MGCA, loss: nn.Module) -> list[str]:
         network = MGCA(create_image_encoder("resnet_compact"), ReportEncoder({"vocab_size": 50, **sizes}))
         print(freeze_unused(network, MGCALoss(weights=(1, 1, 0))))
     """
-    if not hasattr(loss, "outputs_read"):
+    outputs_read: Any = getattr(loss, "outputs_read", None)
+    if outputs_read is None:
         return []
-    read = set(loss.outputs_read())
+    read = set(outputs_read())
     parts = {name: getattr(network, name, None) for name, outputs in _REACHED.items() if read.isdisjoint(outputs)}
     encoder = network.image_encoder
     # its tokens come from the stage before

@@ -183,7 +183,7 @@ def check_options() -> None:
         if (checked := option_value(name, value)) is not value:
             config.set(name, checked)
     lowest, highest = config.content.get("min_learning_rate"), config.content.get("learning_rate")
-    if all(isinstance(rate, (int, float)) for rate in (lowest, highest)) and lowest > highest:
+    if isinstance(lowest, (int, float)) and isinstance(highest, (int, float)) and lowest > highest:
         raise OptionError(f"min_learning_rate is {lowest}, above learning_rate, {highest}: lower it.")
 
 

@@ -38,7 +38,8 @@ _ELSEWHERE = {
     "checkpoint": "pretrained_path",
     "ckpt_path": "pretrained_path",
 }
-_OF_TRACKING = {name for settings in DEFAULT_EXP_MGMT_SETTINGS.values() for name in settings["configs"]}
+_TRACKERS: dict[str, Any] = DEFAULT_EXP_MGMT_SETTINGS
+_OF_TRACKING = {name for settings in _TRACKERS.values() for name in settings["configs"]}
 _SEPARATOR = "::"
 
 
@@ -143,7 +144,9 @@ def _arguments(target: Any) -> set[str] | None:
     """The names of all arguments of a class or function; None where it takes any."""
     names: set[str] = set()
     makers = (
-        [base.__init__ for base in target.__mro__ if "__init__" in vars(base)] if inspect.isclass(target) else [target]
+        [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)]
+        if inspect.isclass(target)
+        else [target]
     )
     for maker in makers:
         try:

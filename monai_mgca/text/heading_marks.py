@@ -125,8 +125,10 @@ class _Line:
 
     def _bare(self) -> Mark | None:
         match = _BARE.match(self.line, self.begin)
-        known = match and self.headings.kind(match["label"])
-        return self._mark(match.start("label"), match.end("label"), known) if known and known.kind in _KEPT else None
+        known = self.headings.kind(match["label"]) if match else None
+        if match is None or known is None or known.kind not in _KEPT:
+            return None
+        return self._mark(match.start("label"), match.end("label"), known)
 
     def _before_dash(self, start: int, end: int) -> Mark | None:
         label = self.line[self.begin : min(start, self.begin + _LONGEST)]

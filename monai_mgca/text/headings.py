@@ -113,8 +113,9 @@ class Headings:
             if candidate in self._kind_of:
                 return Known(self._kind_of[candidate], candidate)
         label = to_latin(_BRACKETED.sub(" ", label)).lower()
-        found = [self._qualified(part) for part in _JOINED.split(label)]
-        if not found or None in found:
+        parts = [self._qualified(part) for part in _JOINED.split(label)]
+        found = [known for known in parts if known is not None]
+        if not found or len(found) < len(parts):
             return None
         return min(found, key=lambda known: _PRIORITY.index(known.kind))
 

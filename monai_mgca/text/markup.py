@@ -66,7 +66,8 @@ def strip_markup(text: str) -> tuple[str, tuple[str, ...]]:
     """
     if not _ANY.search(text):
         return text, ()
-    text, found = text.replace("\r\n", "\n").replace("\r", "\n"), {}
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    found: dict[str, None] = {}
     for _ in range(3):  # what is written twice over: &amp;lt;br&amp;gt;
         before = text
         for kind, strip in _KINDS:

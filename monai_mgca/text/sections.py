@@ -156,7 +156,7 @@ def _pieces(text: str, headings: Headings) -> Iterator[_Piece]:
         if mark and not kind:
             continue
         yield from _cut(current, text[start:stop], impressed)
-        if mark:
+        if mark and kind:
             if kind == "header":
                 outer, line_end = outer or current, _end_of_line(text, mark.body)
             else:

@@ -12,7 +12,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTrait
-from monai.utils import MetaKeys, TransformBackends
+from monai.utils import MetaKeys, TransformBackends, ensure_tuple
 
 __all__ = [
     "MapBoxesD",
@@ -163,7 +163,7 @@ class MapBoxesd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
-        self.label_keys = (label_keys,) if isinstance(label_keys, str) else tuple(label_keys)
+        self.label_keys = ensure_tuple(label_keys)
         self.min_size = min_size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

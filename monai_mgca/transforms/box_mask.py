@@ -52,7 +52,7 @@ class BoxesToMask(Transform):
     def __init__(self, num_classes: int = 1) -> None:
         self.num_classes = num_classes
 
-    def __call__(self, boxes: Any, labels: Any, size: Sequence[int]) -> torch.Tensor:
+    def __call__(self, boxes: Any, labels: Any, size: Sequence[int]) -> torch.Tensor:  # type: ignore[override]
         """
         Args:
             boxes: (N, 4) or empty, [x0, y0, x1, y1], edges in pixels; what leaves the image is left out.

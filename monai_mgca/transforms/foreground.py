@@ -122,7 +122,10 @@ def _is_disordered(image: Image.Image) -> bool:
     colors = image.getpalette("RGB") if image.mode == "P" else None
     if not colors or not any(colors[:3]):
         return False
-    return any(not any(colors[3 * index : 3 * index + 3]) for _, index in image.getcolors() or ())
+    used: Any = (
+        image.getcolors() or ()
+    )  # of a palette the indices, which Pillow declares with all else that they may be
+    return any(not any(colors[3 * index : 3 * index + 3]) for _, index in used)
 
 
 def _visible(gray: np.ndarray, alpha: np.ndarray) -> np.ndarray:

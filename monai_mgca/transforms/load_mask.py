@@ -59,15 +59,14 @@ class LoadMask(Transform):
     def __init__(self, num_classes: int = 1) -> None:
         self.num_classes = num_classes
 
-    def __call__(self, mask: MaskSource | Sequence[MaskSource]) -> torch.Tensor:
+    def __call__(self, mask: MaskSource | Sequence[MaskSource]) -> MetaTensor:
         """
         Args:
             mask: a path, a run-length object {"size": [H, W], "counts": [...]}, or a list of such, one a class.
         """
-        several = isinstance(mask, Sequence) and not isinstance(mask, str)
-        if several and len(mask) != self.num_classes:
-            raise DataError(f"{len(mask)} masks for {self.num_classes} classes: give one a class.")
-        if several:
+        if isinstance(mask, Sequence) and not isinstance(mask, str):
+            if len(mask) != self.num_classes:
+                raise DataError(f"{len(mask)} masks for {self.num_classes} classes: give one a class.")
             planes = [_read_plane(item) for item in mask]
             if len({plane.shape for plane in planes}) > 1:
                 raise DataError(f"masks of one image differ in size: {[_name(item) for item in mask]}.")

@@ -75,7 +75,7 @@ class LoadRadiograph(Transform):
             raise DataError(told, reason=getattr(e, "reason", None)) from e
         meta[MetaKeys.SPATIAL_SHAPE] = np.asarray(values.shape)  # Pillow's is (W, H)
         meta[ImageMetaKey.FILENAME_OR_OBJ] = str(path)
-        image = MetaTensor.ensure_torch_and_prune_meta(np.require(values[None], np.float32, "CW"), meta)
+        image = MetaTensor.ensure_torch_and_prune_meta(np.require(values[None], np.float32, ["C", "W"]), meta)
         return image if self.image_only else (image, meta)
 
 

@@ -77,7 +77,7 @@ class LoadVolume(Transform):
         except Exception as e:
             reason = str(e) if isinstance(e, DataError) else f"{type(e).__name__}: {e}"
             raise DataError(f"cannot read the volume {filename!s}: {reason}", reason=getattr(e, "reason", None)) from e
-        meta = {MetaKeys.AFFINE: affine, MetaKeys.SPATIAL_SHAPE: np.asarray(values.shape)}
+        meta: dict[str, Any] = {MetaKeys.AFFINE: affine, MetaKeys.SPATIAL_SHAPE: np.asarray(values.shape)}
         meta |= {MetaKeys.SPACE: SpaceKeys.RAS, ImageMetaKey.FILENAME_OR_OBJ: str(path)}
         image = MetaTensor.ensure_torch_and_prune_meta(np.array(values[None], dtype=np.float32), meta)
         return image if self.image_only else (image, meta)

@@ -96,7 +96,7 @@ def _write_png(values: np.ndarray, path: Path) -> None:
 
 def _write_nifti(values: np.ndarray, image: Path, path: Path, suffix: str) -> None:
     """(H, W) values as the image is stored, (W, H) or (W, H, 1), and its geometry, of whatever space it says it is."""
-    original = nib.load(image)
+    original: Any = nib.load(image)
     mask = nib.Nifti1Image(turn_of_nifti(original).undo(values).T.reshape(original.shape), None)
     for field in _GEOMETRY:
         mask.header[field] = original.header[field]

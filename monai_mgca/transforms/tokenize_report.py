@@ -122,9 +122,7 @@ def _load(source: PathLike) -> Any:
         (folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "config.json")
     )
     settings = _settings(source)
-    kind = (
-        transformers.BertTokenizerFast if bare or _is_bert_of_own_code(folder, settings) else transformers.AutoTokenizer
-    )
+    kind = transformers.BertTokenizer if bare or _is_bert_of_own_code(folder, settings) else transformers.AutoTokenizer
     try:
         # a folder's own code is never run, nor asked about at the terminal
         tokenizer = kind.from_pretrained(str(source), local_files_only=folder.is_dir(), trust_remote_code=False)

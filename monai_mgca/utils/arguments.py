@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -46,7 +46,7 @@ class ArgumentParser(argparse.ArgumentParser):
             kwargs["epilog"] = "\n".join([f"Example{'s' * (len(lines) > 1)}:", *lines])
         super().__init__(*args, **{"allow_abbrev": False, "formatter_class": _HelpFormatter, **kwargs})
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """As argparse's."""
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:

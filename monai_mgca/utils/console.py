@@ -73,9 +73,9 @@ def name_some(names: Iterable[object], limit: int = 5) -> str:
 
         print(name_some(["a", "b", "c"], limit=2))  # a, b ... and 1 more
     """
-    names = [visible(str(name)) for name in names]
-    more = f" ... and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    shown = [visible(str(name)) for name in names]
+    more = f" ... and {len(shown) - limit} more" if len(shown) > limit else ""
+    return ", ".join(shown[:limit]) + more
 
 
 def say(text: object = "", file: TextIO | None = None, flush: bool = False) -> None:

@@ -71,8 +71,8 @@ class _Hasher:
             return _sha(type(value).__name__, *parts)
         if id(value) not in self.known:
             self.known[id(value)] = value, _sha("itself")  # as its own parts see it
-            kind, parts = self._parts(value)
-            self.known[id(value)] = value, _sha(kind, *parts)
+            kind, inner = self._parts(value)
+            self.known[id(value)] = value, _sha(kind, *inner)
         return self.known[id(value)][1]
 
     def _each(self, *values: Any) -> Iterator[bytes]:

@@ -22,7 +22,8 @@ def random_state() -> dict[str, Any]:
     Returns:
         "python", "numpy", "torch" and "cuda", which is a list with a state for each GPU, empty where none is in use.
     """
-    name, keys, *numpy_rest = np.random.get_state(legacy=True)
+    legacy: Any = np.random.get_state(legacy=True)
+    name, keys, *numpy_rest = legacy
     return {
         "python": random.getstate(),
         "numpy": [str(name), torch.from_numpy(keys.astype(np.int64)), *numpy_rest],

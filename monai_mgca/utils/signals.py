@@ -95,7 +95,7 @@ def shield_workers(loader: Any) -> None:
     if not loader.num_workers:
         return
     loader.worker_init_fn = functools.partial(_shield, loader.worker_init_fn)
-    context = loader.multiprocessing_context or multiprocessing.get_context()
+    context: Any = loader.multiprocessing_context or multiprocessing.get_context()
     if _CAN_WAIT and context.get_start_method() == "fork":
 
         class Worker(context.Process):

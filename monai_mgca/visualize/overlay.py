@@ -44,11 +44,11 @@ def draw_overlay(image: Any, masks: Any = (), boxes: Iterable[tuple[Sequence[flo
     draw = ImageDraw.Draw(picture)
     width = max(1, max(picture.size) // 400)
     for (x0, y0, x1, y1), index, caption in boxes:
-        color = _COLORS[index % len(_COLORS)]
+        outline = _COLORS[index % len(_COLORS)]
         # a box holds the pixels from its lower edge to the one before its upper edge
         right, lower = max(x0, x1 - 1), max(y0, y1 - 1)
-        draw.rectangle((x0, y0, right, lower), outline=color, width=width)
-        draw.text((x0 + width + 1, y0 + width), caption, fill=color)
+        draw.rectangle((x0, y0, right, lower), outline=outline, width=width)
+        draw.text((x0 + width + 1, y0 + width), caption, fill=outline)
     return picture
 
 

@@ -22,12 +22,14 @@ CLIENT = "monai.fl.client.monai_algo"
 def _client() -> Any:
     """The ``monai.fl.client.MonaiAlgo`` on behalf of which this is called: MONAI tells the configs nothing of it."""
     kind = getattr(sys.modules.get(CLIENT), "MonaiAlgo", None)
-    frame = sys._getframe(1) if kind is not None else None
+    if kind is None:
+        return None
+    frame: Any = sys._getframe(1)
     while frame is not None:
         owner = frame.f_locals.get("self")
         if isinstance(owner, kind):
             return owner
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 

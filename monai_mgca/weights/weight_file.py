@@ -29,7 +29,7 @@ __all__ = ["check_output", "name_of", "read_checkpoint", "tensors_of", "write_te
 PICKLES = 4
 LONGEST_NAME, LONGEST_PICKLE = 1000, 2**26
 # Containers without code of their own, which trainers put beside the weights.
-PLAIN_TYPES = [argparse.Namespace, defaultdict, dict, list, int, float]
+PLAIN_TYPES: list[Any] = [argparse.Namespace, defaultdict, dict, list, int, float]
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 

@@ -163,9 +163,9 @@ def measure_zero_shot(
     scores = classify.classify(embedding.to(classify.positive)).double().cpu().numpy()
     figures = compute_classification(scores, truth, classify.classes, bootstrap=BOOTSTRAP)
     counts = [{"present": int((column == 1).sum()), "absent": int((column == 0).sum())} for column in truth.T]
-    rows = [("mean", "mean_auroc", {"present": None, "absent": None})]
     keys = (f"auroc_{name.replace(' ', '_')}" for name in classify.classes)
-    rows = [*zip(classify.classes, keys, counts, strict=True), *rows]
+    rows: list[tuple[str, str, dict[str, Any]]] = [*zip(classify.classes, keys, counts, strict=True)]
+    rows.append(("mean", "mean_auroc", {"present": None, "absent": None}))
     return [
         {"finding": name, **count, "auroc": figures[key], "low": figures[f"{key}_low"], "high": figures[f"{key}_high"]}
         for name, key, count in rows

@@ -89,7 +89,7 @@ def _retrieval(image: torch.Tensor, report: torch.Tensor, tokens: torch.Tensor) 
             ("chance", "chance"),
         )
     ]
-    collapse = EmbeddingCollapseMetric(include_indicators=["effective_rank"])
+    collapse: Any = EmbeddingCollapseMetric(include_indicators=["effective_rank"])
     scores = [float(collapse(part)["effective_rank_score"]) for part in (image, report)]
     return {"rows": rows, "ks": KS, "collapse": dict(zip(("images", "reports"), scores, strict=True))}
 

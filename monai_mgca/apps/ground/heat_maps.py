@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -89,7 +90,7 @@ def _ground_images(args: argparse.Namespace) -> list[str]:
 def _ground_words(args: argparse.Namespace) -> list[str]:
     """A page with a map for every word of the images' reports."""
     wanted = {os.path.realpath(path): path for path in args.image}
-    found = {}
+    found: dict[str, Any] = {}
     for section in filter(read_datalist(args.datalist).get, SECTIONS):
         for entry in load_datalist(args.datalist, section, args.dataset_dir):
             found |= {wanted[real]: entry for real in [os.path.realpath(entry["image"])] if real in wanted}
@@ -101,7 +102,8 @@ def _ground_words(args: argparse.Namespace) -> list[str]:
     for path in progress_bar(args.image, "grounding"):
         gray, report = load(path)[0], found[path]["report"]
         sentences = [text for text in model.clean(report) if model.knows(text)]
-        groups = (sentences, by_sentence(path, sentences) if sentences else []), by_word.ground_words(path, report)
+        of_sentences: Any = by_sentence(path, sentences) if sentences else []
+        groups = (sentences, of_sentences), by_word.ground_words(path, report)
         shown = [
             [(data_uri(draw_heat(gray, heat), THUMBNAIL), text) for text, heat in zip(texts, maps, strict=True)]
             for texts, maps in groups
@@ -116,7 +118,8 @@ def _evaluate(args: argparse.Namespace) -> list[str]:
     """The figures of all annotated findings of a section, and overlays of the first."""
     regions = load_regions(args.datalist, args.section, args.dataset_dir, dict(args.phrases), args.mask_key)
     figures = GroundingFigures(args.tolerance)
-    pictures, load, reference = [], LoadRadiograph(), _find_reference(args)
+    pictures: list[tuple[str, str]] = []
+    load, reference = LoadRadiograph(), _find_reference(args)
     for number, checkpoint in enumerate(args.checkpoint):
         ground = PhraseGrounder(_load_model(args, checkpoint), reference, args.method)
         for region, heat in measure_regions(ground, regions, figures, checkpoint):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
+from monai.data import MetaTensor
 from monai.utils import CommonKeys, look_up_option
 
 from monai_mgca.apps.image_text_model import PretrainedModel
@@ -146,7 +147,7 @@ class PhraseGrounder:
         heat = self.heat_maps(item[CommonKeys.IMAGE].as_tensor()[None].to(self.model.device), texts)[0]
         # below 0 the image is less like the phrase than usual; what was cut off from the image is filled with 0
         heat = heat.clamp_min(0)
-        inverted: torch.Tensor = self.invert({**item, CommonKeys.PRED: heat.cpu()})[CommonKeys.PRED]
+        inverted: MetaTensor = self.invert({**item, CommonKeys.PRED: heat.cpu()})[CommonKeys.PRED]
         return inverted.as_tensor()
 
     def _features(self, image: torch.Tensor) -> torch.Tensor:

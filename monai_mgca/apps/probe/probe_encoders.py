@@ -93,7 +93,7 @@ class _Batches(Sequence):
         self.chunks = [items[start : start + size] for start in range(0, len(items), size)]
         self.transform, self.pool = transform, pool
 
-    def __getitem__(self, index: Any) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: Any) -> Any:
         return {"image": torch.stack([d["image"] for d in self.pool.map(self.transform, self.chunks[index])])}
 
     def __len__(self) -> int:
@@ -139,7 +139,7 @@ def _probe(
                     yield {"encoder": checkpoint, "fraction": fraction, "seed": seed, "images": len(chosen), **row}
 
 
-def _positives(item: dict[str, Any]) -> tuple[int, ...]:
+def _positives(item: Mapping[str, Any]) -> tuple[int, ...]:
     # as load_labeled chooses by them, so that the same fraction and seed give the same images
     return tuple(index for index, value in enumerate(item["label"]) if value == 1)
 

@@ -54,7 +54,7 @@ class EmbeddingIndex:
         if backend not in BACKENDS:
             raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}.")
         self.keys, self.chunk = keys, chunk
-        self.index = self._faiss_index() if backend == "faiss" else None
+        self.index: Any = self._faiss_index() if backend == "faiss" else None
 
     def search(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """

@@ -94,7 +94,8 @@ class _EntryCheck:
 
     def __call__(self, place: tuple[str, int, Mapping[str, Any]]) -> tuple[list[Problem], bytes | None]:
         section, index, entry = place
-        found, digest = [(reason, detail, None) for reason, detail in self._report(entry)], None
+        digest = None
+        found: list[tuple[str, str, str | None]] = [(reason, detail, None) for reason, detail in self._report(entry)]
         reason = file_problem(self.base, entry.get("image"))
         if reason:
             reason, _, detail = reason.partition(" (")

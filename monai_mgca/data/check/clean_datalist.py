@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from monai_mgca.data.check.check_datalist import find_excluded
 from monai_mgca.data.check.problem import CheckLimits, Problem
@@ -38,7 +39,7 @@ def read_exclusions(path: str | os.PathLike) -> list[str]:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({type(error).__name__}): give a list of image paths.") from None
-    found = [line.strip() for line in text.splitlines() if line.strip()]
+    found: list[Any] = [line.strip() for line in text.splitlines() if line.strip()]
     if text.lstrip().startswith(("{", "[")):
         try:
             found = list(parse_json(text))
@@ -90,8 +91,9 @@ def write_clean(
     if not splits:
         raise DataError(f"nothing would be left of {datalist}: nothing is written. Is this the right dataset folder?")
     dropped = Counter(reasons.values())
-    earlier = document.get("dropped") if isinstance(document.get("dropped"), dict) else {}
-    earlier = {reason: number for reason, number in earlier.items() if isinstance(number, int)}
+    noted = document.get("dropped")
+    noted = noted if isinstance(noted, dict) else {}
+    earlier = {reason: number for reason, number in noted.items() if isinstance(number, int)}
     extra = {key: value for key, value in document.items() if key not in _OWN}
     name, source = str(document.get("name") or Path(base).name), str(document.get("source") or Path(datalist).name)
     total = {**earlier, **{reason: number + earlier.get(reason, 0) for reason, number in dropped.items()}}

@@ -143,5 +143,5 @@ def _is_colored(path: str) -> bool:
 def _digest(values: np.ndarray) -> bytes:
     """Equal images have equal digests, whatever file they are stored in."""
     digest = hashlib.blake2b(repr(values.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(values))
+    digest.update(np.ascontiguousarray(values).data)
     return digest.digest()

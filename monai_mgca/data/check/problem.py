@@ -85,7 +85,7 @@ class Problem(NamedTuple):
     file: str
     detail: str = ""
     section: str = ""
-    index: int = -1
+    index: int = -1  # type: ignore[assignment]  # a tuple has a method of that name
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class VolumeCanvas:
         """The share of each voxel within an edge: 1 where the millimeters ``beyond`` it are negative, 0 far out."""
         return np.clip(0.5 - beyond / self.spacing, 0.0, 1.0)
 
-    def ellipsoid(self, center: Sequence[float], radii: Sequence[float]) -> np.ndarray:
+    def ellipsoid(self, center: Sequence[float], radii: Sequence[float] | np.ndarray) -> np.ndarray:
         """The share of each voxel within an ellipsoid."""
         offsets = zip((self.x, self.y, self.z), center, radii, strict=True)
         distance = np.sqrt(sum(((axis - middle) / radius) ** 2 for axis, middle, radius in offsets))

@@ -123,7 +123,7 @@ class _Columns(NamedTuple):
         return [c for c in dict.fromkeys((*self.places.columns, *self.texts, *others, *self.annotations.columns)) if c]
 
     def read(self, cells: dict[str, str]) -> tuple[str, dict[str, str], dict[str, Any], Reading | None]:
-        """Path, what there is one of for an image, annotations, and how the report was read."""
+        """Path, what there is one of for an image, annotations, and how the report was read; no path, no report."""
         path = self.places.path(cells)
         if not path:
             return "", {}, {}, None
@@ -148,7 +148,7 @@ def _read(
             path, values, found, reading = columns.read(cells | {column: text_in(cells[column]) for column in texts})
         except (DataError, ValueError) as error:
             raise DataError(f"{table} line {line}: {error}") from None
-        if not path:
+        if reading is None:
             collection.drop("no image path", f"line {line}")
             continue
         if columns.patient and values["patient"]:
@@ -206,10 +206,10 @@ def _name_splits(collection: Collection, split: str | None, table: str | os.Path
     """Replace the values of a split column by the datalist's names."""
     if not split:
         return
-    unknown = Counter(value for value, _ in collection.entries if split_name(value) is None)
+    unknown = Counter(value for value, _ in collection.entries if split_name(value or "") is None)
     if unknown:
         raise DataError(f"{table}: column '{split}' {_describe(unknown)}")
-    collection.entries = [(split_name(value), entry) for value, entry in collection.entries]
+    collection.entries = [(split_name(value or ""), entry) for value, entry in collection.entries]
 
 
 def _report(

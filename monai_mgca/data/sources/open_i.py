@@ -98,12 +98,12 @@ def _read(path: str | os.PathLike, reader: ReportReader) -> tuple[str, Reading, 
 
 def _image_key(name: str) -> tuple[str, str] | None:
     match = _IMAGE.match(name)
-    return match and (match["report"], match["image"])
+    return (match["report"], match["image"]) if match else None
 
 
 def _find_images(folder: Path) -> dict[tuple[str, str], str]:
     """The images by (report, image), relative to the folder."""
-    found = {}
+    found: dict[tuple[str, str], str] = {}
     for path in sorted(list_files(folder)):
         key = _image_key(path.name)
         if key and quick_kind(path):
@@ -115,7 +115,8 @@ def _find_images(folder: Path) -> dict[tuple[str, str], str]:
 
 def _read_frontal(table: str | os.PathLike) -> set[tuple[str, str]]:
     rows = read_rows(table, ("uid", "filename", "projection"))
-    keys = {_image_key(row["filename"]) for row in rows if row["projection"].strip().lower() == "frontal"} - {None}
+    frontal = (_image_key(row["filename"]) for row in rows if row["projection"].strip().lower() == "frontal")
+    keys = {key for key in frontal if key is not None}
     if not keys:
         raise DataError(f"{table}: no row has projection 'Frontal'.")
     return keys

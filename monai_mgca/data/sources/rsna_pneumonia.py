@@ -57,8 +57,8 @@ def collect_rsna_pneumonia(dataset_dir: str | os.PathLike) -> Collection:
         if image not in sizes:
             continue
         extra: dict[str, Any] = {"labels": [int(bool(boxes))], "boxes": boxes, "box_labels": [0] * len(boxes)}
-        if sizes[image] is not None:
-            extra["mask"] = encode_rle(fill(boxes, [0] * len(boxes), sizes[image])[0])
+        if (size := sizes[image]) is not None:
+            extra["mask"] = encode_rle(fill(boxes, [0] * len(boxes), size)[0])
         if patient in details:
             extra["detail"] = details[patient]
         collection.add(patient, image, "", patient, **extra)

@@ -65,7 +65,7 @@ def collect_siim_acr(
     path_of = _find_images(Path(dataset_dir), {row.image for row in rows})
     collection.drop("no image file", *sorted({row.image for row in rows} - set(path_of)))
     sizes = read_sizes(collection, sorted(path_of.values()))
-    size_of = {image: sizes[path] for image, path in path_of.items() if sizes.get(path) is not None}
+    size_of = {image: size for image, path in path_of.items() if (size := sizes.get(path)) is not None}
     rows = [row for row in rows if row.image in size_of]
     relative = _is_relative(table, rows, size_of) if encoding == "auto" else encoding == "relative"
     collection.notes.append(f"run lengths: {'relative' if relative else 'absolute'} starts")

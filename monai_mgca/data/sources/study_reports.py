@@ -40,11 +40,11 @@ def reports_of_folders(images: Iterable[str], texts: Iterable[tuple[str, Path]])
     several: dict[str, str] = {}
     for image in images:
         inner, *outer = map(str, PurePosixPath(image).parents)
-        folder = next((place for place in (inner, *outer[:-1]) if place in texts_of), None)
-        if folder is not None and len(texts_of[folder]) == 1:
-            chosen[image] = texts_of[folder][0]
-        elif folder is not None:
-            several[folder] = ", ".join(sorted(file.name for file in texts_of[folder]))
+        nearest = next((place for place in (inner, *outer[:-1]) if place in texts_of), None)
+        if nearest is not None and len(texts_of[nearest]) == 1:
+            chosen[image] = texts_of[nearest][0]
+        elif nearest is not None:
+            several[nearest] = ", ".join(sorted(file.name for file in texts_of[nearest]))
     if several:
         mend = "With one report for a folder, leave one text in each."
         raise DataError(list_problems(f"{len(several)} folders with several reports", list(several.items()), mend))

@@ -149,7 +149,7 @@ def _join_names(labels: Sequence[set[str] | None], tell: Callable) -> set[str]:
     return set().union(*(names for names in labels if names))
 
 
-def _join_label(labels: Sequence[list], column: int, name: str, tell: Callable) -> int | None:
+def _join_label(labels: Sequence[list | None], column: int, name: str, tell: Callable) -> int | None:
     values = [None if some is None else some[column] for some in labels]
     known = {value for value in values if value is not None}
     if len(known) > 1:

@@ -115,7 +115,7 @@ def settings_of(
         data: the training entries, whose images must be the same.
         options: of the config, by name.
     """
-    loader = getattr(engine, "data_loader", None)
+    loader: Any = getattr(engine, "data_loader", None)
     return {
         "processes": world_size(),
         "batch_size": getattr(loader, "batch_size", None),
@@ -215,13 +215,15 @@ def progress_of(
         best: the savers of the best networks.
         early_stop: counts the epochs without improvement.
     """
-    progress: dict[str, Any] = {"savers": [saver._key_metric_checkpoint.state_dict() for saver in best]}
+    checkpoints: list[Any] = [saver._key_metric_checkpoint for saver in best]
+    progress: dict[str, Any] = {"savers": [checkpoint.state_dict() for checkpoint in checkpoints]}
     progress["train_metric"] = engine.state.best_metric, engine.state.best_metric_epoch
     if evaluator is not None:
         progress["best_metric"] = evaluator.state.best_metric
         progress["best_metric_epoch"] = evaluator.state.best_metric_epoch
     if early_stop is not None:
-        progress["early_stop"] = early_stop._handler.state_dict()
+        counter: Any = early_stop._handler
+        progress["early_stop"] = counter.state_dict()
     return _plain(progress)
 
 
@@ -248,7 +250,8 @@ def restore_progress(
         evaluator.state.best_metric = progress["best_metric"]
         evaluator.state.best_metric_epoch = progress["best_metric_epoch"]
     if early_stop is not None and "early_stop" in progress:
-        early_stop._handler.load_state_dict(progress["early_stop"])
+        counter: Any = early_stop._handler
+        counter.load_state_dict(progress["early_stop"])
 
 
 def go_to(engine: Any, iteration: int) -> int:
@@ -263,7 +266,7 @@ def go_to(engine: Any, iteration: int) -> int:
     """
     engine.state.iteration = iteration
     engine.state.epoch, done = divmod(iteration, engine.state.epoch_length)
-    sampler = getattr(engine.data_loader, "sampler", None)
+    sampler: Any = getattr(engine.data_loader, "sampler", None)
     if hasattr(sampler, "start_at"):
         sampler.start_at(done * engine.data_loader.batch_size)
     elif done:

@@ -132,7 +132,7 @@ class TrainingCheckpoint:
         with self.signals:
             return run(*args, **kwargs)
 
-    def _start(self, engine: Engine) -> None:
+    def _start(self, engine: Any) -> None:
         self._saved_at, self._unfinished = engine.state.iteration, False
         self._settings = settings_of(engine, self.data, self.options)
         self._schedule = HeldSchedule(engine.state.max_epochs * engine.state.epoch_length, self.objects)
@@ -156,7 +156,7 @@ class TrainingCheckpoint:
                 "is written: stop now, and give --resume true, to go on from them."
             )
 
-    def _after_iteration(self, engine: Engine) -> None:
+    def _after_iteration(self, engine: Any) -> None:
         state = engine.state
         self._schedule.hold(state.iteration)
         done = state.iteration % state.epoch_length
@@ -170,11 +170,11 @@ class TrainingCheckpoint:
         if signal:
             self._stop(engine, signal)
 
-    def _before_validation(self, evaluator: Engine, engine: Engine) -> None:
+    def _before_validation(self, evaluator: Engine, engine: Any) -> None:
         if self._unfinished:
             self._save(engine)
 
-    def _after_epoch(self, engine: Engine) -> None:
+    def _after_epoch(self, engine: Any) -> None:
         self._unfinished = False
         self._save(engine)
         over = engine.should_terminate or engine.state.epoch >= engine.state.max_epochs
@@ -249,7 +249,8 @@ class TrainingCheckpoint:
             engine.fire_event(Events.EPOCH_COMPLETED)
         elif self._saved_at % engine.state.epoch_length == 0:
             self._resumed_metrics = {}
-        if self.early_stop is not None and self.early_stop._handler.counter >= self.early_stop._handler.patience:
+        stop: Any = None if self.early_stop is None else self.early_stop._handler
+        if stop is not None and stop.counter >= stop.patience:
             engine.terminate()
 
     def _restore_metrics(self, engine: Engine) -> None:

@@ -70,8 +70,8 @@ def tag_name(keyword: str) -> str:
 
         print(tag_name("RescaleSlope"))  # RescaleSlope (0028,1053)
     """
-    tag = pydicom.datadict.tag_for_keyword(keyword)
-    return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+    tag = pydicom.tag.Tag(keyword)
+    return f"{keyword} ({tag.group:04X},{tag.elem:04X})"
 
 
 def numbers(dataset: Any, keyword: str) -> tuple[float, ...] | None:

@@ -62,7 +62,8 @@ def refuse_damaged_dicom(path: str | os.PathLike) -> int:
         refuse_damaged_dicom("notes.txt")
     """
     path = Path(path)
-    with path.open("rb") as file:
+    with path.open("rb") as opened:
+        file: BinaryIO = opened
         head = file.read(132)
         known = head[128:] == b"DICM"
         if not known and path.suffix.lower() not in (".dcm", ".dicom") and head[:2] not in (b"\2\0", b"\x08\0"):

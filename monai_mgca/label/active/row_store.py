@@ -103,7 +103,7 @@ def _refresh(
     kept = len(rows)
     for start in range(0, len(missing), CHUNK):
         if found := compute(missing[start : start + CHUNK]):
-            if len({value.shape for value in (rows | found).values()}) > 1:  # of somebody's: all are computed
+            if len({value.shape for value in [*rows.values(), *found.values()]}) > 1:  # of somebody's: all are computed
                 _write(path, fingerprint, states, {})
                 return _refresh(path, fingerprint, states, compute)
             rows |= found

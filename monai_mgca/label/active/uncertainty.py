@@ -40,6 +40,8 @@ def entropies_of(
         least, unless it cannot be read.
     """
     weights, paths = infer.settings.weights(infer.task), {name: datastore.get_image_uri(name) for name in names}
+    if weights is None:
+        return {}
     end = time.monotonic() + seconds
 
     def compute(some: Sequence[str]) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException
 from filelock import FileLock
@@ -31,17 +31,24 @@ __all__ = ["ContainedStore"]
 
 logger = logging.getLogger(__name__)
 
+if TYPE_CHECKING:
+    from monailabel.datastore.local import LocalDatastore as _Store  # what it is put before
+else:
+    _Store = object
+
 # folders beside the studies: what we keep, and MONAI Label's own
 OURS, LABELS = ".mgca", "labels"
 
 
-class ContainedStore:
+class ContainedStore(_Store):
     """Put before a datastore of MONAI Label: no id, tag or link from a client leads out of the datastore's folder.
 
     What is unknown or out of bounds is answered with an HTTP error and changes nothing. Files are written whole or not
     at all, in folders that are held open meanwhile: nobody who can write there can have us write elsewhere. The list
     of images and labels may be somebody's as well, so that what it says is not believed.
     """
+
+    _config_ts: float
 
     @property
     def work_dir(self) -> Path:

@@ -107,12 +107,12 @@ def read_segmentation(data: Dataset, size: tuple[int, int]) -> np.ndarray:
     try:
         frames = data.pixel_array.reshape(-1, height, width)
         shared = _number_of_frame(data.get("SharedFunctionalGroupsSequence"))
-        numbers = [_number_of_frame([item]) or shared for item in data.PerFrameFunctionalGroupsSequence]
+        numbers = [_number_of_frame([item]) or shared or 0 for item in data.PerFrameFunctionalGroupsSequence]
     except Exception as error:
         raise DataError(f"the DICOM SEG cannot be read: {type(error).__name__}: {error}") from None
     if kind == "LABELMAP":
         return frames.max(0).astype(np.uint8)
-    if len(numbers) != len(frames) or not all(number and 0 < number < 256 for number in numbers):
+    if len(numbers) != len(frames) or not all(0 < number < 256 for number in numbers):
         raise DataError("the frames of the DICOM SEG do not tell their segments, numbered 1 to 255.")
     mask = np.zeros((height, width), np.uint8)
     for number, frame in sorted(zip(numbers, frames, strict=True), key=lambda pair: pair[0]):
@@ -143,7 +143,7 @@ def segment_names(label_info: Any) -> list[str]:
 
 def names_of(data: Dataset) -> list[dict[str, Any]]:
     """The ``label_info`` of a DICOM SEG; nothing, unless someone named every segment."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": str(segment.get("SegmentLabel", "")), "idx": int(segment.SegmentNumber)}
         for segment in data.get("SegmentSequence", [])
     ]

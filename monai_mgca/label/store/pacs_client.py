@@ -222,4 +222,4 @@ class _Session(Session):
     """A server that hangs does not hang ours."""
 
     def request(self, *args: Any, timeout: Any = None, **kwargs: Any) -> Any:
-        return super().request(*args, timeout=timeout or TIMEOUT, **kwargs)
+        return super().request(*args, **{**kwargs, "timeout": timeout or TIMEOUT})

@@ -25,7 +25,7 @@ from monai_mgca.io.geometry import read_geometry, write_label_map
 from monai_mgca.label.client_names import check_info
 from monai_mgca.label.store.contained_store import ContainedStore
 from monai_mgca.label.store.dicom_seg import names_of, read_segmentation
-from monai_mgca.label.store.pacs_client import Pacs, open_pacs
+from monai_mgca.label.store.pacs_client import Pacs, Series, open_pacs
 from monai_mgca.label.store.pacs_endpoints import SOURCE, replace_endpoints, segmentation_of
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError, read_settings, write_settings
@@ -148,6 +148,12 @@ class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
         folder.mkdir(exist_ok=True)
         return folder
 
+    def _series(self, uid: str) -> Series:
+        found = self.pacs.find(uid)
+        if found is None:
+            raise HTTPException(404, f"The PACS has no series {uid} any more.")
+        return found
+
     def _fetch(self, uid: str) -> Path:
         folder = self._folder(uid)
         path = folder.with_name(f"{uid}.nii.gz")
@@ -156,7 +162,7 @@ class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
                 self._convert(uid, folder, path)
         self._init_from_datastore_file()  # another process may have fetched others
         if uid not in self._datastore.objects:
-            series = self.pacs.find(uid)
+            series = self._series(uid)
             info = {"name": path.name, "SeriesInstanceUID": uid, "StudyInstanceUID": series.study}
             info["Modality"] = series.modality
             self._datastore.objects[uid] = ImageLabelModel(image=DataModel(ext=".nii.gz", info=info))
@@ -164,7 +170,7 @@ class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
         return path
 
     def _convert(self, uid: str, folder: Path, path: Path) -> None:
-        data = self.pacs.only_instance(self.pacs.find(uid))
+        data = self.pacs.only_instance(self._series(uid))
         if str(data.get("SeriesInstanceUID")) != uid:
             raise HTTPException(502, f"The DICOMweb server gives another series for {uid}.")
         temporary = folder / "displayed.nii.gz"
