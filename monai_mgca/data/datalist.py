@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import monai_mgca
-from monai_mgca.data.entry import CLASS_LISTS, SECTIONS
+from monai_mgca.data.entry import SECTIONS, check_document
 from monai_mgca.data.paths import file_problem, find_dataset_dir
 from monai_mgca.data.preflight import chosen_for_a_look, header_reason, report_reason, shared_with_other_sections
 from monai_mgca.utils import DataError
@@ -127,15 +127,7 @@ def read_datalist(path: str | os.PathLike) -> dict[str, Any]:
         document = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as e:  # says line and column, not the content
         raise DataError(f"{path} is not JSON ({e}); make it anew with `mgca data`.") from None
-    sections = [document.get(section, []) for section in SECTIONS] if isinstance(document, dict) else [None]
-    if not all(isinstance(s, list) and all(isinstance(entry, dict) for entry in s) for s in sections):
-        raise DataError(f"{path} is not a datalist: an object with lists of entries under {', '.join(SECTIONS)}.")
-    if any(isinstance(entry.get("patient"), (list, dict)) for section in sections for entry in section):
-        raise DataError(f"{path} has an entry whose patient is no text; make it anew with `mgca data`.")
-    for key in CLASS_LISTS:
-        if not isinstance(document.get(key) or [], list):
-            raise DataError(f"{path}: '{key}' is no list of names; make it anew with `mgca data`.")
-    return document
+    return check_document(document, path)
 
 
 @many_objects()
@@ -193,12 +185,12 @@ def load_datalist(
 
 def _section_problems(
     document: Mapping[str, Any], section: str, base: str, keys: Sequence[str], report: bool
-) -> list[tuple[Hashable, str]]:
+) -> list[tuple[str, str]]:
     """(file, reason) of what is bad: every path and report, some headers, and the patients."""
     entries = document[section]
     folders: dict[str, str] = {}
 
-    def check(entry: dict[str, Any]) -> list[tuple[Hashable, str]]:
+    def check(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
         paths = {key: entry.get(key) for key in keys}
         found = [(p or f"(an entry without '{key}')", file_problem(base, p, folders)) for key, p in paths.items()]
         if report:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
 from monai_mgca.utils.errors import DataError
 
-__all__ = ["ANNOTATIONS", "CLASS_LISTS", "SECTIONS", "Entry", "refuse_repeated"]
+__all__ = ["ANNOTATIONS", "CLASS_LISTS", "SECTIONS", "Entry", "as_text", "check_document", "refuse_repeated"]
 
 SECTIONS = ("training", "validation", "test")
 # top-level fields of a datalist: names of the classes of labels, boxes and masks
@@ -30,6 +31,36 @@ class Entry(TypedDict, total=False):
     boxes: list[list[float]]  # [x0, y0, x1, y1] in pixels of the stored image
     box_labels: list[int]  # indices among box_classes
     mask: Any  # path, or run lengths, or these by class
+
+
+def as_text(value: Any) -> str:
+    """The value of an entry's report or alike, empty where it is no text or says nothing."""
+    return value if isinstance(value, str) and value.strip() else ""
+
+
+def check_document(document: Any, path: str | os.PathLike) -> dict[str, Any]:
+    """What all readers of a datalist ask of it, so that none needs to ask again; the files it names are not opened.
+
+    Args:
+        document: what the JSON file holds.
+        path: of the file, for the messages.
+
+    Returns:
+        The document: lists of entries under the names of sections, of which some may be missing, and lists of classes.
+
+    Raises:
+        DataError: when it is no such object, or an entry's patient is a list or an object.
+    """
+    sections = [document.get(section, []) for section in SECTIONS] if isinstance(document, dict) else [None]
+    if not all(isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries) for entries in sections):
+        raise DataError(f"{path} is not a datalist: an object with lists of entries under {', '.join(SECTIONS)}.")
+    if any(isinstance(entry.get("patient"), (list, dict)) for entries in sections for entry in entries or ()):
+        raise DataError(f"{path} has an entry whose patient is no text; make it anew with `mgca data`.")
+    for key in CLASS_LISTS:
+        if not isinstance(document.get(key) or [], list):
+            raise DataError(f"{path}: '{key}' is no list of names; make it anew with `mgca data`.")
+    checked: dict[str, Any] = document
+    return checked
 
 
 def refuse_repeated(names: Sequence[str], where: str) -> None:

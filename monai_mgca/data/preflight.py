@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from monai_mgca.data.entry import as_text
 from monai_mgca.io import kind_of_name
 from monai_mgca.io.image_header import look_at_header
 from monai_mgca.text.sentence_cleaner import SentenceCleaner
@@ -56,9 +57,8 @@ def report_reason(report: Any) -> str | None:
     Args:
         report: of an entry.
     """
-    if not isinstance(report, str) or not report.strip():
-        return "empty report"
-    return _CLEAN.why_dropped(report)
+    text = as_text(report)
+    return _CLEAN.why_dropped(text) if text else "empty report"
 
 
 def shared_with_other_sections(splits: Mapping[str, Sequence[Mapping[str, Any]]], section: str) -> int:

@@ -48,7 +48,7 @@ class _MatchedContrast(torch.autograd.Function):
         samples = max(1, elements_at_once(words.device) // longest**2)
         needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         total = words.new_zeros(())
-        grads = (torch.zeros_like(words), torch.empty_like(patches)) if needs_grad else ()
+        grads: tuple[torch.Tensor, ...] = (torch.zeros_like(words), torch.empty_like(patches)) if needs_grad else ()
         for part, tokens, mask in parts(word_mask, len(words), samples):
             chunk = _Matching(hide(words[part, tokens], mask), patches[part], mask, temperature)
             word_loss, by_word = chunk.word_side(word_weights[part, tokens], needs_grad)

@@ -38,7 +38,7 @@ class _WeightedTokenContrast(torch.autograd.Function):
         samples = max(1, elements_at_once(tokens.device) // tokens.shape[1] ** 2)
         needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         total = tokens.new_zeros(())
-        grads = (torch.zeros_like(tokens), torch.zeros_like(context)) if needs_grad else ()
+        grads: tuple[torch.Tensor, ...] = (torch.zeros_like(tokens), torch.zeros_like(context)) if needs_grad else ()
         for *place, real in parts(mask, len(tokens), samples):
             at = tuple(place)
             hidden = hide(tokens[at], real), hide(context[at], real)

@@ -31,13 +31,14 @@ ImageFeatures = NamedTuple(  # noqa: UP014
 class ImageEncoder(nn.Module):
     """What the networks ask of an image encoder besides its call, which gives :class:`ImageFeatures`.
 
-    Attributes:
+    Args:
         out_channels: C of the pooled features.
         token_channels: C' of the tokens.
     """
 
-    out_channels: int
-    token_channels: int
+    def __init__(self, out_channels: int, token_channels: int) -> None:
+        super().__init__()
+        self.out_channels, self.token_channels = out_channels, token_channels
 
     def local_features(self, image: torch.Tensor) -> torch.Tensor:
         """(B, C'', ...) features between the image and the pooled features, each still of its own place."""
@@ -87,7 +88,7 @@ class ViTImageEncoder(ImageEncoder):
         checkpointing: bool = False,
         cls_position: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(hidden_size, hidden_size)
         backbone: Any = ViT(  # Any: MONAI does not declare the parts of its blocks
             in_channels=in_channels,
             img_size=image_size,
@@ -115,7 +116,6 @@ class ViTImageEncoder(ImageEncoder):
         if position is not None:
             nn.init.trunc_normal_(position, std=0.02)
         self.image_size = ensure_tuple_rep(image_size, spatial_dims)
-        self.out_channels = self.token_channels = hidden_size
         self.checkpointing = checkpointing
 
     def _attention(self, x: torch.Tensor) -> torch.Tensor:
@@ -211,8 +211,8 @@ class ResNetImageEncoder(ImageEncoder):
         spatial_dims: int = 2,
         checkpointing: bool = False,
     ) -> None:
-        super().__init__()
         expansion = look_up_option(block, {"basic": 1, "bottleneck": 4})
+        super().__init__(8 * width * expansion, 4 * width * expansion)
         self.backbone = ResNet(
             block=block,
             layers=list(layers),
@@ -223,7 +223,6 @@ class ResNetImageEncoder(ImageEncoder):
             feed_forward=False,
             bias_downsample=False,
         )
-        self.out_channels, self.token_channels = 8 * width * expansion, 4 * width * expansion
         self.checkpointing = checkpointing
 
     def forward(self, image: torch.Tensor) -> ImageFeatures:

@@ -15,7 +15,7 @@ from monai_mgca.data.check.image_problems import check_radiograph, check_volume
 from monai_mgca.data.check.phi import image_signs, report_signs, tag_signs
 from monai_mgca.data.check.problem import CheckLimits, Problem
 from monai_mgca.data.datalist import read_datalist
-from monai_mgca.data.entry import SECTIONS
+from monai_mgca.data.entry import SECTIONS, as_text
 from monai_mgca.data.paths import file_problem, find_dataset_dir
 from monai_mgca.io.image_header import is_lateral
 from monai_mgca.text.sentence_cleaner import SentenceCleaner, report_doubts
@@ -117,9 +117,9 @@ class _EntryCheck:
 
     def _report(self, entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         annotated = any(entry.get(key) is not None for key in ("labels", "boxes", *_mask_keys(entry)))
-        report = entry.get("report")
-        if not isinstance(report, str) or not report.strip():
-            if report is not None or not annotated:
+        report = as_text(entry.get("report"))
+        if not report:
+            if entry.get("report") is not None or not annotated:
                 yield "empty report", ""
         else:
             if dropped := self.clean.why_dropped(report):

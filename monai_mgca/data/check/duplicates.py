@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from typing import Any
 
 from monai_mgca.data.check.problem import Problem
-from monai_mgca.data.entry import SECTIONS
+from monai_mgca.data.entry import SECTIONS, as_text
 
 __all__ = ["duplicate_problems"]
 
@@ -90,8 +90,8 @@ def _shared_reports(ordered: Sequence[tuple[str, int, Mapping[str, Any]]]) -> It
     patients: dict[str, set[str]] = {}
     first: dict[str, tuple[str, int, Mapping[str, Any]]] = {}
     for section, index, entry in ordered:
-        report, patient = entry.get("report"), _text(entry.get("patient"))
-        if isinstance(report, str) and report.strip() and patient is not None:
+        report, patient = as_text(entry.get("report")), _text(entry.get("patient"))
+        if report and patient is not None:
             patients.setdefault(report, set()).add(patient)
             first.setdefault(report, (section, index, entry))
     for report, (section, index, entry) in first.items():
