@@ -48,7 +48,8 @@ def test_a_row_that_fails_is_a_row(forks):
     assert found[0] == "| first |  | 500.0 | 16 pairs |  |  |"
     assert found[3].endswith("| failed: OutOfMemoryError: CUDA out of memory / of 3 GiB |")
     assert found[4].endswith("| failed: ImportError: no such thing |")
-    assert len(late) == 4 and all("no further row: the 0 s of --budget are used up" in line for line in late)
+    assert len(late) == 4
+    assert all("no further row: the 0 s of --budget are used up" in line for line in late)
 
 
 @pytest.mark.slow
@@ -57,9 +58,11 @@ def test_all_rows_on_a_cpu(forks, tmp_path):
     done = forks.run(str(BENCHMARKS / "gpu.py"), *options)
     assert done.returncode == 0, done.stderr[-3000:]
     head, _, _, *lines = (tmp_path / "gpu.md").read_text().splitlines()
-    assert "torch" in head and "monai_mgca" in head and "measure nothing" in head
+    assert "torch" in head
+    assert "monai_mgca" in head
+    assert "measure nothing" in head
     table = "\n".join(lines)
-    assert "failed" not in table and "no further row" not in table, table
+    assert "failed" not in table and "no further row" not in table, table  # noqa: PT018
     wanted = (
         "encoders alone; batch 4; batch 6; channels-last; micro-batches of; torch.compile; 3D training step; "
         "losses: official; losses: vectorized; losses: a straw man; losses: monai_mgca; this is no GPU; "
@@ -75,4 +78,5 @@ def test_without_a_gpu_it_says_so(forks):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     done = forks.run(str(BENCHMARKS / "gpu.py"))
-    assert done.returncode == 2 and "--device cpu --small" in done.stderr
+    assert done.returncode == 2
+    assert "--device cpu --small" in done.stderr

@@ -111,7 +111,8 @@ class TestPage:
         assert run(place, "--section", "training") == 0
         assert f"Written: {place}/out/page.html" in capsys.readouterr().out
         seen = open_page(place / "out" / "page.html")
-        assert seen["errors"] == [] and all(url.startswith(("file:", "data:")) for url in seen["requests"])
+        assert seen["errors"] == []
+        assert all(url.startswith(("file:", "data:")) for url in seen["requests"])
         assert all(width > 60 for width in seen["widths"])
         count = len(entries_of(place))
         assert len(seen["widths"]) == 1 + 6 + 2 * min(10, count // 2), "curves, heat maps, pairs"
@@ -136,7 +137,8 @@ class TestPage:
         shown = page_of(place) + printed.out + printed.err + caplog.text
         assert not re.search("zzcanary", shown, flags=re.IGNORECASE)
         assert "no. 3<" in page_of(place) or "no. 3\n" in page_of(place), "the name that tells the patient"
-        assert str(place) not in page_of(place) and str(ROOT) not in page_of(place)
+        assert str(place) not in page_of(place)
+        assert str(ROOT) not in page_of(place)
         assert "<td>report_encoder</td>" in page_of(place)
 
     def test_shows_texts_when_asked_for(self, place, capsys, caplog):
@@ -145,7 +147,8 @@ class TestPage:
         page = page_of(place)
         printed = capsys.readouterr()
         assert "zzcanary" not in printed.out + printed.err + caplog.text
-        assert PATIENT not in page and "<b>7" not in page
+        assert PATIENT not in page
+        assert "<b>7" not in page
         texts = [str(entry["report"]) for entry in entries_of(place)]
         shown = [html.unescape(text) for text in re.findall(r"<q>(.*?)</q>", page)]
         assert len(set(texts) & set(shown)) == 2 * min(10, len(texts) // 2)
@@ -158,7 +161,8 @@ class TestPage:
         assert main(["--sample-size", "12", "--section", "training"]) == 0
         assert "Written: ./eval/card.html" in capsys.readouterr().out
         page = Path("eval/card.html").read_text()
-        assert "no event files" in page and "--logdir" in page
+        assert "no event files" in page
+        assert "--logdir" in page
 
     def test_only_the_first(self, place):
         assert run(place, "--section", "training", "--limit", "4") == 0
@@ -226,7 +230,8 @@ class TestFigures:
         maps = re.findall(
             r'alt="heat map of (.*?)" src="data:image/png;base64,(.*?)".*?<br>(no\. \d+)', page_of(place), re.DOTALL
         )
-        assert len(maps) == 6 and len({name for _, _, name in maps}) == 6
+        assert len(maps) == 6
+        assert len({name for _, _, name in maps}) == 6
         for finding, data, name in maps:
             pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
             blue = np.argwhere((pixels == (86, 180, 233)).all(2))
@@ -239,7 +244,8 @@ class TestFigures:
     def test_without_training_images_they_are_compared_with_those_of_the_training(self, place, monkeypatch):
         kept = []
         monkeypatch.setattr(compose_card, "read_reference", lambda path: kept.append(path))
-        assert run(place, "--section", "test") == 0 and not kept
+        assert run(place, "--section", "test") == 0
+        assert not kept
         edit(place, lambda document: document.pop("training"))
         assert run(place, "--section", "test") == 0
         assert kept == [str(place / "models/model_pretrain.pt")]
@@ -280,7 +286,8 @@ class TestWhatIsMissing:
 
         edit(place, change)
         assert run(place, "--section", "training") == 0
-        assert "no labels of this section" in page_of(place) and "neither boxes nor labels" in page_of(place)
+        assert "no labels of this section" in page_of(place)
+        assert "neither boxes nor labels" in page_of(place)
 
     def test_boxes(self, place):
         """Heat maps are then of the labels."""
@@ -331,7 +338,8 @@ class TestErrors:
         base = ["--checkpoint", made / "models/model_pretrain.pt", "--dataset-dir", made / "data"]
         assert main([*map(str, base), "--output", str(tmp_path / "out/page.html"), *options]) == 2
         error = capsys.readouterr().err
-        assert "error: " in error and words in error
+        assert "error: " in error
+        assert words in error
         assert list(tmp_path.iterdir()) == []
 
     def test_a_section_that_is_not_there(self, place, capsys):
@@ -351,7 +359,8 @@ class TestErrors:
         (place / "data" / entry["image"]).write_bytes(b"no image")
         assert run(place, "--section", "training") == 2
         error = capsys.readouterr().err
-        assert entry["image"] in error and entry["patient"] not in error
+        assert entry["image"] in error
+        assert entry["patient"] not in error
         assert page_of(place) == before
         assert [path.name for path in (place / "out").iterdir()] == ["page.html"]
 

@@ -88,7 +88,9 @@ class TestPictures:
         printed = capsys.readouterr().out
         for image in images:
             heat = np.asarray(Image.open(place / "out" / f"{image.stem}_{slugs[0]}_map.png"))
-            assert heat.shape == (64, 64) and heat.min() == 0 and heat.max() == 255
+            assert heat.shape == (64, 64)
+            assert heat.min() == 0
+            assert heat.max() == 255
             overlay = np.asarray(Image.open(place / "out" / f"{image.stem}_{slugs[0]}.png"))
             assert overlay.shape == (64, 64, 3)
             y, x = np.unravel_index(heat.argmax(), heat.shape)
@@ -104,7 +106,8 @@ class TestPictures:
         assert min(found["widths"]) > 0
         words = entry["report"].lower().replace(".", " ").replace(",", " ").split()
         captions = found["text"].lower().split()
-        assert words[0] in captions and words[1] in captions
+        assert words[0] in captions
+        assert words[1] in captions
         assert len(found["widths"]) > 10, "the radiograph, and a map for each word"
 
 
@@ -121,7 +124,9 @@ class TestFigures:
         assert f"{mean:18.3f}" in printed
         assert len(list((place / "out" / "overlays").iterdir())) == 2
         found = open_page(place / "out" / "grounding.html")
-        assert found["errors"] == [] and len(found["widths"]) == 2 and min(found["widths"]) > 0
+        assert found["errors"] == []
+        assert len(found["widths"]) == 2
+        assert min(found["widths"]) > 0
 
     def test_a_phrase_for_a_class(self, place):
         assert run(place, "--evaluate", "--phrases", "effusion=pleural fluid", "--overlays", "0") == 0

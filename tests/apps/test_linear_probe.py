@@ -68,9 +68,11 @@ def test_what_cannot_be_fitted_is_none():
     features, labels = make_set(30)
     labels[:, 0] = 0
     probe = fit_linear_probe(features, labels, range(30))
-    assert probe.models[0] is None and probe.models[1] is not None
+    assert probe.models[0] is None
+    assert probe.models[1] is not None
     found = probe(features)
-    assert np.isnan(found[:, 0]).all() and np.isfinite(found[:, 1]).all()
+    assert np.isnan(found[:, 0]).all()
+    assert np.isfinite(found[:, 1]).all()
 
 
 def test_multiclass():
@@ -83,4 +85,5 @@ def test_multiclass():
     np.testing.assert_allclose(found.sum(1), 1)
     assert (found.argmax(1) == index).mean() > 0.9
     missing = fit_linear_probe(features[index < 2], np.eye(3)[index[index < 2]], range((index < 2).sum()), "multiclass")
-    assert missing.models == [None] and np.isnan(missing(features)).all()
+    assert missing.models == [None]
+    assert np.isnan(missing(features)).all()

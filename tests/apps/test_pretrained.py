@@ -118,7 +118,7 @@ class TestLoading:
 
     def test_without_settings(self, place):
         (place[0] / "model.json").unlink()
-        with pytest.raises(CheckpointError, match="model.json"):
+        with pytest.raises(CheckpointError, match=r"model.json"):
             load_pretrained(place[0] / "model_pretrain.pt")
 
     def test_of_another_architecture(self, place):

@@ -63,7 +63,8 @@ class TestExact:
     def test_device_follows_the_queries(self, backend):
         queries, keys = unit(3, seed=1), unit(50).float()
         scores, rows = EmbeddingIndex(keys, backend).search(queries.float().cuda(), 5)
-        assert scores.is_cuda and rows.is_cuda
+        assert scores.is_cuda
+        assert rows.is_cuda
         assert torch.equal(rows.cpu(), slow_search(queries, keys, 5))
 
     def test_keys_of_a_file_are_not_read_whole(self, tmp_path):
@@ -156,7 +157,8 @@ class TestFile:
         found = read_embeddings(path, "sha256:1")
         assert found.keys() == self.ARRAYS.keys()
         assert all(np.array_equal(found[name], array) for name, array in self.ARRAYS.items())
-        assert isinstance(found["image"], np.memmap) and not found["image"].flags.writeable
+        assert isinstance(found["image"], np.memmap)
+        assert not found["image"].flags.writeable
         assert [file.name for file in path.parent.iterdir()] == ["e.npz"]
 
     def test_numpy_reads_it_without_pickle(self, path):

@@ -113,9 +113,11 @@ class TestResults:
         assert itself[0] == names[5]
         assert_ranks(found, others[:4])
         printed = capsys.readouterr().out
-        assert f"Images most like '{TEXT}':" in printed and f"Images most like {image}:" in printed
+        assert f"Images most like '{TEXT}':" in printed
+        assert f"Images most like {image}:" in printed
         assert all(row["image"] in printed for row in rows)
-        assert "Written: " in printed and "gallery.html" in printed
+        assert "Written: " in printed
+        assert "gallery.html" in printed
 
     def test_among_reports(self, place, capsys):
         entries = entries_of(place, "validation", "training")
@@ -204,7 +206,8 @@ class TestEvaluation:
         before = (place / "out" / "embeddings.npz").read_bytes()
         assert run(place, "--evaluate", "--sections", "training", "--random") == 0
         other = [line for line in capsys.readouterr().out.splitlines() if line]
-        assert other[-1] == self.table[-1] and other[-3:-1] != self.table[-3:-1]
+        assert other[-1] == self.table[-1]
+        assert other[-3:-1] != self.table[-3:-1]
         assert (place / "out" / "embeddings.npz").read_bytes() == before
         assert (place / "out" / "embeddings_random.npz").exists()
 
@@ -227,7 +230,8 @@ class TestReuse:
         _, rows = self.answers(place, capsys)
         write_model(place / "models", place / "data", seed=8)
         computed, other = self.answers(place, capsys)
-        assert computed and other != rows
+        assert computed
+        assert other != rows
         assert not self.answers(place, capsys)[0]
 
     def test_another_datalist_section_report_or_image(self, place, capsys):
@@ -270,7 +274,9 @@ class TestPage:
         assert (place / "out" / "results_2.csv").is_file()
         for page in pages:
             text = page.read_text()
-            assert "Doe_" not in text and str(place) not in text and ".png" in text
+            assert "Doe_" not in text
+            assert str(place) not in text
+            assert ".png" in text
         assert all("Doe_" in row["image"] for row in rows_of(place))  # the table has the paths
 
     @pytest.mark.parametrize(
@@ -298,7 +304,8 @@ class TestPage:
         assert seen["widths"] == [64] * 7, "three results of each query, and the image that was asked for"
         rows = rows_of(place)
         for row in rows:
-            assert row["image"] in seen["text"] and row["report"] in seen["text"]
+            assert row["image"] in seen["text"]
+            assert row["report"] in seen["text"]
             assert f"{row['rank']}. {float(row['similarity']):.3f}" in seen["text"]
 
     def test_the_check_sees_errors_requests_and_broken_pictures(self, tmp_path, open_page):
@@ -313,7 +320,9 @@ class TestPage:
         image = str(next((made / "data" / "images").iterdir()))
         write_gallery(tmp_path / "g.html", "t", [Ranking("<b>q</b>", [Hit(0.5, image, "<i>n</i>", "<script>r")])])
         page = (tmp_path / "g.html").read_text()
-        assert "&lt;b&gt;q" in page and "&lt;i&gt;n" in page and "&lt;script&gt;r" in page
+        assert "&lt;b&gt;q" in page
+        assert "&lt;i&gt;n" in page
+        assert "&lt;script&gt;r" in page
         assert "<script>" not in page
 
     def test_pictures_keep_their_shape(self, tmp_path, open_page):
@@ -347,7 +356,8 @@ class TestErrors:
         base = ["--checkpoint", made / "models" / "model_pretrain.pt", "--output", tmp_path / "out"]
         assert main([*map(str, base), *options]) == 2
         error = capsys.readouterr().err
-        assert error.startswith("error: ") and words in error
+        assert error.startswith("error: ")
+        assert words in error
         assert list(tmp_path.iterdir()) == []
 
     def test_a_broken_image_is_named(self, place, capsys):
@@ -355,7 +365,8 @@ class TestErrors:
         (place / "data" / entry["image"]).write_bytes(b"no image")
         assert run(place, "--text", TEXT) == 2
         error = capsys.readouterr().err
-        assert entry["image"] in error and entry["patient"] not in error
+        assert entry["image"] in error
+        assert entry["patient"] not in error
         assert not (place / "out").exists()
 
     def test_a_query_that_is_no_image(self, place, capsys):
@@ -374,5 +385,5 @@ class TestErrors:
         (place / "models" / "model_pretrain.pt").unlink()  # nothing is read before
         assert run(place, "--text", TEXT, "--backend", "faiss") == 2
         assert 'pip install "monai-mgca[faiss]"' in capsys.readouterr().err
-        with pytest.raises(DataError, match="monai-mgca.faiss"):
+        with pytest.raises(DataError, match=r"monai-mgca.faiss"):
             EmbeddingIndex(torch.ones(2, 4), "faiss")

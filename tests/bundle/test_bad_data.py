@@ -65,10 +65,11 @@ def test_all_bad_images_are_told_when_the_cache_is_filled(new_bundle, data, conf
     bundle, images = new_bundle(), images_of(data)
     for path in images[2:5]:
         cut(path)
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(Exception) as caught:  # noqa: PT011
         bundle.run(config, dataset_dir=str(data), cache="memory", batch_size=4)
     cause = first_cause(caught.value)
-    assert isinstance(cause, DataError) and "3 of 16 images cannot be used" in str(cause)
+    assert isinstance(cause, DataError)
+    assert "3 of 16 images cannot be used" in str(cause)
     assert all(path.name in str(cause) for path in images[2:5])
     assert not list(bundle.root.rglob("*.pt"))
 
@@ -83,13 +84,14 @@ def test_a_clean_datalist_trains(new_bundle, data, capsys):
     document["training"][3]["report"] = "Normal."
     document["training"][4]["patient"] = document["validation"][1]["patient"]
     (data / "datalist.json").write_text(json.dumps(document))
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(Exception) as caught:  # noqa: PT011
         bundle.run("train", dataset_dir=str(data), batch_size=4)
     assert "report too short" in str(first_cause(caught.value))
     clean = data / "clean.json"
     assert main([str(data / "datalist.json"), "--write-clean", str(clean)]) == 1
     assert "training: 11 of 16 entries" in capsys.readouterr().out
     written = json.loads(clean.read_text())
-    assert written["training"] == document["training"][5:] and written["validation"] == document["validation"]
+    assert written["training"] == document["training"][5:]
+    assert written["validation"] == document["validation"]
     bundle.run("train", dataset_dir=str(data), data_list_file_path=str(clean), batch_size=4)
     assert bundle.path("models", "model.pt").is_file()

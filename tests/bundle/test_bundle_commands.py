@@ -80,10 +80,12 @@ class TestCommandLine:
         assert written(bundle / "models") == FILES
         assert written(bundle / "eval") == ["events", "run.log"]
         # the engines' words are in the log alone
-        assert "Epoch 1/1: train_loss" in done.stdout and "Epoch[1] Complete" not in done.stdout
+        assert "Epoch 1/1: train_loss" in done.stdout
+        assert "Epoch[1] Complete" not in done.stdout
         assert "Epoch[1] Complete" in (bundle / "eval" / "run.log").read_text()
         assert "is complete: reused" in done.stdout  # the sample is looked for in the bundle, too
-        assert "Finished epoch 1" in done.stdout and "model_pretrain.pt" in done.stdout
+        assert "Finished epoch 1" in done.stdout
+        assert "model_pretrain.pt" in done.stdout
         # nothing beside the bundle
         assert sorted(path.name for path in repository.iterdir()) == ["bundles"]
         assert sorted(path.name for path in (repository / "bundles").iterdir()) == ["mgca"]
@@ -142,7 +144,8 @@ class TestTorchrun:
         done = forks.run(*torchrun, *arguments, cwd=tmp_path, forking=True)
         assert done.returncode == 1
         (told,) = re.findall(r"error: (cannot .*)", done.stderr)
-        assert told.startswith("cannot read the radiograph") and str(broken) in told
+        assert told.startswith("cannot read the radiograph")
+        assert str(broken) in told
         # the other one waited for it, in an exchange whose time-out is half an hour
         logs = "".join(path.read_text() for path in bundle.path("eval").glob("run*.log"))
         raised = re.findall(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ .*terminating due to exception", logs)

@@ -47,7 +47,7 @@ def fail(new_bundle, data):
     def run(*names, kind="train", **overrides):
         if kind == "train":
             overrides = {"dataset_dir": str(data), "use_sample": True, "num_workers": 0, **overrides}
-        with pytest.raises(Exception) as caught:  # noqa: B017  MONAI wraps ours in a RuntimeError
+        with pytest.raises(Exception) as caught:  # noqa: PT011
             new_bundle().run(*(names or ("train",)), kind=kind, **overrides)
         return first_cause(caught.value)  # what explain_errors() tells
 
@@ -58,7 +58,8 @@ class TestData:
     def test_no_such_folder(self, fail, tmp_path):
         error = fail(dataset_dir=str(tmp_path / "nowhere"))
         assert isinstance(error, DataError)
-        assert str(tmp_path / "nowhere") in str(error) and "dataset_dir" in str(error)
+        assert str(tmp_path / "nowhere") in str(error)
+        assert "dataset_dir" in str(error)
 
     def test_no_datalist(self, fail, data):
         (data / "datalist.json").rename(data / "datalists.json")
@@ -70,7 +71,8 @@ class TestData:
         edit(lambda document: document.pop("validation"))
         error = fail()
         assert isinstance(error, DataError)
-        assert "'validation'" in str(error) and "training (16)" in str(error)
+        assert "'validation'" in str(error)
+        assert "training (16)" in str(error)
 
     def test_empty_file(self, fail, data):
         image = sorted((data / "images").iterdir())[0]
@@ -78,7 +80,8 @@ class TestData:
             path.write_bytes(b"")
         error = fail()
         assert isinstance(error, DataError)
-        assert image.parent.name in str(error) and "zero bytes" in str(error)
+        assert image.parent.name in str(error)
+        assert "zero bytes" in str(error)
 
     @pytest.mark.parametrize("cache", ["none", "memory", "disk"])
     @pytest.mark.parametrize("content", ["truncated", "text"])
@@ -101,14 +104,16 @@ class TestData:
         error = fail()
         name = json.loads((data / "datalist.json").read_text())["training"][2]["image"]
         assert isinstance(error, DataError)
-        assert name in str(error) and "report" in str(error)
+        assert name in str(error)
+        assert "report" in str(error)
 
     def test_report_that_cleaning_empties(self, fail, edit, data):
         edit(lambda document: document["training"][2].update(report="___ . ___ ."))
         error = fail()
         name = json.loads((data / "datalist.json").read_text())["training"][2]["image"]
         assert isinstance(error, DataError)
-        assert name in str(error) and "___" not in str(error)
+        assert name in str(error)
+        assert "___" not in str(error)
 
     def test_path_that_leaves_the_folder(self, fail, edit):
         edit(lambda document: document["training"][0].update(image="../../etc/passwd"))
@@ -119,12 +124,15 @@ class TestData:
     def test_batch_larger_than_the_data(self, fail):
         error = fail(batch_size=17)
         assert isinstance(error, DataError)
-        assert "17" in str(error) and "16" in str(error) and "batch_size" in str(error)
+        assert "17" in str(error)
+        assert "16" in str(error)
+        assert "batch_size" in str(error)
 
     def test_micro_batches_with_batch_norm(self, fail):
         error = fail(micro_batch_size=4)
         assert isinstance(error, ValueError)
-        assert "not exact with ResNetImageEncoder" in str(error) and "set micro_batch_size to 0" in str(error)
+        assert "not exact with ResNetImageEncoder" in str(error)
+        assert "set micro_batch_size to 0" in str(error)
 
     def test_inference_without_images(self, fail, tmp_path):
         (tmp_path / "empty").mkdir()
@@ -151,17 +159,21 @@ class TestWeights:
     def test_image_encoder(self, fail):
         error = fail(image_encoder="vit_tiny", image_encoder_weights="timm/no_such_vit")
         assert isinstance(error, CheckpointError)
-        assert "timm/no_such_vit" in str(error) and "local file" in str(error)
+        assert "timm/no_such_vit" in str(error)
+        assert "local file" in str(error)
 
     def test_folder_without_weights(self, fail):
         error = fail(report_encoder_pretrained=True)
-        assert "holds no weights" in str(error) and "report_encoder" in str(error)
+        assert "holds no weights" in str(error)
+        assert "report_encoder" in str(error)
 
     def test_pretrained_path_of_another_architecture(self, fail, trained):
         path = str(trained.bundle.path("models", "model_pretrain.pt"))
         error = fail(pretrained_path=path, image_encoder="resnet_compact", embed_dim=64)
         assert isinstance(error, CheckpointError)
-        assert path in str(error) and "another architecture" in str(error) and "embed_dim" in str(error)
+        assert path in str(error)
+        assert "another architecture" in str(error)
+        assert "embed_dim" in str(error)
 
     def test_no_pretrained_path(self, fail, tmp_path):
         error = fail(pretrained_path=str(tmp_path / "none.pt"))
@@ -176,7 +188,8 @@ class TestWeights:
     def test_evaluation_without_a_model(self, fail):
         error = fail("train", "evaluate")
         assert isinstance(error, CheckpointError)
-        assert "model_pretrain.pt" in str(error) and "train first" in str(error)
+        assert "model_pretrain.pt" in str(error)
+        assert "train first" in str(error)
 
     def test_pickled_code(self, fail, tmp_path):
         torch.save({"model": object()}, tmp_path / "pickle.pt")
@@ -186,7 +199,7 @@ class TestWeights:
 
 
 @pytest.mark.parametrize(
-    "option, value, near",
+    ("option", "value", "near"),
     [
         ("image_encoder", "resnet51", "resnet50"),
         ("matcher", "similar", "similarity"),
@@ -197,11 +210,12 @@ class TestWeights:
 def test_unknown_value(fail, option, value, near):
     error = fail(**{option: value})
     assert isinstance(error, ValueError)
-    assert value in str(error) and near in str(error)
+    assert value in str(error)
+    assert near in str(error)
 
 
 @pytest.mark.parametrize(
-    "overrides, told",
+    ("overrides", "told"),
     [
         ({"instance_weight": 0, "token_weight": 0, "prototype_weight": 0}, "not all 0"),
         ({"report_layers": 3}, "num_layers must be 1 to 2, got 3"),
@@ -223,6 +237,7 @@ def test_the_command_ends_with_the_cause(new_bundle, command, tmp_path):
     cause, place = done.stderr.rstrip().splitlines()[-2:]
     assert cause.startswith("error: dataset_dir does not exist: nowhere.")
     log = bundle.path("eval", "run.log")  # and nothing where it was started
-    assert place == f"The traceback is at the end of {log}." and "Traceback" not in done.stderr
+    assert place == f"The traceback is at the end of {log}."
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "eval").exists()
     assert "Traceback" in log.read_text()

@@ -100,7 +100,8 @@ class TestInference:
         workflow = bundle.run("inference", kind="infer", dataset_dir=str(images), num_workers=0)
         assert type(workflow.parser.get_parsed_content("network_def").image_encoder).__name__ == "ViTImageEncoder"
         found = read_embeddings(bundle.path("eval", "embeddings.csv"))
-        assert len(found) == 5 and all(len(embedding) == 64 for embedding in found.values())
+        assert len(found) == 5
+        assert all(len(embedding) == 64 for embedding in found.values())
 
     def test_dicom_and_png_in_subfolders(self, trained, copy_of, tmp_path):
         bundle, images = copy_of(trained.bundle), self.images(trained.bundle.data, tmp_path / "images", 2)

@@ -80,7 +80,7 @@ class TestSchedule:
         assert workflow.parser.get_parsed_content("warmup_steps") == 8
 
 
-class Interrupted(Exception):
+class InterruptedTrainingError(Exception):
     pass
 
 
@@ -107,7 +107,7 @@ def train(bundle, stop_after=None, **options):
 
     def interrupt(engine):
         if engine.state.epoch == stop_after:
-            raise Interrupted
+            raise InterruptedTrainingError
 
     trainer.add_event_handler(Events.EPOCH_COMPLETED, interrupt)
     workflow.run()
@@ -117,7 +117,7 @@ def train(bundle, stop_after=None, **options):
 def interrupted(bundle, **options):
     with pytest.raises(RuntimeError) as caught:
         train(bundle, stop_after=2, **options)
-    assert isinstance(first_cause(caught.value), Interrupted)
+    assert isinstance(first_cause(caught.value), InterruptedTrainingError)
 
 
 class TestResume:
@@ -158,7 +158,7 @@ class TestResume:
         assert steps == {16, 12}  # the prototypes were frozen for the first epoch
 
     def test_best_metric_survives(self, halves, new_bundle):
-        state, run, bundle = halves
+        state, run, _bundle = halves
         best = run["evaluator"].state.best_metric
         assert best <= state["progress"]["best_metric"]
         if run["evaluator"].state.best_metric_epoch <= 2:  # then the file of the first half is still the best
@@ -210,7 +210,9 @@ class TestResume:
         with pytest.raises(RuntimeError) as caught:
             train(first_half, resume=True, **options)
         error = first_cause(caught.value)
-        assert isinstance(error, CheckpointError) and told in str(error) and "--pretrained_path" in str(error)
+        assert isinstance(error, CheckpointError)
+        assert told in str(error)
+        assert "--pretrained_path" in str(error)
 
     def test_more_epochs_stay_at_the_last_rate(self, new_bundle, captured_logs):
         """A cosine goes up again behind its end; a training that is continued there does not."""
@@ -218,7 +220,8 @@ class TestResume:
         whole = train(bundle, epochs=2)
         with captured_logs() as log:
             longer = train(bundle, epochs=4, resume=True, num_workers=0, val_interval=2)
-        assert longer["epochs"] == [3, 4] and whole["rates"][0] < max(whole["rates"])
+        assert longer["epochs"] == [3, 4]
+        assert whole["rates"][0] < max(whole["rates"])
         assert set(longer["rates"]) == {1e-8}
         assert "planned for 2 epochs: those after it, up to 4, are trained at its last rate" in log.getvalue()
         assert set(train(bundle, epochs=5, resume=True)["rates"]) == {1e-8}  # the plan is still the first one's
@@ -227,7 +230,8 @@ class TestResume:
         """The schedule is what was planned, whatever is asked for."""
         with captured_logs() as log:
             rates = train(half, epochs=5, resume=True)["rates"]
-        assert rates[:8] == whole["rates"][8:] and set(rates[8:]) == {1e-8}
+        assert rates[:8] == whole["rates"][8:]
+        assert set(rates[8:]) == {1e-8}
         assert "planned for 4 epochs" in log.getvalue()
 
     def test_another_architecture(self, half):
@@ -252,4 +256,5 @@ class TestResume:
             train(bundle, resume=True)
         error = first_cause(caught.value)
         assert isinstance(error, CheckpointError)
-        assert all(str(path) in str(error) for path in paths) and "delete" in str(error)
+        assert all(str(path) in str(error) for path in paths)
+        assert "delete" in str(error)

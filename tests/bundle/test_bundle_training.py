@@ -57,7 +57,8 @@ class TestFiles:
         summary = trained.log[trained.log.rindex("Written:") :]
         for name in ("model.pt", "model.json", "model_pretrain.pt", "checkpoint_iteration=12.pt"):
             assert str(trained.bundle.path("models", name)) in summary
-        assert "events" in summary and "(not written)" not in summary
+        assert "events" in summary
+        assert "(not written)" not in summary
         assert re.search(r"Best epoch \d.*: val_loss", trained.log)
         assert [line.split(":")[0] for line in trained.log.splitlines() if line.startswith("Epoch ")] == [
             f"Epoch {epoch}/3" for epoch in (1, 2, 3)

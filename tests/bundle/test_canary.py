@@ -31,10 +31,13 @@ def test_no_training_tells_or_writes_them(new_bundle, studies, holding, told, tr
     bundle = new_bundle()
     bundle.run(training, dataset_dir=str(studies), cache=cache, batch_size=4, image_size=64, num_workers=0)
     log = told()
-    assert "Epoch[1]" in log and str(bundle.root) in log  # what is told is seen here
+    assert "Epoch[1]" in log
+    assert str(bundle.root) in log
     written = [path.name for path in bundle.root.rglob("*") if path.is_file()]
-    assert any(name.endswith(".pt") for name in written) and any("events" in name for name in written)
-    assert holding(log) == [] and holding(bundle.root) == []
+    assert any(name.endswith(".pt") for name in written)
+    assert any("events" in name for name in written)
+    assert holding(log) == []
+    assert holding(bundle.root) == []
 
 
 @pytest.mark.parametrize("training", TRAININGS)
@@ -51,4 +54,5 @@ def test_no_error_tells_them(new_bundle, studies, holding, told, tmp_path, train
     with pytest.raises((RuntimeError, ValueError)) as failed:
         new_bundle().run(training, dataset_dir=str(data), batch_size=4, image_size=64, num_workers=0)
     log = told() + "".join(traceback.format_exception(failed.value))
-    assert image.name in log and holding(log) == []
+    assert image.name in log
+    assert holding(log) == []

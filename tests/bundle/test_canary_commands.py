@@ -48,7 +48,8 @@ def test_no_evaluation(bundle, studies, holding, told, tmp_path, task):
     else:
         more = {} if task == "classification" else {"overlays": True}
         bundle.run(f"train_{task}", f"evaluate_{task}", **{**TINY, **options}, **more)
-    assert holding(told()) == [] and holding(tmp_path) == []
+    assert holding(told()) == []
+    assert holding(tmp_path) == []
 
 
 @pytest.mark.parametrize("task", ["embedding", *TASKS])
@@ -57,7 +58,8 @@ def test_no_inference(bundle, studies, holding, told, tmp_path, task):
     name = "inference" if task == "embedding" else f"inference_{task}"
     options = {"dataset_dir": str(studies / "images"), "output_dir": str(tmp_path / "out")}
     bundle.run(name, kind="infer", num_workers=0, device="$torch.device('cpu')", **options)
-    assert holding(told()) == [] and holding(tmp_path) == []
+    assert holding(told()) == []
+    assert holding(tmp_path) == []
     if task == "segmentation":
         assert {".png", ".gz"} <= {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
 
@@ -67,7 +69,8 @@ def test_no_command_with_mlflow(new_bundle, studies, holding, told):
     made = new_bundle()
     made.run("train", dataset_dir=str(studies), tracking="mlflow", **TINY)
     assert list(made.path("eval").glob("*.db"))
-    assert holding(told()) == [] and holding(made.root) == []
+    assert holding(told()) == []
+    assert holding(made.root) == []
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +100,10 @@ def test_no_work_on_volumes(new_bundle, volumes, write_series, holding, told, tm
     options = {"dataset_dir": str(tmp_path / "series"), "output_dir": str(tmp_path / "out"), "device": device}
     made.run("inference", "inference_volume", kind="infer", num_workers=0, **options)
     text = told()
-    assert holding(text) == [] and "Doe" not in text
-    assert holding(made.root) == [] and holding(tmp_path / "out") == []
+    assert holding(text) == []
+    assert "Doe" not in text
+    assert holding(made.root) == []
+    assert holding(tmp_path / "out") == []
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and b"Doe^" in path.read_bytes()]
 
 
@@ -144,7 +149,8 @@ def run(name, bundle, studies, output):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command(bundle, studies, holding, told, tmp_path, name):
     assert run(name, bundle, studies, tmp_path) == 0
-    assert holding(told()) == [] and holding(tmp_path) == []
+    assert holding(told()) == []
+    assert holding(tmp_path) == []
 
 
 @pytest.mark.parametrize(("name", "option"), [("retrieve reports", "--with-text"), ("report", "--with-text")])
@@ -157,7 +163,8 @@ def test_reports_are_there_when_asked_for(bundle, studies, canaries, told, tmp_p
     finally:
         COMMANDS[name] = module, options
     text = told() + "".join(path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file())
-    assert canaries[0] in text and canaries[1] not in text
+    assert canaries[0] in text
+    assert canaries[1] not in text
 
 
 def harm(data, kind):

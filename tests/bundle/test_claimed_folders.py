@@ -37,7 +37,8 @@ def holding_for(forks, tmp_path):
         processes.append(forks.start("-c", HOLD, *folders, str(ready)))
         end = time.monotonic() + 200
         while not ready.exists():
-            assert processes[-1].poll() is None and time.monotonic() < end
+            assert processes[-1].poll() is None
+            assert time.monotonic() < end
             time.sleep(0.01)
         return processes[-1]
 
@@ -80,7 +81,8 @@ def test_other_tasks_may_train_at_once(new_bundle, holding_for):
 
     with pytest.raises(KeyboardInterrupt):
         run_claimed(workflow.parser.get_parsed_content("claimed_folders"), stop)
-    assert held == [True] and not bundle.path("models", "detection").exists()  # nothing was trained
+    assert held == [True]
+    assert not bundle.path("models", "detection").exists()
 
 
 def test_what_only_reads_is_not_kept_out(new_bundle, trained, holding_for):
@@ -90,5 +92,6 @@ def test_what_only_reads_is_not_kept_out(new_bundle, trained, holding_for):
     holding_for(bundle, "")
     bundle.run("train", "evaluate")
     bundle.run("inference", kind="infer", dataset_dir=str(bundle.data / "images"))
-    assert bundle.path("eval", "metrics.csv").is_file() and bundle.path("eval", "embeddings.csv").is_file()
+    assert bundle.path("eval", "metrics.csv").is_file()
+    assert bundle.path("eval", "embeddings.csv").is_file()
     assert bundle.path("models", LOCK).is_file()  # of the training, which goes on

@@ -54,7 +54,7 @@ class Running:
         """Until so many epochs are done."""
         end = time.time() + 200
         while len(list(self.models.glob("checkpoint_*.pt"))) < count or not (self.models / "model.pt").exists():
-            assert self.process.poll() is None and time.time() < end, self.process.communicate()[1][-3000:]
+            assert self.process.poll() is None and time.time() < end, self.process.communicate()[1][-3000:]  # noqa: PT018
             time.sleep(0.05)
 
     def children(self):
@@ -83,7 +83,7 @@ def assert_kept(models):
 
 def fill(folder):
     """Leave no room in a small file system."""
-    with pytest.raises(OSError, match="No space"), (folder / "filler").open("wb", buffering=0) as file:
+    with pytest.raises(OSError, match="No space"), (folder / "filler").open("wb", buffering=0) as file:  # noqa: PT012
         while True:
             file.write(bytes(1024))
 
@@ -111,7 +111,8 @@ class TestWhileItRuns:
         # torch says the first, or the second where its signal came while something else caught errors
         killed = r"DataLoader worker \(pid\S* \d+\) (is killed by signal: Killed|exited unexpectedly)"
         assert re.search(killed + ": a process that loads data was ended from outside", told)
-        assert "num_workers" in told and "--resume true" in told
+        assert "num_workers" in told
+        assert "--resume true" in told
         assert_kept(running.models)
 
     def test_the_disk_of_the_checkpoints_is_full(self, start, small_disk, data):
@@ -120,7 +121,8 @@ class TestWhileItRuns:
         running.wait_for_checkpoints()
         fill(models.parent)
         told = running.told()
-        assert told.startswith(f"cannot write {models}/") and ".pt: the disk is full" in told
+        assert told.startswith(f"cannot write {models}/")
+        assert ".pt: the disk is full" in told
         assert told.endswith("--resume true.")
         assert_kept(running.models)
         (models.parent / "filler").unlink()
@@ -142,7 +144,7 @@ class TestInTheSecondEpoch:
             workflow.initialize()
             trainer = workflow.parser.get_parsed_content("train#trainer")
             trainer.add_event_handler(Events.EPOCH_COMPLETED(once=1), lambda: fault())
-            with pytest.raises(Exception) as caught:  # noqa: B017  MONAI wraps ours in a RuntimeError
+            with pytest.raises(Exception) as caught:  # noqa: PT011
                 workflow.run()
             assert trainer.state.epoch > 1
             assert_kept(bundle.path("models"))
@@ -156,7 +158,8 @@ class TestInTheSecondEpoch:
         path = data / json.loads((data / "datalist.json").read_text())["training"][3]["image"]
         error = fail(path.unlink if fault == "vanishes" else lambda: path.write_bytes(b""), num_workers=workers)
         assert isinstance(error, DataError)
-        assert str(error).startswith(f"cannot read the radiograph {path}: ") and told in str(error)
+        assert str(error).startswith(f"cannot read the radiograph {path}: ")
+        assert told in str(error)
 
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own thread
     def test_the_disk_of_the_curves_is_full(self, fail, small_disk):
@@ -182,7 +185,7 @@ class TestBeforeItStarts:
         def run(**options):
             bundle = new_bundle()
             workflow = bundle.workflow("train", dataset_dir=str(data), num_workers=0, **options)
-            with pytest.raises(Exception) as caught:  # noqa: B017  MONAI wraps ours in a RuntimeError
+            with pytest.raises(Exception) as caught:  # noqa: PT011
                 workflow.initialize()
             return first_cause(caught.value)
 
@@ -192,7 +195,8 @@ class TestBeforeItStarts:
         folder = small_disk(4)
         error = fail(ckpt_dir=str(folder / "models"))
         assert isinstance(error, StorageError)
-        assert f"ckpt_dir ({folder / 'models'}) has 4 MiB of room" in str(error) and "make room" in str(error)
+        assert f"ckpt_dir ({folder / 'models'}) has 4 MiB of room" in str(error)
+        assert "make room" in str(error)
 
     @pytest.mark.parametrize("name", ["ckpt_dir", "output_dir", "cache_dir"])
     def test_a_file_in_place_of_a_folder(self, fail, tmp_path, name):
@@ -206,13 +210,14 @@ class TestBeforeItStarts:
 def test_no_room_for_the_disk_cache(new_bundle, data, small_disk, workers):
     folder = small_disk(1)
     (folder / "filler").write_bytes(bytes(2**20 - 16384))
-    with pytest.raises(Exception) as caught:  # noqa: B017
+    with pytest.raises(Exception) as caught:  # noqa: PT011
         new_bundle().run(
             "train", dataset_dir=str(data), cache="disk", cache_dir=str(folder / "cache"), num_workers=workers
         )
     error = first_cause(caught.value)
     assert isinstance(error, StorageError), repr(error)
-    assert f"cannot write {folder}/cache/" in str(error) and "the disk is full" in str(error)
+    assert f"cannot write {folder}/cache/" in str(error)
+    assert "the disk is full" in str(error)
     assert all(torch.load(path, weights_only=True) for path in (folder / "cache").glob("*.pt"))
 
 
@@ -220,12 +225,14 @@ class TestNotFinite:
     def test_a_learning_rate_that_is_too_large(self, new_bundle, data, captured_logs):
         bundle = new_bundle()
         options = {"learning_rate": 1e30, "warmup": 0, "max_non_finite_steps": 3, "epochs": 9}
-        with captured_logs() as stream, pytest.raises(Exception) as caught:  # noqa: B017
+        with captured_logs() as stream, pytest.raises(Exception) as caught:  # noqa: PT011
             bundle.run("train", dataset_dir=str(data), num_workers=0, **options)
         error = first_cause(caught.value)
         assert isinstance(error, FloatingPointError)
         path = bundle.path("eval", "quarantine.json")
-        assert "3 steps in a row" in str(error) and f"listed in {path}" in str(error) and "learning_rate" in str(error)
+        assert "3 steps in a row" in str(error)
+        assert f"listed in {path}" in str(error)
+        assert "learning_rate" in str(error)
         images = {str(data / e["image"]) for e in json.loads((data / "datalist.json").read_text())["training"]}
         assert set(read_quarantine(path)) <= images
         assert stream.getvalue().count("the step is skipped") == 3
@@ -247,7 +254,8 @@ class TestNotFinite:
         with captured_logs() as stream:
             workflow = bundle.run("train", dataset_dir=str(data), num_workers=0, **options)
         listed = read_quarantine(bundle.path("eval", "quarantine.json"))
-        assert next(iter(listed)) == str(data / name) and listed[str(data / name)] == 3
+        assert next(iter(listed)) == str(data / name)
+        assert listed[str(data / name)] == 3
         assert "3 of 24 steps were skipped" in stream.getvalue()
         network = workflow.parser.get_parsed_content("network_def")
         assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
@@ -261,10 +269,12 @@ def test_a_second_training_in_the_folder_of_the_first(forks, new_bundle, data):
         first.wait_for_checkpoints()
         second = Running(forks, bundle, data, num_workers=1)
         code, (_, told) = second.process.wait(), second.process.communicate()
-        assert code == 1 and f", process {first.process.pid}, since " in told
+        assert code == 1
+        assert f", process {first.process.pid}, since " in told
         (line,) = [line for line in told.splitlines() if line.startswith("error")]
         assert line.startswith(f"error: ckpt_dir ({bundle.path('models')}): another training writes there (host ")
-        assert "Traceback" not in told and "another training" not in bundle.path("eval", "run.log").read_text()
+        assert "Traceback" not in told
+        assert "another training" not in bundle.path("eval", "run.log").read_text()
         assert first.process.poll() is None
     finally:
         first.process.kill()
@@ -274,7 +284,7 @@ def test_a_second_training_in_the_folder_of_the_first(forks, new_bundle, data):
     try:
         end = time.time() + 200
         while not list(first.models.glob(f"checkpoint_iteration={newest + 4}.pt")):
-            assert third.process.poll() is None and time.time() < end, third.process.communicate()[1][-3000:]
+            assert third.process.poll() is None and time.time() < end, third.process.communicate()[1][-3000:]  # noqa: PT018
             time.sleep(0.05)
     finally:
         third.process.kill()

@@ -20,7 +20,7 @@ SMALL = {"image_size": 32, "max_length": 40, "hidden_dim": 32, "num_prototypes":
 TASKS = ("segmentation", "detection", "classification")
 
 
-@pytest.fixture()
+@pytest.fixture
 def site(new_bundle):
     """Makes clients with MONAI's defaults, in a new folder each; the evaluation is given no sizes."""
     clients = []
@@ -61,7 +61,8 @@ def test_rounds_of_a_new_site(site, new_bundle):
         client.train(first)
         assert client.trainer.state.epoch == epoch
         change = client.get_weights()
-        assert change.weight_type == WeightType.WEIGHT_DIFF and change.weights.keys() == first.weights.keys()
+        assert change.weight_type == WeightType.WEIGHT_DIFF
+        assert change.weights.keys() == first.weights.keys()
         assert any(value.any() for value in change.weights.values())
         weights = {key: torch.from_numpy(value) + change.weights[key] for key, value in first.weights.items()}
         first = ExchangeObject(weights={key: value.numpy() for key, value in weights.items()})
@@ -111,10 +112,11 @@ def test_the_training_of_the_overlay(site):
 
 
 def test_a_site_that_only_evaluates(site, trained, new_bundle):
-    with pytest.raises(Exception) as caught:  # noqa: B017  MONAI wraps ours
+    with pytest.raises(Exception) as caught:  # noqa: PT011
         site(config_train_filename=None)
     error = first_cause(caught.value)
-    assert isinstance(error, CheckpointError) and "give MonaiAlgo the training's config too" in str(error)
+    assert isinstance(error, CheckpointError)
+    assert "give MonaiAlgo the training's config too" in str(error)
     bundle = new_bundle()
     bundle.take_models(trained.bundle)
     client = site(bundle, config_train_filename=None)
@@ -122,7 +124,7 @@ def test_a_site_that_only_evaluates(site, trained, new_bundle):
 
 
 def test_a_site_that_asks_for_the_weights_in_its_folder(site, trained, new_bundle):
-    with pytest.raises(Exception) as caught:  # noqa: B017
+    with pytest.raises(Exception) as caught:  # noqa: PT011
         site(disable_ckpt_loading=False)
     assert "There is no checkpoint file" in str(first_cause(caught.value))
     bundle = new_bundle()

@@ -129,7 +129,8 @@ class TestFrozen:
     def test_training(self, finetuned):
         task, backbone, bundle, log = finetuned
         assert f"model.pt: {len(encoder_of(bundle, task, backbone))} tensors moved, frozen" in log
-        assert "label_fraction 1)" in log and "Finished epoch 1" in log
+        assert "label_fraction 1)" in log
+        assert "Finished epoch 1" in log
         assert bundle.path("models", f"model_{task}.json").is_file()
         assert list(bundle.path("models", task).glob("checkpoint_iteration=*.pt"))
         assert list(bundle.path("eval", task).glob("events*"))
@@ -140,7 +141,8 @@ class TestFrozen:
         missing = before.keys() - after.keys()
         if (task, backbone) == ("detection", "resnet_compact"):
             # a pyramid whose coarsest stride is 16 has no use for the last stage
-            assert missing and all(key.startswith("layer4.") for key in missing)
+            assert missing
+            assert all(key.startswith("layer4.") for key in missing)
         else:
             assert not missing
         assert all(torch.equal(value, before[key]) for key, value in after.items())
@@ -164,15 +166,19 @@ class TestFrozen:
             for found in json.loads(bundle.path("eval", task, "detections.json").read_text()):
                 x, y, width, height = found["bbox"]
                 right, lower = (71, 50) if found["file_name"] == "a/wide.png" else (50, 71)
-                assert 0 <= x and 0 <= y and x + width <= right + 0.01 and y + height <= lower + 0.01
+                assert x >= 0
+                assert y >= 0
+                assert x + width <= right + 0.01
+                assert y + height <= lower + 0.01
         if task == "classification":
             header, *values = rows(bundle.path("eval", task, "probabilities.csv"))
-            assert len(header) == 7 and len(values) == 2
+            assert len(header) == 7
+            assert len(values) == 2
             assert all(0 <= float(value) <= 1 for row in values for value in row[1:])
 
     @pytest.mark.parametrize("command", ["ckpt_export", "onnx_export"])
     def test_export(self, finetuned, command, tmp_path):
-        task, backbone, bundle, _ = finetuned
+        task, _backbone, bundle, _ = finetuned
         path = tmp_path / ("model.ts" if command == "ckpt_export" else "model.onnx")
         getattr(monai.bundle, command)(
             net_id=EXPORTED[task],
@@ -295,7 +301,8 @@ class TestConfigs:
                 workflow.initialize()
             runs.append([item["image"] for item in workflow.parser.get_parsed_content("train#data")])
             assert f"{len(runs[-1])} of 35 images (label_fraction 0.5)" in stream.getvalue()
-        assert runs[0] == runs[1] and 15 <= len(runs[0]) <= 24
+        assert runs[0] == runs[1]
+        assert 15 <= len(runs[0]) <= 24
 
 
 def test_unetr(start, new_bundle):

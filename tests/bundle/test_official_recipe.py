@@ -35,7 +35,7 @@ def recipe(new_bundle):
     return bundle
 
 
-@pytest.fixture()
+@pytest.fixture
 def bundle(recipe, new_bundle):
     """A copy of it."""
     bundle = new_bundle()
@@ -49,7 +49,9 @@ def test_files_hold_all_apart(recipe):
         assert state[f"image_encoder.backbone.{KERNELS}"].shape[1] == 3
         assert f"image_encoder.backbone.{POSITION}" in state
     settings = read_model_settings(recipe.path("models", "model.pt"))
-    assert settings["in_channels"] == 3 and settings["official_quirks"] and settings["pool_report"] == "cls"
+    assert settings["in_channels"] == 3
+    assert settings["official_quirks"]
+    assert settings["pool_report"] == "cls"
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(recipe, new_bundle):
@@ -66,7 +68,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(recipe, new_bundle):
     assert isinstance(first_cause(caught.value), InterruptedError)
     bundle.run("train", "official", **VIT, epochs=2, resume=True)
     wanted, given = (weights(b, "model_pretrain.pt") for b in (recipe, bundle))
-    assert wanted.keys() == given.keys() and all(torch.equal(value, given[key]) for key, value in wanted.items())
+    assert wanted.keys() == given.keys()
+    assert all(torch.equal(value, given[key]) for key, value in wanted.items())
 
 
 def test_inference(bundle):
@@ -111,7 +114,8 @@ def test_training_without_the_overlay_starts_from_it(bundle):
     workflow.initialize()
     state, held = workflow.parser.get_parsed_content("network_def").state_dict(), weights(bundle, "model_pretrain.pt")
     token, position = "image_encoder.backbone.cls_token", f"image_encoder.backbone.{POSITION}"
-    assert torch.equal(state.pop(token), held[token] + held[position]) and position not in state
+    assert torch.equal(state.pop(token), held[token] + held[position])
+    assert position not in state
     assert all(torch.equal(value, held[key]) for key, value in state.items())
 
 
@@ -120,7 +124,9 @@ def test_gray_weights_are_refused_with_the_mend(new_bundle, tmp_path):
     workflow = bundle.workflow("train", **VIT)
     workflow.parser.parse(reset=True)
     torch.save(workflow.parser.get_parsed_content("network_def").state_dict(), tmp_path / "gray.pt")
-    with pytest.raises(Exception) as caught:  # noqa: B017  MONAI wraps ours
+    with pytest.raises(Exception) as caught:  # noqa: PT011
         bundle.workflow("train", "official", **VIT, pretrained_path=str(tmp_path / "gray.pt")).initialize()
     error = first_cause(caught.value)
-    assert isinstance(error, CheckpointError) and "1 of another shape" in str(error) and "in_channels" in str(error)
+    assert isinstance(error, CheckpointError)
+    assert "1 of another shape" in str(error)
+    assert "in_channels" in str(error)

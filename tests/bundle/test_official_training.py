@@ -201,7 +201,7 @@ class Recorder(PrepareBatchReport):
         return image.double(), ids, others, reports
 
 
-@pytest.fixture()
+@pytest.fixture
 def train(new_bundle, tmp_path):
     """Trains by official.json from converted weights; gives what was fed, the losses, the weights before and after."""
     before = torch.get_default_dtype()
@@ -247,7 +247,8 @@ def test_twenty_steps_are_the_official_ones(train, new_bundle, name):
     tokenizer = vocabulary(new_bundle)
     official = Official(CASES[name]["image_encoder"], len(tokenizer), "matcher" in CASES[name])
     batches, losses, _, weights = train(official, **CASES[name])
-    assert len(batches) == EPOCHS * STEPS and all(image.shape[1] == 3 for image, _ in batches)
+    assert len(batches) == EPOCHS * STEPS
+    assert all(image.shape[1] == 3 for image, _ in batches)
     wanted = train_plainly(official.train(), batches, tokenizer)
     assert losses == pytest.approx(wanted, rel=0, abs=1e-8)
     expected = rename_official(official.state_dict())

@@ -58,7 +58,7 @@ class TestAnotherTrainingInTheFolder:
             if not path.is_file():
                 path.write_text("of an earlier training")
         before = snapshot(bundle.path("models"))
-        with pytest.raises(Exception):  # noqa: B017  whatever it is
+        with pytest.raises(Exception):  # noqa: B017, PT011
             bundle.run(f"train{task}", "official", **options) if not task else bundle.run(f"train{task}", **options)
         assert snapshot(bundle.path("models")) == before
 
@@ -101,10 +101,11 @@ class TestAnotherTrainingInTheFolder:
 class TestLoading:
     def test_bundle_load_of_the_training_is_refused_at_once(self, bundle):
         before = snapshot(bundle.root)
-        with pytest.raises(Exception) as caught:  # noqa: B017  MONAI wraps ours
+        with pytest.raises(Exception) as caught:  # noqa: PT011
             load(name="mgca", bundle_dir=str(bundle.root.parent))
         error = first_cause(caught.value)
-        assert isinstance(error, CheckpointError) and "workflow_type='inference'" in str(error)
+        assert isinstance(error, CheckpointError)
+        assert "workflow_type='inference'" in str(error)
         assert snapshot(bundle.root) == before
 
     @pytest.mark.parametrize("place", ["in it", "beside it", "in another bundle"])
@@ -246,7 +247,8 @@ class TestReference:
         assert ground(question) == 2  # what was kept is of other weights
         assert "--dataset-dir" in capsys.readouterr().err
         assert ground([*question, "--dataset-dir", str(bundle.data)]) == 0
-        assert ground(["--evaluate"]) == 2 and "--datalist" in capsys.readouterr().err
+        assert ground(["--evaluate"]) == 2
+        assert "--datalist" in capsys.readouterr().err
         assert not (bundle.root / "data").exists()
 
     def test_grounding_draws_nothing(self, bundle, tmp_path, monkeypatch):

@@ -63,7 +63,9 @@ def test_properties(workflow_of):
 
 def test_what_a_training_writes(trained_volumes):
     settings = read_settings(trained_volumes.path("models", "resnet_tiny", "model.json"))
-    assert settings["spatial_dims"] == 3 and settings["image_size"] == 32 and settings["resize_size"] == [37] * 3
+    assert settings["spatial_dims"] == 3
+    assert settings["image_size"] == 32
+    assert settings["resize_size"] == [37] * 3
     assert (settings["voxel_size"], settings["hu_min"], settings["hu_max"], settings["patch_size"]) == (
         12,
         -1000,
@@ -118,7 +120,8 @@ def test_step_of_many_tokens_moves_every_parameter(workflow_of):
     assert output["image_tokens"].shape == (2, 512, 128)
     total = loss(output)
     total.backward()
-    assert torch.isfinite(total) and min(loss.terms.values()) > 0
+    assert torch.isfinite(total)
+    assert min(loss.terms.values()) > 0
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters() if p.requires_grad)
 
 
@@ -152,7 +155,8 @@ def test_window_is_applied_once(workflow_of, tmp_path):
     workflow.parser["batch_size"] = 1
     workflow.parser.parse(reset=True)
     image = workflow.parser.get_parsed_content("train#dataset")[0]["image"][0]
-    assert image[:4].unique().tolist() == [-1] and image[12:].unique().tolist() == [1]
+    assert image[:4].unique().tolist() == [-1]
+    assert image[12:].unique().tolist() == [1]
     torch.testing.assert_close(image[4:12].unique(), torch.zeros(1), atol=0.01, rtol=0)
 
 
@@ -230,7 +234,8 @@ def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, wo
     workflow.initialize()
     assert workflow.check_properties() == []
     workflow.run()
-    rows = list(csv.reader(Path(output, "embeddings.csv").open()))
-    assert len(rows) == 24 and rows[0][0].endswith(".nii.gz")
+    rows = list(csv.reader(Path(output, "embeddings.csv").open()))  # noqa: SIM115
+    assert len(rows) == 24
+    assert rows[0][0].endswith(".nii.gz")
     vectors = torch.tensor([[float(value) for value in row[1:]] for row in rows])
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(24))

@@ -166,11 +166,13 @@ def test_values_of_a_mask_of_several_classes(problems, tmp_path):
     Image.fromarray(values).save(tmp_path / "m.png")
     assert problems(mask="m.png") == []
     ((file, told),) = problems(mask="m.png", mask_classes=["lung", "heart"])
-    assert file == "m.png" and "holds the value 60, but there are 2 classes" in told
+    assert file == "m.png"
+    assert "holds the value 60, but there are 2 classes" in told
     values[14:18, 4:12] = 255
     Image.fromarray(values).save(tmp_path / "m.png")
     ((file, told),) = problems(mask=["m.png"])
-    assert file == "m.png" and "areas of several gray levels" in told
+    assert file == "m.png"
+    assert "areas of several gray levels" in told
 
 
 def test_an_image_that_cannot_be_read_is_named_once(problems, tmp_path):

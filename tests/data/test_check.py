@@ -136,11 +136,14 @@ def test_every_broken_file(tmp_path, capsys, save_dicom):
     assert found(datalist, num_workers=2) == once(*((reason, name) for name, reason in reasons.items()))
     assert main([str(datalist), "--write-clean", str(folder / "clean.json")]) == 1
     told = capsys.readouterr()
-    assert "      4  truncated" in told.out and f"training: 1 of {len(bad) + 1} entries" in told.out
-    assert "link.png" in told.out and "secret" not in told.out + told.err
+    assert "      4  truncated" in told.out
+    assert f"training: 1 of {len(bad) + 1} entries" in told.out
+    assert "link.png" in told.out
+    assert "secret" not in told.out + told.err
     assert datalist.read_bytes() == before
     clean = json.loads((folder / "clean.json").read_text())
-    assert clean["training"] == [good[0]] and clean["test"] == [good[1]]
+    assert clean["training"] == [good[0]]
+    assert clean["test"] == [good[1]]
     assert clean["counts"] == {"training": 1, "test": 1}
     assert clean["dropped"] == {"empty report": 2, **Counter(reasons.values())}
     assert clean["hash"] == content_hash({"training": [good[0]], "test": [good[1]]})
@@ -196,7 +199,8 @@ def test_what_is_there_twice(tmp_path, save_dicom):
     assert details["2.png"] == "in training; those in test stay"
     main([str(datalist), "--write-clean", str(tmp_path / "clean.json")])
     clean = json.loads((tmp_path / "clean.json").read_text())
-    assert clean["training"] == [entries[0], entries[4]] and clean["test"] == entries[6:]
+    assert clean["training"] == [entries[0], entries[4]]
+    assert clean["test"] == entries[6:]
 
 
 def test_what_is_broken_does_not_stay_for_what_is_sound(tmp_path):
@@ -215,7 +219,8 @@ def test_what_is_broken_does_not_stay_for_what_is_sound(tmp_path):
     )
     main([str(datalist), "--write-clean", str(tmp_path / "clean.json")])
     clean = json.loads((tmp_path / "clean.json").read_text())
-    assert clean["training"] == entries[1:5] and clean["test"] == [entries[5]]
+    assert clean["training"] == entries[1:5]
+    assert clean["test"] == [entries[5]]
 
 
 def test_the_reason_is_not_in_the_name_of_the_folder(tmp_path):
@@ -232,7 +237,8 @@ def test_what_a_view_says_is_not_told(tmp_path):
     (entry,) = make_entries(tmp_path, ["a.png"])
     entry["view"] = "Frontal and lateral views of Jane Doe"
     (problem,) = check_datalist(write(tmp_path, [entry]))
-    assert problem.reason == "lateral view" and "Doe" not in problem.detail
+    assert problem.reason == "lateral view"
+    assert "Doe" not in problem.detail
 
 
 def test_whatever_a_datalist_has_is_written(forks, tmp_path, capsys):
@@ -244,11 +250,15 @@ def test_whatever_a_datalist_has_is_written(forks, tmp_path, capsys):
     datalist.write_text(json.dumps(document | {"dropped": {"missing": "many", "empty report": 2}}))
     assert main([str(datalist), "--write-clean", str(tmp_path / "clean.json")]) == 1
     clean = json.loads((tmp_path / "clean.json").read_text())
-    assert clean["training"] == [entries[0], entries[2]] and clean["path"] == "x" and clean["entries_by_split"] == 3
+    assert clean["training"] == [entries[0], entries[2]]
+    assert clean["path"] == "x"
+    assert clean["entries_by_split"] == 3
     assert clean["dropped"] == {"missing": 1, "empty report": 2}
     (tmp_path / os.fsdecode(b"\xfc.png")).write_bytes(b"")
     process = forks.run("-m", "monai_mgca", "check", datalist)
-    assert process.returncode == 1 and "\\udcfc.png" in process.stdout and process.stderr == ""
+    assert process.returncode == 1
+    assert "\\udcfc.png" in process.stdout
+    assert process.stderr == ""
 
 
 def test_annotations(tmp_path, capsys):
@@ -339,7 +349,8 @@ def test_wrong_input(tmp_path, capsys):
     def refused(*options):
         assert main([*map(str, options)]) == 2
         told = capsys.readouterr().err
-        assert told.startswith("error: ") and told.count("\n") == 1
+        assert told.startswith("error: ")
+        assert told.count("\n") == 1
         return told
 
     assert "Did you mean" in refused(tmp_path / "lst.json")
@@ -366,7 +377,9 @@ def test_command_line(forks, tmp_path):
     entries = make_entries(tmp_path, ["a.png", "b.png"])
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-300])
     run = forks.run("-m", "monai_mgca", "check", str(write(tmp_path, entries)))
-    assert run.returncode == 1 and "truncated:\n  a.png" in run.stdout and run.stderr == ""
+    assert run.returncode == 1
+    assert "truncated:\n  a.png" in run.stdout
+    assert run.stderr == ""
 
 
 def test_reasons_are_told_once():

@@ -89,7 +89,7 @@ def test_known_folders_change_no_answer(tmp_path):
     folders = {}
     for path, reason in [*expected.items(), *expected.items()]:
         found = [file_problem(str(base), path), file_problem(str(base), path, folders)]
-        assert found[0] == found[1] and (found[0] or "").startswith(reason or ""), path
+        assert found[0] == found[1] and (found[0] or "").startswith(reason or ""), path  # noqa: PT018
         assert (found[0] is None) == (reason is None), path
     assert folders["b"] == str(base / "a") + os.sep
 
@@ -107,11 +107,11 @@ def test_failed_write_leaves_the_old_file(tmp_path):
 
 def test_load_errors_name_the_mend(tmp_path):
     path = write(tmp_path, make_entries(tmp_path, 2))
-    with pytest.raises(DataError, match="Did you mean .*list.json"):
+    with pytest.raises(DataError, match=r"Did you mean .*list.json"):
         load_datalist(tmp_path / "lits.json", "training")
     with pytest.raises(DataError, match=r"no section 'validation'; it has training \(2\)"):
         load_datalist(path, "validation")
-    with pytest.raises(DataError, match="does not exist: .*nowhere"):
+    with pytest.raises(DataError, match=r"does not exist: .*nowhere"):
         load_datalist(path, "training", dataset_dir=tmp_path / "nowhere")
     for text, message in (
         ("{", "is not JSON"),

@@ -78,8 +78,10 @@ def test_memory_without_meta_data(tmp_path):
         dataset.transform.set_random_state(0)
     for _ in range(2):
         for first, second in zip(kept, plain, strict=True):
-            assert isinstance(first["image"], MetaTensor) and type(second["image"]) is torch.Tensor
-            assert torch.equal(first["image"].as_tensor(), second["image"]) and first["report"] == second["report"]
+            assert isinstance(first["image"], MetaTensor)
+            assert type(second["image"]) is torch.Tensor
+            assert torch.equal(first["image"].as_tensor(), second["image"])
+            assert first["report"] == second["report"]
     assert get_track_meta()
 
 
@@ -166,7 +168,8 @@ class TestWhatTransformsHangOn:
             return make_dataset(data, transform, "disk", tmp_path / "cache")[0]["input_ids"].tolist()
 
         assert tokens() == [2, 4, 5, 3]
-        assert tokens() == [2, 4, 5, 3] and len(list((tmp_path / "cache").iterdir())) == 1
+        assert tokens() == [2, 4, 5, 3]
+        assert len(list((tmp_path / "cache").iterdir())) == 1
         touch(tmp_path / "encoder" / "vocab.txt", b"[PAD]\n[UNK]\n[CLS]\n[SEP]\neffusion\nno\n")
         assert tokens() == [2, 5, 4, 3]
 
@@ -181,7 +184,8 @@ class TestWhatTransformsHangOn:
             dataset = make_dataset([{"label": masks}], LoadMaskd("label", num_classes=2), "disk", tmp_path / "cache")
             return dataset[0]["label"].sum((1, 2)).tolist()
 
-        assert areas(2, 4) == [2, 4] and areas(6, 1) == [6, 1]
+        assert areas(2, 4) == [2, 4]
+        assert areas(6, 1) == [6, 1]
 
     def test_options_and_sources(self, tmp_path, monkeypatch):
         assert hash_transform(LoadMaskd("label")) == hash_transform(LoadMaskd("label"))
@@ -260,7 +264,7 @@ def test_a_cache_file_of_every_length_is_made_anew(one_cached):
     whole = file.read_bytes()
     for length in range(len(whole)):
         file.write_bytes(whole[:length])
-        with pytest.raises(ValueError):  # which is what makes it anew
+        with pytest.raises(ValueError):  # which is what makes it anew  # noqa: PT011
             dataset._read(file, file.stem)
     for length in range(0, len(whole), 97):
         file.write_bytes(whole[:length])

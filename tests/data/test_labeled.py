@@ -93,7 +93,7 @@ class TestClasses:
         path = write(tmp_path, [{"labels": [1, 0]}], classes=["a", "b"])
         assert "classes has 'a' 2 times" in error_of(path, "training", "classification", classes=["a", "a"])
         path = write(tmp_path, [{"labels": [1, 0]}], classes=["a", "a"])
-        with pytest.raises(DataError, match="'classes' of .* has 'a' 2 times"):
+        with pytest.raises(DataError, match=r"'classes' of .* has 'a' 2 times"):
             class_names(path, "classification")
 
     def test_unknown_task(self, tmp_path):
@@ -234,7 +234,8 @@ class TestBoxesAtTheNetworksSize:
         with caplog.at_level("WARNING"):
             load_labeled(path, "training", "detection", image_size=10)
         assert "1 of 2 boxes are smaller than a pixel at the network's image_size of 10" in caplog.text
-        assert f"{tmp_path / '1.png'}" in caplog.text and f"{tmp_path / '0.png'}" not in caplog.text
+        assert f"{tmp_path / '1.png'}" in caplog.text
+        assert f"{tmp_path / '0.png'}" not in caplog.text
         caplog.clear()
         with caplog.at_level("WARNING"):
             load_labeled(path, "training", "detection", image_size=12)
@@ -245,7 +246,8 @@ class TestBoxesAtTheNetworksSize:
     def test_all_vanish(self, tmp_path, section):
         path = self.boxes(tmp_path, [4, 4, 6, 20], [4, 4, 20, 5])
         message = error_of(path, section, "detection", image_size=10)
-        assert "2 of 2 boxes" in message and "Take a larger --image_size" in message
+        assert "2 of 2 boxes" in message
+        assert "Take a larger --image_size" in message
 
     def test_parts_of_the_image(self, tmp_path):
         message = error_of(self.boxes(tmp_path, [0.2, 0.3, 0.6, 0.7]), "training", "detection")

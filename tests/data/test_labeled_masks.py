@@ -56,5 +56,5 @@ def test_chosen_classes(datalist, chosen):
 
 @pytest.mark.parametrize("chosen", [["heart"], ["heart", "lung", "clavicle"]])
 def test_a_mask_of_several_classes_cannot_be_split(datalist, chosen):
-    with pytest.raises(DataError, match="image.png has one 'mask' for lung, heart, clavicle"):
+    with pytest.raises(DataError, match=r"image.png has one 'mask' for lung, heart, clavicle"):
         load_labeled(datalist(False), "training", "segmentation", classes=chosen)

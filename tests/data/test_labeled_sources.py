@@ -95,13 +95,17 @@ class TestRsna:
         document, told = collect("rsna_pneumonia", folder)
         assert document["counts"] == {"training": 14, "validation": 3, "test": 3}  # 70 / 15 / 15 by patient
         entries = everything(document)
-        assert entries["p0"]["boxes"] == [[1, 2, 6, 8], [10, 3, 14, 7]] and entries["p0"]["box_labels"] == [0, 0]
-        assert entries["p0"]["labels"] == [1] and entries["p2"]["labels"] == [0]
-        assert entries["p2"]["boxes"] == [] and entries["p2"]["detail"] == "Normal"
+        assert entries["p0"]["boxes"] == [[1, 2, 6, 8], [10, 3, 14, 7]]
+        assert entries["p0"]["box_labels"] == [0, 0]
+        assert entries["p0"]["labels"] == [1]
+        assert entries["p2"]["labels"] == [0]
+        assert entries["p2"]["boxes"] == []
+        assert entries["p2"]["detail"] == "Normal"
         mask = np.zeros((HEIGHT, WIDTH))
         mask[2:8, 1:6], mask[3:7, 10:14] = 1, 1
         np.testing.assert_array_equal(decode_rle(entries["p0"]["mask"]), mask)
-        assert not decode_rle(entries["p2"]["mask"]).any() and decode_rle(entries["p1"]["mask"]).all()
+        assert not decode_rle(entries["p2"]["mask"]).any()
+        assert decode_rle(entries["p1"]["mask"]).all()
         assert "p7" not in told  # ids are patients
 
     def test_serves_three_tasks(self, folder, collect, tmp_path):
@@ -121,7 +125,8 @@ class TestRsna:
     def test_broken_rows(self, folder, collect, row, told):
         write_table(folder / "stage_2_train_labels.csv", self.HEADER, [row])
         error = collect("rsna_pneumonia", folder, fails=True)
-        assert told in error and "p3" not in error
+        assert told in error
+        assert "p3" not in error
 
     def test_missing_parts(self, folder, collect, tmp_path):
         (tmp_path / "empty").mkdir()
@@ -134,13 +139,15 @@ class TestRsna:
         output = tmp_path / "datalist.json"
         main(["rsna_pneumonia", "--dataset-dir", str(folder), "--output", str(output), "--fractions", "1", "0", "0"])
         (problem,) = check_datalist(output, folder)
-        assert "p0.dcm" in problem.file and "30 x 20" in problem.detail
+        assert "p0.dcm" in problem.file
+        assert "30 x 20" in problem.detail
 
     def test_a_box_outside_fills_what_is_inside(self, folder, tmp_path):
         write_table(folder / "stage_2_train_labels.csv", self.HEADER, [("p0", -2, 2, 6, 600, 1)])
         collection = collect_rsna_pneumonia(folder)
         mask = decode_rle(collection.entries[0][1]["mask"])
-        assert mask[2:, :4].all() and mask.sum() == 18 * 4
+        assert mask[2:, :4].all()
+        assert mask.sum() == 18 * 4
 
     def test_two_targets_of_one_patient(self, folder, collect):
         write_table(
@@ -153,7 +160,8 @@ class TestRsna:
         (folder / "stage_2_train_images" / "p4.dcm").write_text("nothing")
         document, told = collect("rsna_pneumonia", folder)
         assert document["dropped"] == {"image: missing": 1, "image: unreadable": 1}
-        assert "p3.dcm: missing" in told and "p4.dcm: unreadable" in told
+        assert "p3.dcm: missing" in told
+        assert "p4.dcm: unreadable" in told
 
 
 class TestSiim:
@@ -183,7 +191,8 @@ class TestSiim:
         # as relative starts the second row would leave the image of 600 pixels
         folder = make([self.ABSOLUTE, "300 5 400 2", " -1", "-1"])
         document, told = collect("siim_acr", folder, "--fractions", "1", "0", "0")
-        assert "absolute starts" in told and "the split is by image" in told
+        assert "absolute starts" in told
+        assert "the split is by image" in told
         entries = everything(document)
         np.testing.assert_array_equal(decode_rle(entries["1.2.0"]["mask"]), self.mask())
         assert not decode_rle(entries["1.2.2"]["mask"]).any()
@@ -230,7 +239,8 @@ class TestSiim:
         folder = make(["25 3", "-1"])
         save_png(folder / "masks" / "1.2.0.png")
         error = collect("siim_acr", folder, fails=True)
-        assert "masks/1.2.0.png" in error and "one file an image" in error
+        assert "masks/1.2.0.png" in error
+        assert "one file an image" in error
         options = ("--table", folder / "train-rle.csv", "--fractions", "1", "0", "0")
         document, _ = collect("siim_acr", folder / "dicom-images-train", *options)
         assert [entry["image"][-4:] for entry in document["training"]] == [".dcm", ".dcm"]
@@ -276,7 +286,8 @@ class TestObjectCxr:
         entries = everything(document)
         assert entries["train/00000"]["boxes"] == [[1, 2, 5, 6], [7, 8, 9, 10]]
         assert entries["train/00001"]["boxes"] == [[3, 4, 9, 11]]
-        assert entries["train/00002"]["boxes"] == [] and entries["train/00002"]["labels"] == [0]
+        assert entries["train/00002"]["boxes"] == []
+        assert entries["train/00002"]["labels"] == [0]
         assert document["box_classes"] == ["foreign object"]
 
     @pytest.mark.parametrize("annotation", ["0 1 2 5", "3 1 2 5 6", "2 1 2 3 4", "0 1 2 x 6", "2 1 2 3 4 5 6 7"])
@@ -290,20 +301,23 @@ class TestObjectCxr:
         for section, count in (("training", 10), ("test", 1)):
             for task in ("detection", "classification"):
                 items = load_labeled(tmp_path / "datalist.json", section, task, folder)
-                assert len(items) == count and items[0]["image"].startswith(str(folder))
+                assert len(items) == count
+                assert items[0]["image"].startswith(str(folder))
 
     def test_a_seed_gives_another_split_of_the_training_table(self, folder, collect):
         one, told = collect("object_cxr", folder)
         two, _ = collect("object_cxr", folder, "--seed", 1)
         assert "given: test; the other patients split 0.8 / 0.2 / 0 with seed 0" in told
-        assert one["validation"] != two["validation"] and one["test"] == two["test"]
+        assert one["validation"] != two["validation"]
+        assert one["test"] == two["test"]
 
     def test_box_outside_is_told_by_the_check(self, folder, tmp_path):
         write_table(folder / "dev.csv", ("image_name", "annotation"), [("1.jpg", "0 1 2 31 6")])
         output = tmp_path / "datalist.json"
         main(["object_cxr", "--dataset-dir", str(folder), "--output", str(output)])
         (problem,) = check_datalist(output, folder)
-        assert problem.file == "dev/1.jpg" and "[1, 2, 31, 6] leaves the image of 30 x 20" in problem.detail
+        assert problem.file == "dev/1.jpg"
+        assert "[1, 2, 31, 6] leaves the image of 30 x 20" in problem.detail
 
     def test_missing_parts(self, folder, collect):
         write_table(folder / "dev.csv", ("image_name", "boxes"), [("1.jpg", "")])
@@ -345,7 +359,8 @@ class TestCheXpert:
         document, _ = collect("chexpert", folder, "--fractions", "0.9", "0.1", "0")
         images = [{entry["image"] for entry in document[part]} for part in ("training", "validation")]
         patients = [{entry["patient"] for entry in document[part]} for part in ("training", "validation")]
-        assert not images[0] & images[1] and not patients[0] & patients[1]
+        assert not images[0] & images[1]
+        assert not patients[0] & patients[1]
         assert len(images[0] | images[1]) == 40
 
     def test_options(self, folder, collect):
@@ -357,7 +372,8 @@ class TestCheXpert:
         table = (folder / "train.csv").read_text()
         (folder / "train.csv").write_text(table.replace("-1.0", "2.0", 1))
         error = collect("chexpert", folder, fails=True)
-        assert "line 2" in error and "Edema" in error
+        assert "line 2" in error
+        assert "Edema" in error
         (folder / "train.csv").write_text(table.replace("Edema", "Oedema"))
         assert "no column 'Edema'" in collect("chexpert", folder, fails=True)
         (folder / "valid.csv").unlink()
@@ -376,7 +392,8 @@ class TestCheXpert:
         table = (folder / "valid.csv").read_text()
         (folder / "valid.csv").write_text(table.replace("valid/patient64001/study1", "valid/64001", 1))
         error = collect("chexpert", folder, fails=True)
-        assert "valid.csv line 2: Path is no" in error and "64001" not in error
+        assert "valid.csv line 2: Path is no" in error
+        assert "64001" not in error
 
 
 class TestCovidx:
@@ -397,17 +414,20 @@ class TestCovidx:
         train = [f"{i} image{i}.png {kinds[i % 3]} rsna" for i in range(20)]
         folder = make(train, ["0 t0.png normal rsna", "90 t1.png COVID-19 cohen"])
         document, told = collect("covidx", folder)
-        assert document["classes"] == ["normal", "pneumonia", "COVID-19"] and document["label_mode"] == "multiclass"
+        assert document["classes"] == ["normal", "pneumonia", "COVID-19"]
+        assert document["label_mode"] == "multiclass"
         assert "dropped: 1 (training image of a test patient)" in told
         assert document["counts"] == {"training": 17, "validation": 2, "test": 2}
         entries = everything(document)
-        assert entries["train/image1"]["labels"] == [0, 1, 0] and entries["test/t1"]["labels"] == [0, 0, 1]
+        assert entries["train/image1"]["labels"] == [0, 1, 0]
+        assert entries["test/t1"]["labels"] == [0, 0, 1]
         assert len(load_labeled(tmp_path / "datalist.json", "training", "classification", folder)) == 17
 
     def test_two_classes(self, make, collect):
         train = [f"{i} image{i}.png {'positive' if i % 2 else 'negative'}" for i in range(10)]
         document, _ = collect("covidx", make(train, ["99 t.png positive"]))
-        assert document["classes"] == ["COVID-19"] and document["label_mode"] == "multilabel"
+        assert document["classes"] == ["COVID-19"]
+        assert document["label_mode"] == "multilabel"
         assert everything(document)["test/t"]["labels"] == [1]
 
     def test_errors(self, make, collect):

@@ -32,7 +32,8 @@ def error_of(folder, entries, section="training", **kwargs):
     write_datalist(folder / "list.json", entries, "n", "s", {})
     with pytest.raises(DataError) as caught:
         load_datalist(folder / "list.json", section, **kwargs)
-    assert "--write-clean" in str(caught.value) and "secret" not in str(caught.value)
+    assert "--write-clean" in str(caught.value)
+    assert "secret" not in str(caught.value)
     return str(caught.value)
 
 
@@ -61,7 +62,9 @@ def test_volumes_are_left_to_their_reader(tmp_path):
 
 def test_many_images_are_looked_at_here_and_there():
     chosen = list(chosen_for_a_look(range(400_000)))
-    assert len(chosen) == 2000 and chosen[:2] == [0, 200] and chosen[-1] == 399_800
+    assert len(chosen) == 2000
+    assert chosen[:2] == [0, 200]
+    assert chosen[-1] == 399_800
     assert list(chosen_for_a_look([7, 8])) == [7, 8]
 
 
@@ -98,7 +101,9 @@ def test_all_images_that_cannot_be_cached_are_told(tmp_path, track_meta):
     with pytest.raises(DataError) as caught:
         make_dataset(data, transform, "memory", progress=False, track_meta=track_meta, num_workers=2)
     lines = str(caught.value).splitlines()
-    assert lines[0] == "3 of 6 images cannot be used:" and "--write-clean" in lines[-1] and len(lines) == 5
+    assert lines[0] == "3 of 6 images cannot be used:"
+    assert "--write-clean" in lines[-1]
+    assert len(lines) == 5
     assert [line.split(":")[0].strip() for line in lines[1:4]] == [str(tmp_path / f"{i}.png") for i in (1, 2, 4)]
     assert "Secret" not in str(caught.value)
 
@@ -126,6 +131,7 @@ def test_a_clean_datalist_trains(tmp_path, capsys):
     error_of(tmp_path, {"training": entries[:4], "test": entries[4:]})
     assert main([str(tmp_path / "list.json"), "--write-clean", str(tmp_path / "clean.json")]) == 1
     clean = json.loads((tmp_path / "clean.json").read_text())
-    assert clean["training"] == [entries[3]] and clean["test"] == [entries[4]]
+    assert clean["training"] == [entries[3]]
+    assert clean["test"] == [entries[4]]
     assert [item["id"] for item in load_datalist(tmp_path / "clean.json", "training")] == ["3"]
     assert "secret" not in capsys.readouterr().out

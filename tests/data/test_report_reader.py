@@ -47,7 +47,8 @@ def check_printed(printed):
         "dropped: 1 (report not in Latin letters: Cyrillic)",
     ):
         assert line in printed.splitlines()
-    assert "SECRETWORD" not in printed and "views" not in printed.lower()
+    assert "SECRETWORD" not in printed
+    assert "views" not in printed.lower()
 
 
 def test_folder(place, capsys):
@@ -100,12 +101,15 @@ def test_check_tells_what_is_odd(place, capsys):
     printed = capsys.readouterr().out
     for line in ("1  report has markup", "1  report partly not in Latin letters", "1  report not in Latin letters"):
         assert line in printed
-    assert "  0.png: HTML" in printed and "  1.png: Chinese" in printed and "  2.png: Chinese" in printed
-    assert "clear" not in printed and "双" not in printed
+    assert "  0.png: HTML" in printed
+    assert "  1.png: Chinese" in printed
+    assert "  2.png: Chinese" in printed
+    assert "clear" not in printed
+    assert "双" not in printed
 
 
 @pytest.mark.parametrize(
-    "text, report",
+    ("text", "report"),
     [
         ("<report><findings>Clear lungs.</findings><impression>Normal.</impression></report>", "Normal. Clear lungs."),
         ("<p><b>FINDINGS</b></p><p>Clear lungs</p><p><b>IMPRESSION:</b> Normal</p>", "Normal. Clear lungs"),
@@ -132,7 +136,7 @@ CASES = "report_subheadings_lose_the_findings"
 
 
 @pytest.mark.parametrize(
-    "name, words",
+    ("name", "words"),
     [
         ("structured", ("consolidation", "effusion", "heart", "fracture", "pneumonia")),
         ("findings_only", ("nodules", "effusion", "wall", "bones")),

@@ -56,9 +56,11 @@ class TestMakeSample:
     def test_datalist(self, sample):
         document = read_datalist(sample)
         splits = {section: document[section] for section in SECTIONS}
-        assert document["source"] == "sample" and document["classes"] == document["box_classes"] == list(CLASSES)
+        assert document["source"] == "sample"
+        assert document["classes"] == document["box_classes"] == list(CLASSES)
         assert document["hash"] == content_hash(splits)
-        assert sum(document["counts"].values()) == SIZE and document["dropped"] == {}
+        assert sum(document["counts"].values()) == SIZE
+        assert document["dropped"] == {}
         assert 0.6 * SIZE <= document["counts"]["training"] <= 0.9 * SIZE
         assert count_shared_patients(splits) == 0
         entries = entries_of(sample)
@@ -70,15 +72,19 @@ class TestMakeSample:
     def test_files_agree_with_entries(self, sample):
         for entry in entries_of(sample):
             image, lungs, finding = (read(sample.parent / entry[k]) for k in ("image", "lung_mask", "finding_mask"))
-            assert image.shape == lungs.shape == finding.shape == (96, 96) and image.std() > 20
-            assert set(np.unique(lungs)) == {0, 255} and 0.1 < (lungs > 0).mean() < 0.5
+            assert image.shape == lungs.shape == finding.shape == (96, 96)
+            assert image.std() > 20
+            assert set(np.unique(lungs)) == {0, 255}
+            assert 0.1 < (lungs > 0).mean() < 0.5
             kinds = entry["box_labels"]
             assert entry["labels"] == [int(k in kinds) for k in range(len(CLASSES))]
             assert len(entry["boxes"]) == len(kinds) == len(entry["box_phrases"])
             boxed = np.zeros_like(finding)
             for box in entry["boxes"]:
                 x0, y0, x1, y1 = (int(value) for value in box)
-                assert [x0, y0, x1, y1] == box and 0 <= x0 < x1 <= 96 and 0 <= y0 < y1 <= 96
+                assert [x0, y0, x1, y1] == box
+                assert 0 <= x0 < x1 <= 96
+                assert 0 <= y0 < y1 <= 96
                 boxed[y0:y1, x0:x1] = 255
                 assert finding[y0:y1, x0:x1].any()
             assert not finding[boxed == 0].any()
@@ -102,12 +108,14 @@ class TestMakeSample:
         before, stamp = files_of(tmp_path), path.stat().st_mtime_ns
         caplog.clear()
         assert make_sample(tmp_path, size=10, **make) == path
-        assert path.stat().st_mtime_ns == stamp and [r for r in caplog.messages if "reused" in r]
+        assert path.stat().st_mtime_ns == stamp
+        assert [r for r in caplog.messages if "reused" in r]
         (tmp_path / "images" / "sample_00003.png").unlink()
         make_sample(tmp_path, size=10, **make)
         assert files_of(tmp_path) == before
         make_sample(tmp_path, size=8, **make)
-        assert len(list((tmp_path / "images").iterdir())) == 8 and len(entries_of(path)) == 8
+        assert len(list((tmp_path / "images").iterdir())) == 8
+        assert len(entries_of(path)) == 8
         assert not list(tmp_path.rglob("*.tmp"))
 
     def test_foreign_datalist_stays(self, tmp_path):
@@ -126,7 +134,8 @@ class TestMakeSample:
     def test_sheet(self, sample, tmp_path):
         file = draw_sheet(sample.parent, tmp_path / "sheet.png")
         with Image.open(file) as sheet:
-            assert sheet.size == (960, 744) and len(np.unique(np.asarray(sheet.convert("L")))) > 50
+            assert sheet.size == (960, 744)
+            assert len(np.unique(np.asarray(sheet.convert("L")))) > 50
         assert file.stat().st_size < 700_000
 
 
@@ -137,7 +146,9 @@ class TestDrawing:
         for seed in range(40 if size < 512 else 4):
             findings = draw_findings(rng)
             image, lungs, masks = draw_study(draw_anatomy(rng), findings, size, np.random.default_rng(seed))
-            assert image.dtype == np.uint8 and lungs.dtype == bool and len(masks) == len(findings)
+            assert image.dtype == np.uint8
+            assert lungs.dtype == bool
+            assert len(masks) == len(findings)
             assert all(mask.shape == (size, size) and mask.any() for mask in masks)
 
     @pytest.mark.parametrize("side", ["right", "left"])
@@ -159,7 +170,8 @@ class TestDrawing:
                 image, _, (mask,) = draw(Finding(kind, "right", "mid", size, "confluent", millimeters))
                 areas.append(mask.sum())
                 assert sign * (contrast(image, mask) - contrast(normal, mask)) > 5
-            assert areas == sorted(areas) and areas[0] < areas[-1]
+            assert areas == sorted(areas)
+            assert areas[0] < areas[-1]
 
     def test_zones_and_heart(self):
         heights = [np.nonzero(draw(Finding("nodule", "left", z, "large", "", 30))[2][0])[0].mean() for z in
@@ -201,9 +213,11 @@ class TestReportEncoder:
         folder = str(sample.parent / "report_encoder")
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        assert tokenizer.is_fast and config.model_type == "bert"
+        assert tokenizer.is_fast
+        assert config.model_type == "bert"
         assert (config.hidden_size, config.num_hidden_layers, config.max_position_embeddings) == (128, 2, 128)
-        assert config.vocab_size == len(tokenizer) and config.pad_token_id == tokenizer.pad_token_id
+        assert config.vocab_size == len(tokenizer)
+        assert config.pad_token_id == tokenizer.pad_token_id
         assert tokenizer.tokenize("Small LEFT effusion") == ["small", "left", "effusion"]
         assert tokenizer.tokenize("Zx9") == ["z", "##x", "##9"]
         assert tokenizer.unk_token not in tokenizer.tokenize(string.ascii_letters + " " + string.digits)
@@ -219,7 +233,8 @@ def test_samples_of_several_sizes_stand_side_by_side(tmp_path):
         folder = Path(resolve_dataset(None, base, size, pixels))
         kept[folder] = files_of(folder)
         assert read_datalist(folder / "datalist.json")["settings"]["size"] == size
-    assert base in kept and len(kept) == 3
+    assert base in kept
+    assert len(kept) == 3
     for size, pixels in ((8, 70), (8, 64), (9, 64)):  # each is found again
         assert Path(resolve_dataset(None, base, size, pixels)) in kept
     assert {folder: files_of(folder) for folder in kept} == kept

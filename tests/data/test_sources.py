@@ -151,7 +151,7 @@ class TestCsv:
         with pytest.raises(DataError, match="not UTF-8"):
             list(read_rows(tmp_path / "t.csv"))
         (tmp_path / "t.csv.gz").write_bytes(b"no gzip")
-        with pytest.raises(DataError, match="t.csv.gz cannot be read"):
+        with pytest.raises(DataError, match=r"t.csv.gz cannot be read"):
             list(read_rows(tmp_path / "t.csv.gz"))
 
     def test_real_table(self, shared, tmp_path):
@@ -213,12 +213,12 @@ class TestOpenI:
     def test_entities_are_refused(self, tmp_path, encoding):
         bomb = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/hostname">]><x>&e;</x>'
         (tmp_path / "1.xml").write_bytes(bomb.encode(encoding))
-        with pytest.raises(DataError, match="1.xml has a DOCTYPE"):
+        with pytest.raises(DataError, match=r"1.xml has a DOCTYPE"):
             read_report_xml(tmp_path / "1.xml")
 
     def test_broken_xml(self, tmp_path):
         (tmp_path / "1.xml").write_text("<eCitation>")
-        with pytest.raises(DataError, match="1.xml is not XML"):
+        with pytest.raises(DataError, match=r"1.xml is not XML"):
             read_report_xml(tmp_path / "1.xml")
         (tmp_path / "1.xml").write_text("<eCitation/>")
         with pytest.raises(DataError, match="no <uId"):

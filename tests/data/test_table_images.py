@@ -36,7 +36,8 @@ class TestWhereTheImagesAre:
         entries, document, _ = collect(
             "image f x y z w", self.VINDR, *options, "--images", tmp_path / "train", images=images
         )
-        assert list(entries) == images and document["classes"] == ["ILD", "Mass", "No finding"]
+        assert list(entries) == images
+        assert document["classes"] == ["ILD", "Mass", "No finding"]
         assert [entry["labels"] for entry in entries.values()] == [[0, 0, 1], [1, 1, 0]]
         template = ("--image-template", f"train/{{image}}{suffix}")
         assert collect("image f x y z w", self.VINDR, *options, *template, images=images)[1]["hash"] == document["hash"]
@@ -54,21 +55,25 @@ class TestWhereTheImagesAre:
         rows = [["1.png", "a"], ["2.png", "b"], ["3.png", "b"]]
         folders = ("--images", tmp_path / "images_001", tmp_path / "images_002")
         entries, document, told = collect("image f", rows, "--label", "f", *folders, images=images)
-        assert list(entries) == images and document["dropped"] == {"image: missing": 1} and "3.png: missing" in told
+        assert list(entries) == images
+        assert document["dropped"] == {"image: missing": 1}
+        assert "3.png: missing" in told
         entries, _, _ = collect("image f", rows, "--label", "f", "--images", tmp_path, images=())
         assert list(entries) == images
 
     @pytest.mark.parametrize("images", [["a/1.png", "b/1.png"], ["a/1.png", "a/1.jpg"]])
     def test_a_name_of_several_files(self, collect, tmp_path, images):
         told = collect("image f", [["1", "x"]], "--label", "f", "--images", tmp_path, images=images, fails=True)
-        assert "line 2: 2 files are meant by '1'" in told and all(image in told for image in images)
+        assert "line 2: 2 files are meant by '1'" in told
+        assert all(image in told for image in images)
         entries, _, _ = collect("image f", [[images[0], "x"]], "--label", "f", "--images", tmp_path, images=images)
         assert list(entries) == images[:1]
 
     def test_a_folder_of_the_path_must_be_right(self, collect, tmp_path):
         rows = [["p1/a.png", "x"], ["p2/a.png", "x"]]
         entries, document, _ = collect("image f", rows, "--label", "f", "--images", tmp_path, images=["data/p1/a.png"])
-        assert list(entries) == ["data/p1/a.png"] and document["dropped"] == {"image: missing": 1}
+        assert list(entries) == ["data/p1/a.png"]
+        assert document["dropped"] == {"image: missing": 1}
 
     @pytest.mark.parametrize(("stored", "written"), [("NFD", "NFC"), ("NFC", "NFD")])
     def test_accents_of_macos(self, collect, tmp_path, stored, written):
@@ -147,7 +152,8 @@ class TestPublicTables:
             documents.append(json.loads(Path(shlex.split(command)[-1]).read_text()))
         assert [sum(document["counts"].values()) for document in documents] == [4, 3, 3, 3]
         assert [d.get("classes") for d in documents] == [self.LABELS[0], None, *self.LABELS[1:]]
-        assert documents[1]["box_classes"] == ["Edema", "Mass"] and documents[2]["box_classes"] == ["ILD", "Mass"]
+        assert documents[1]["box_classes"] == ["Edema", "Mass"]
+        assert documents[2]["box_classes"] == ["ILD", "Mass"]
         boxes = {e["image"]: e["boxes"] for part in ("training", "validation", "test") for e in documents[1][part]}
         assert boxes["images_001/images/1_0.png"] == [[1.5, 2, 4.5, 6], [2, 2, 7, 7]]
 
@@ -183,7 +189,8 @@ class TestCases:
         )
         assert self.run(shared, tmp_path, "csv_rows_of_one_image_lose_labels", "rows.csv", *options) == 0
         entry = json.loads((tmp_path / "list.json").read_text())["training"][0]
-        assert entry["labels"] == [1, 1] and entry["box_labels"] == [0, 1]
+        assert entry["labels"] == [1, 1]
+        assert entry["box_labels"] == [0, 1]
 
     def test_twice(self, shared, tmp_path, capsys):
         assert self.run(shared, tmp_path, "csv_column_twice", "t.csv", "--image", "path", "--report", "text") == 2
@@ -229,7 +236,8 @@ class TestCases:
         ]
         assert main([str(arg) for arg in args]) == 0
         document = json.loads((tmp_path / "list.json").read_text())
-        assert sum(document["counts"].values()) == len(names) and document["dropped"] == {}
+        assert sum(document["counts"].values()) == len(names)
+        assert document["dropped"] == {}
         healthy = document.get("classes", []).index("No finding") if "vindr" in table else None
         for entry in document["training"] if "vindr" in table else ():
             assert entry["labels"][healthy] == (not entry["boxes"])

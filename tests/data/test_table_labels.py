@@ -73,7 +73,8 @@ class TestMasks:
         }
         assert "report" not in document["training"][0]
         items = load_labeled(tmp_path / "datalist.json", "training", "segmentation")
-        assert items[0]["label"] == str(tmp_path / "lungs.png") and items[1]["label"] == rle
+        assert items[0]["label"] == str(tmp_path / "lungs.png")
+        assert items[1]["label"] == rle
 
     def test_several_classes(self, collect, tmp_path):
         for name in ("l.png", "h.png"):
@@ -115,7 +116,8 @@ class TestBoxes:
 
     def test_no_box_as_no_finding(self, collect):
         document, _ = collect({"b": [self.LABELED, ""]}, "--boxes", "b", "--no-box", "none")
-        assert entries(document)["1.png"]["boxes"] == [] and entries(document)["1.png"]["box_labels"] == []
+        assert entries(document)["1.png"]["boxes"] == []
+        assert entries(document)["1.png"]["box_labels"] == []
 
     def test_chosen_classes(self, collect):
         document, _ = collect({"b": [self.LABELED]}, "--boxes", "b", "--classes", "lung")
@@ -205,7 +207,9 @@ class TestLabels:
 
     def test_errors(self, collect):
         told = collect({"edema": ["2"]}, "--labels", "edema", fails=True)
-        assert "0.png" in told and "'edema'" in told and "2" not in told.split("column")[1]
+        assert "0.png" in told
+        assert "'edema'" in told
+        assert "2" not in told.split("column")[1]
         assert "either columns of labels" in collect({"e": ["1"]}, "--labels", "e", "--label", "e", fails=True)
 
 
@@ -213,7 +217,8 @@ class TestReports:
     def test_with_annotations(self, collect):
         """Where a column of reports is named, what has no report is left out as ever."""
         document, told = collect({"r": [TEXT, ""], "e": ["1", "1"]}, "--report", "r", "--labels", "e")
-        assert document["training"][0]["report"] == TEXT and document["training"][0]["labels"] == [1]
+        assert document["training"][0]["report"] == TEXT
+        assert document["training"][0]["labels"] == [1]
         assert "dropped: 1 (empty report)" in told
 
     def test_neither(self, collect):
@@ -222,9 +227,10 @@ class TestReports:
 
 def test_columns():
     columns = LabelColumns(masks=["lung=m"], boxes="b", box_label="k", labels=["e", "f"])
-    assert columns and columns.columns == ["m", "b", "k", "e", "f"]
+    assert columns
+    assert columns.columns == ["m", "b", "k", "e", "f"]
     assert not LabelColumns()
-    with pytest.raises(DataError, match="1.png"):
+    with pytest.raises(DataError, match=r"1.png"):
         columns.read({"m": "", "b": "{", "k": "", "e": "", "f": ""}, "1.png")
 
 

@@ -24,16 +24,20 @@ class TestRowsOfOneImage:
         rows = [["a.png", "edema"], ["b.png", "effusion"], ["a.png", "effusion|mass"], ["a.png", ""]]
         entries, document, told = collect("image finding", rows, "--label", "finding")
         assert document["classes"] == ["edema", "effusion", "mass"]
-        assert entries["a.png"]["labels"] == [1, 1, 1] and entries["b.png"]["labels"] == [0, 1, 0]
-        assert "4 rows made 2 images" in told and "dropped: 0" in told
+        assert entries["a.png"]["labels"] == [1, 1, 1]
+        assert entries["b.png"]["labels"] == [0, 1, 0]
+        assert "4 rows made 2 images" in told
+        assert "dropped: 0" in told
         assert "3 classes of labels (images that have it): edema 1, effusion 2, mass 1" in told
 
     def test_boxes_and_labels_agree(self, collect):
         rows = [["a.png", 1, 2, 3, 4, "edema"], ["a.png", 5, 6, 7, 8, "effusion"], ["b.png", "", "", "", "", "none"]]
         options = ("--label", "kind", "--box-label", "kind", *BOXES)
-        entries, document, told = collect("image x y w h kind", rows, *options, "--no-box", "none")
-        assert entries["a.png"]["labels"] == [1, 1] and entries["a.png"]["box_labels"] == [0, 1]
-        assert "labels" not in entries["b.png"] and entries["b.png"]["boxes"] == []
+        entries, _document, told = collect("image x y w h kind", rows, *options, "--no-box", "none")
+        assert entries["a.png"]["labels"] == [1, 1]
+        assert entries["a.png"]["box_labels"] == [0, 1]
+        assert "labels" not in entries["b.png"]
+        assert entries["b.png"]["boxes"] == []
         assert "2 classes of boxes: edema 1, effusion 1" in told
 
     def test_a_box_that_two_readers_drew_alike(self, collect):
@@ -50,26 +54,30 @@ class TestRowsOfOneImage:
     def test_no_finding_of_all_readers(self, collect):
         rows = [["a.png", "No finding"], ["a.png", "No finding"], ["b.png", "mass"]]
         entries, _, told = collect("image f", rows, "--label", "f")
-        assert entries["a.png"]["labels"] == [1, 0] and "3 rows made 2 images" in told
+        assert entries["a.png"]["labels"] == [1, 0]
+        assert "3 rows made 2 images" in told
 
     @pytest.mark.parametrize("name", ["No finding", "normal", "No_Finding"])
     def test_no_finding_beside_a_finding(self, collect, name):
         rows = [["b.png", "mass", "R1"], ["a.png", name, "R1"], ["a.png", "mass", "R2"]]
         told = collect("image f reader", rows, "--label", "f", fails=True)
-        assert "a.png: lines 3, 4: a finding and 'no finding'" in told and "--where" in told
+        assert "a.png: lines 3, 4: a finding and 'no finding'" in told
+        assert "--where" in told
         entries, _, _ = collect("image f reader", rows, "--label", "f", "--where", "reader=R2")
         assert list(entries) == ["a.png"]
 
     def test_columns_of_labels(self, collect):
         rows = [["a.png", 1, ""], ["a.png", 1, 0], ["b.png", "", -1]]
         entries, _, _ = collect("image edema mass", rows, "--labels", "edema", "mass")
-        assert entries["a.png"]["labels"] == [1, 0] and entries["b.png"]["labels"] == [None, -1]
+        assert entries["a.png"]["labels"] == [1, 0]
+        assert entries["b.png"]["labels"] == [None, -1]
 
     @pytest.mark.parametrize("values", [(1, 0), (0, 1), (1, -1)])
     def test_columns_that_contradict_each_other(self, collect, values):
         rows = [["b.png", 1], *(["a.png", value] for value in values)]
         told = collect("image edema", rows, "--labels", "edema", fails=True)
-        assert "of 1 images" in told and "a.png: lines 3, 4: 2 different values of 'edema'" in told
+        assert "of 1 images" in told
+        assert "a.png: lines 3, 4: 2 different values of 'edema'" in told
 
     @pytest.mark.parametrize("column", ["patient", "split", "report", "id"])
     def test_what_an_image_has_one_of(self, collect, column):
@@ -79,7 +87,8 @@ class TestRowsOfOneImage:
         options = [text for name in header.split()[1:] for text in (f"--{name}", name)]
         rows = [list(row.values()), list((row | {column: ""}).values())]
         entries, _, told = collect(header, rows, *options)
-        assert entries["a.png"]["patient"] == "secret1" and "2 rows made 1 images" in told
+        assert entries["a.png"]["patient"] == "secret1"
+        assert "2 rows made 1 images" in told
         rows[1] = list((row | {column: other[column]}).values())
         (told_path,) = [collect(header, rows, *options, fails=True)]
         assert f"a.png: lines 2, 3: 2 different values of the {column}" in told_path
@@ -105,7 +114,8 @@ class TestRowsOfOneImage:
         rows = [["a.png", rle, ""], ["a.png", "", rle], ["b.png", rle, ""]]
         entries, _, told = collect("image l h", rows, "--mask", "lung=l", "--mask", "heart=h")
         assert entries["a.png"]["mask"] == [json.loads(rle)] * 2
-        assert "dropped: 1 (no annotation)" in told and "images with masks: 1 (lung, heart)" in told
+        assert "dropped: 1 (no annotation)" in told
+        assert "images with masks: 1 (lung, heart)" in told
 
     @pytest.mark.parametrize("other", ["none.png", json.dumps(encode_rle(np.zeros((4, 4))))])
     def test_masks_that_cannot_be_united(self, collect, other):
@@ -117,7 +127,8 @@ class TestRowsOfOneImage:
     def test_paths_that_are_written_in_two_ways(self, collect):
         rows = [["a.png", "edema"], ["./a.png", "mass"]]
         entries, _, _ = collect("image f", rows, "--label", "f")
-        assert list(entries) == ["a.png"] and entries["a.png"]["labels"] == [1, 1]
+        assert list(entries) == ["a.png"]
+        assert entries["a.png"]["labels"] == [1, 1]
 
     def test_names_of_what_was_dropped(self, collect, tmp_path):
         rows = [

@@ -47,7 +47,8 @@ class TestFiles:
         document = read_datalist(sample)
         splits = {section: document[section] for section in SECTIONS}
         entries = [entry for section in splits.values() for entry in section]
-        assert document["classes"] == list(VOLUME_CLASSES) and "device" not in VOLUME_CLASSES
+        assert document["classes"] == list(VOLUME_CLASSES)
+        assert "device" not in VOLUME_CLASSES
         assert len(entries) == len({entry["id"] for entry in entries}) == SIZE
         assert count_shared_patients(splits) == 0
         assert {len(entry["labels"]) for entry in entries} == {5}
@@ -72,7 +73,8 @@ class TestFiles:
         np.testing.assert_allclose(volume.pixdim.numpy(), 440 / EDGE)
         middle = volume.affine.numpy() @ [*[(EDGE - 1) / 2] * 3, 1]
         np.testing.assert_allclose(middle[:3], 0, atol=1e-4)
-        assert -1024 <= volume.min() < -950 and volume.max() > 150
+        assert -1024 <= volume.min() < -950
+        assert volume.max() > 150
 
     def test_the_same_everywhere(self, sample, tmp_path):
         again = make_volume_sample(tmp_path, SIZE, EDGE, num_workers=1, progress=False)

@@ -38,7 +38,7 @@ class OtherResized(Resized):
 
 
 @pytest.mark.parametrize(
-    "transform, free",
+    ("transform", "free"),
     [
         (TRAINING, True),
         (Compose([Compose(TRAINING[:3]), Compose([CROP])]), True),
@@ -62,7 +62,8 @@ def test_asking_leaves_random_numbers_alone():
     CROP.set_random_state(state=state)
     before = CROP.R.get_state()[1].copy()
     need_no_meta(transform)
-    assert CROP.R is state and (CROP.R.get_state()[1] == before).all()
+    assert CROP.R is state
+    assert (CROP.R.get_state()[1] == before).all()
 
 
 @pytest.mark.parametrize("config", ["train.json", "official.json"])
@@ -75,7 +76,8 @@ def test_the_pretraining_needs_none(config):
     steps = [parser[step[1:]] if isinstance(step, str) else step for step in steps + validate["center_crop"]]
     names = {step["_target_"].rpartition(".")[2] for step in steps}
     assert {name for name in names if not name.startswith("Rand")} <= {kind.__name__ for kind in _BLIND}
-    assert train["dataset"]["track_meta"] is False and validate["dataset"]["track_meta"] is False
+    assert train["dataset"]["track_meta"] is False
+    assert validate["dataset"]["track_meta"] is False
 
 
 def entries(folder):
@@ -106,9 +108,11 @@ def test_same_images_and_crops_without_meta_data(tmp_path, cache):
     found = stream(
         make_dataset(data, transform, cache, tmp_path / "c", num_workers=2, progress=False, track_meta=False)
     )
-    assert len(found) == len(kept) == 4 and isinstance(kept[0], MetaTensor)
+    assert len(found) == len(kept) == 4
+    assert isinstance(kept[0], MetaTensor)
     for first, second in zip(found, kept, strict=True):
-        assert type(first) is torch.Tensor and torch.equal(first, second.as_tensor())
+        assert type(first) is torch.Tensor
+        assert torch.equal(first, second.as_tensor())
     assert get_track_meta()
 
 

@@ -70,7 +70,7 @@ def test_a_damaged_packed_table(tmp_path):
     packed = bytearray(gzip.compress(b"image,report\n" + bytes(range(32, 127)) * 20))
     packed[10] ^= 6  # the kind of the first block
     (tmp_path / "table.csv.gz").write_bytes(packed)
-    with pytest.raises(DataError, match="table.csv.gz cannot be read"):
+    with pytest.raises(DataError, match=r"table.csv.gz cannot be read"):
         list(read_rows(tmp_path / "table.csv.gz"))
 
 
@@ -128,7 +128,7 @@ def test_a_dicom_file_whose_first_element_is_damaged(tmp_path, save_dicom):
     data[140:142] = b"\x03\0"  # the length of the length of the meta information
     data[136:138] = b"UL"
     path.write_bytes(data[:138] + struct.pack("<H", 3) + data[140:])
-    with pytest.raises(DataError, match="1.dcm"):
+    with pytest.raises(DataError, match=r"1.dcm"):
         collect_folder(tmp_path / "images", tmp_path / "reports", "dicom")
 
 
@@ -169,7 +169,7 @@ def test_a_class_with_a_name_without_end(tmp_path, zipped):
     else:
         (tmp_path / "long.pt").write_bytes(data.replace(head, long))
     assert read_checkpoint(tmp_path / "sound.pt")["a"].sum() == 2
-    with pytest.raises(CheckpointError, match="cannot be read|pickled objects"):
+    with pytest.raises(CheckpointError, match=r"cannot be read|pickled objects"):
         read_checkpoint(tmp_path / "long.pt")
 
 
@@ -197,14 +197,14 @@ def test_a_client_s_label_with_a_damaged_header(tmp_path, change):
     data = path.read_bytes()
     assert change[0] in data
     path.write_bytes(data.replace(*change))
-    with pytest.raises(DataError, match="label.nrrd"):
+    with pytest.raises(DataError, match=r"label.nrrd"):
         read_label_map(path)
 
 
 def test_volumes_of_other_formats(tmp_path):
     """ITK's reader of MetaImage crashed the process."""
     (tmp_path / "ct.mha").write_bytes(b"ObjectType = Image\nNDims = 65536\nDimSize = 8 7 6\nElementDataFile = LOCAL\n")
-    with pytest.raises(DataError, match="NIfTI .* or DICOM"):
+    with pytest.raises(DataError, match=r"NIfTI .* or DICOM"):
         LoadVolume()(tmp_path / "ct.mha")
 
 
@@ -238,7 +238,7 @@ def test_lengths_and_depths_that_cannot_be(tmp_path, save_dicom):
         b"\x08\0\x60\0CS\x02\0CR",  # behind the pixels
     ):
         path.write_bytes(sound + end)
-        with pytest.raises(DataError, match="longer than|sequences|order"):
+        with pytest.raises(DataError, match=r"longer than|sequences|order"):
             refuse_damaged_dicom(path)
 
 
@@ -272,7 +272,8 @@ def test_a_check_of_tags_of_no_kind(tmp_path, save_dicom):
         data = data.replace(tag, tag[:5] + b"[")
     path.write_bytes(data)
     found = check_radiograph(str(path), CheckLimits())
-    assert found.found == [("modality not told", "")] and found.pixels is not None
+    assert found.found == [("modality not told", "")]
+    assert found.pixels is not None
     assert list(tag_signs(found.tags)) == [("DICOM tag about a person", "PatientName")]
 
 

@@ -52,7 +52,8 @@ class TestAlignmentLossHandler:
         evaluator = toy.evaluator(key_val_metric={"val_loss": AlignmentLossHandler(toy.loss)})
         evaluator.run()
         assert evaluator.state.metrics["val_loss"] > 0
-        assert toy.loss.training and toy.loss.instance.training
+        assert toy.loss.training
+        assert toy.loss.instance.training
         with pytest.raises(AssertionError, match="no batch left"):  # in training it does
             toy.loss(toy.outputs()[0])
 

@@ -20,7 +20,7 @@ from monai_mgca.utils import CheckpointError
 from monai_mgca.utils.errors import StorageError
 
 
-class Killed(Exception):
+class Killed(Exception):  # noqa: N818  it stands for a signal
     pass
 
 
@@ -161,7 +161,8 @@ def test_damaged_file(make_toy, tmp_path, keep, caplog):
     damage(path, keep)
     with pytest.raises(CheckpointError) as caught:
         run(make_toy(), tmp_path, epochs=3, resume=True)
-    assert str(path) in str(caught.value) and str(before) in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert str(before) in str(caught.value)
     assert names(tmp_path) == [before.name, path.name]  # nothing is removed that might be saved
 
 
@@ -181,21 +182,24 @@ def test_a_newest_checkpoint_of_any_length(tmp_path, caplog):
         newest(tmp_path).write_bytes(whole[:length])
         caplog.clear()
         path, state = CheckpointFolder(tmp_path).read()
-        assert path.name == "checkpoint_iteration=1.pt" and state["weights"].equal(torch.arange(8.0))
-        assert f"The checkpoint {newest(tmp_path)} (" in caplog.text and f"before it, {path}" in caplog.text
+        assert path.name == "checkpoint_iteration=1.pt"
+        assert state["weights"].equal(torch.arange(8.0))
+        assert f"The checkpoint {newest(tmp_path)} (" in caplog.text
+        assert f"before it, {path}" in caplog.text
 
 
 def test_a_checkpoint_with_other_numbers(make_toy, tmp_path, caplog):
     run(make_toy(), tmp_path, epochs=2)
     zeros_in_the_middle(newest(tmp_path))
     assert run(make_toy(), tmp_path, epochs=3, resume=True).state.epoch == 3
-    assert "checkpoint_iteration=6.pt (ValueError: " in caplog.text and "is not as it was written" in caplog.text
+    assert "checkpoint_iteration=6.pt (ValueError: " in caplog.text
+    assert "is not as it was written" in caplog.text
 
 
 @pytest.mark.parametrize("content", [{"weights": torch.zeros(2)}, torch.zeros(2)])
 def test_a_file_that_is_no_checkpoint_of_a_training(make_toy, tmp_path, content):
     torch.save(content, tmp_path / "checkpoint_iteration=3.pt")
-    with pytest.raises(CheckpointError, match="checkpoint_iteration=3.pt is no checkpoint of a training"):
+    with pytest.raises(CheckpointError, match=r"checkpoint_iteration=3.pt is no checkpoint of a training"):
         run(make_toy(), tmp_path, epochs=1, resume=True)
 
 
@@ -204,7 +208,7 @@ def test_a_folder_of_a_checkpoints_name_is_none(make_toy, tmp_path):
     run(make_toy(), tmp_path, epochs=1)
     assert run(make_toy(), tmp_path, epochs=2, resume=True).state.iteration == 6
     (tmp_path / "checkpoint_iteration=9.pt").mkdir()
-    with pytest.raises(StorageError, match="cannot write .*iteration=9.pt: a folder has its name"):
+    with pytest.raises(StorageError, match=r"cannot write .*iteration=9.pt: a folder has its name"):
         run(make_toy(), tmp_path, epochs=3, resume=True)
 
 
@@ -226,7 +230,7 @@ def test_a_forbidden_checkpoint_is_not_passed_over(tmp_path, forks, heeding_perm
 
 def test_other_architecture(make_toy, tmp_path):
     run(make_toy(embed_dim=6), tmp_path, epochs=1)
-    with pytest.raises(CheckpointError, match="does not fit this network.*without --resume"):
+    with pytest.raises(CheckpointError, match=r"does not fit this network.*without --resume"):
         run(make_toy(embed_dim=7), tmp_path, epochs=2, resume=True)
 
 
@@ -330,7 +334,7 @@ def test_other_images_of_the_same_number(make_toy, tmp_path):
         return toy.trainer(options.get("resume", False) + 1, [handler]).run()
 
     train(["/one/a/1.png", "/one/b/1.png"])
-    with pytest.raises(CheckpointError, match="another training: hash of the images' names .*, now "):
+    with pytest.raises(CheckpointError, match=r"another training: hash of the images' names .*, now "):
         train(["/one/a/1.png", "/one/c/1.png"], resume=True)
     with pytest.raises(CheckpointError):
         train(["/one/b/1.png", "/one/a/1.png"], resume=True)
@@ -341,7 +345,8 @@ def test_other_images_of_the_same_number(make_toy, tmp_path):
 def test_early_stopping_had_ended_it(make_toy, tmp_path):
     _, stop = validated(make_toy(), tmp_path, epochs=9, patience=1, lr=10.0)
     done = newest(tmp_path)
-    assert stop._handler.counter == 1 and done.name != "checkpoint_iteration=27.pt"
+    assert stop._handler.counter == 1
+    assert done.name != "checkpoint_iteration=27.pt"
     validated(make_toy(seed=1), tmp_path, epochs=9, resume=True, patience=1)
     assert newest(tmp_path) == done
     # with more patience it goes on

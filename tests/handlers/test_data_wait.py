@@ -51,8 +51,10 @@ def run(monkeypatch, caplog):
 def test_warns_once_with_the_share_and_the_mend(run):
     messages = run(batch=3.0, step=1.0, epochs=3)
     assert len(messages) == 1
-    assert messages[0].startswith("75% of the training's time") and "\n" not in messages[0]
-    assert "cache" in messages[0] and "num_workers" in messages[0]
+    assert messages[0].startswith("75% of the training's time")
+    assert "\n" not in messages[0]
+    assert "cache" in messages[0]
+    assert "num_workers" in messages[0]
 
 
 def test_is_silent_when_data_are_there(run):

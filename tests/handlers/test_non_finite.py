@@ -162,7 +162,8 @@ class TestSteps:
         network = Net()
         loss = network(make_batches(bad=(0,), value=7)[0]["image"]).sum()
         loss.backward()
-        assert loss.isfinite() and not network.scale.grad.isfinite()
+        assert loss.isfinite()
+        assert not network.scale.grad.isfinite()
 
     def test_a_learning_rate_that_breaks_the_network(self, path):
         """Provoked as it happens: one step with it, and nothing is finite any more."""
@@ -210,7 +211,8 @@ class TestList:
         train(make_batches(bad=(1,)), path)
         text = path.read_text()
         assert json.loads(text) == {"images/2.png": 1, "images/3.png": 1}
-        assert "never told" not in text and "nor this" not in text
+        assert "never told" not in text
+        assert "nor this" not in text
 
     def test_a_later_run_adds_to_it(self, path):
         for _ in range(2):
@@ -263,7 +265,10 @@ class TestStop:
     def test_after_some_in_a_row(self, path):
         network, _, trainer = train(make_batches(bad=(2, 3, 4, 5)), path, max_in_a_row=3)
         text = str(trainer.error)
-        assert "3 steps in a row" in text and "iteration 5" in text and str(path) in text and "learning_rate" in text
+        assert "3 steps in a row" in text
+        assert "iteration 5" in text
+        assert str(path) in text
+        assert "learning_rate" in text
         assert sorted(read_quarantine(path)) == [f"images/{i}.png" for i in range(4, 10)]
         assert_equal((network, trainer.optimizer), train_slowly(make_batches()[:2]))
 
@@ -271,7 +276,8 @@ class TestStop:
         with caplog.at_level(logging.WARNING):
             trainer = train(make_batches(bad=(0, 1, 3, 4)), path, max_in_a_row=3)[2]
         assert not hasattr(trainer, "error")
-        assert trainer.state.epoch == 1 and trainer.state.iteration == 6
+        assert trainer.state.epoch == 1
+        assert trainer.state.iteration == 6
         assert "4 of 6 steps were skipped" in caplog.records[-1].getMessage()
         assert len(caplog.records) == 5
 
@@ -371,7 +377,8 @@ def test_gradient_scaler(path, kind, monkeypatch):
         return network, trainer, scales
 
     network, trainer, scales = run(make_batches(bad=(2,), value=7))
-    assert "skipped_steps" not in trainer.state.metrics and not path.exists()
+    assert "skipped_steps" not in trainer.state.metrics
+    assert not path.exists()
     assert scales == [4, 4, 2, 2, 2, 2]  # the scaler skipped that step
 
     network, trainer, _ = run(make_batches(bad=(2,)))

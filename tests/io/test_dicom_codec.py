@@ -22,7 +22,7 @@ from monai_mgca.utils import DataError
 
 pytest.importorskip("pydicom")
 pytest.importorskip("itk")
-from .dicom_bytes import EXPLICIT, RLE, dicom, run_lengths  # noqa: E402
+from .dicom_bytes import EXPLICIT, RLE, dicom, run_lengths
 
 JPEG = "1.2.840.10008.1.2.4."
 PIXELS = (np.add.outer(np.arange(16) * 150, np.arange(16) * 20) + np.arange(256).reshape(16, 16) % 7).astype(np.uint16)
@@ -211,9 +211,11 @@ def test_check_tells_damage_from_what_is_sound(tmp_path):
         **dict.fromkeys((name for name in files if "cut" in name), "truncated"),
         **dict.fromkeys(("video.dcm", "xl.dcm", "strange.dcm"), "no decoder"),
     }
-    assert "pip install imagecodecs" in found["xl.dcm"].detail and "uncompressed" in found["video.dcm"].detail
+    assert "pip install imagecodecs" in found["xl.dcm"].detail
+    assert "uncompressed" in found["video.dcm"].detail
     # before a training begins
-    assert header_reason(str(tmp_path), "xl.dcm") == "no decoder" and header_reason(str(tmp_path), "ended.dcm") is None
+    assert header_reason(str(tmp_path), "xl.dcm") == "no decoder"
+    assert header_reason(str(tmp_path), "ended.dcm") is None
 
 
 def test_clean_datalist_says_what_it_leaves_out(tmp_path, capsys):
@@ -221,7 +223,9 @@ def test_clean_datalist_says_what_it_leaves_out(tmp_path, capsys):
     datalist = entries(tmp_path, files)
     assert main([str(datalist), "--write-clean", str(tmp_path / "clean.json")]) == 1
     told = capsys.readouterr().out
-    assert "left out: 1 (no decoder)" in told and "no decoder is sound" in told and "pip install imagecodecs" in told
+    assert "left out: 1 (no decoder)" in told
+    assert "no decoder is sound" in told
+    assert "pip install imagecodecs" in told
     assert [entry["id"] for entry in json.loads((tmp_path / "clean.json").read_text())["training"]] == ["a.dcm"]
 
 

@@ -95,11 +95,12 @@ NAMED = {
 }
 
 
-@pytest.mark.parametrize("name, tags", NAMED.items())
+@pytest.mark.parametrize(("name", "tags"), NAMED.items())
 def test_tag_that_the_pixels_depend_on_is_named(tmp_path, name, tags):
     with pytest.raises(DataError) as error:
         load(tmp_path, dicom(PIXELS, **tags))
-    assert name in str(error.value) and "a.dcm" in str(error.value)
+    assert name in str(error.value)
+    assert "a.dcm" in str(error.value)
 
 
 def windowed(values, center, width):
@@ -107,7 +108,7 @@ def windowed(values, center, width):
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-@pytest.mark.parametrize("slope, intercept", [(-1, 4095), (-0.5, 0), (2, -1000), (1, 0)])
+@pytest.mark.parametrize(("slope", "intercept"), [(-1, 4095), (-0.5, 0), (2, -1000), (1, 0)])
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID", None])
 def test_window_of_rescaled_values(tmp_path, photometric, slope, intercept, function):
     values = PIXELS * float(slope) + intercept
@@ -122,7 +123,7 @@ def test_window_of_rescaled_values(tmp_path, photometric, slope, intercept, func
     np.testing.assert_allclose(found, right, atol=0.01)
 
 
-@pytest.mark.parametrize("stored, lowest", [(12, 0), (12, 4), (10, 3), (8, 0), (16, 0)])
+@pytest.mark.parametrize(("stored", "lowest"), [(12, 0), (12, 4), (10, 3), (8, 0), (16, 0)])
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("syntax", [EXPLICIT, BIG_ENDIAN])
 def test_only_stored_bits_are_values(tmp_path, stored, lowest, signed, syntax):
@@ -157,7 +158,7 @@ PADDING = {
 }
 
 
-@pytest.mark.parametrize("tags, value, signed", PADDING.values(), ids=PADDING)
+@pytest.mark.parametrize(("tags", "value", "signed"), PADDING.values(), ids=PADDING)
 @pytest.mark.parametrize("window", [{}, {"WindowCenter": 2075, "WindowWidth": 2851}])
 def test_padding_is_background_and_sets_no_range(tmp_path, tags, value, signed, window):
     words = PIXELS.copy()

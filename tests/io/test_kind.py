@@ -186,7 +186,8 @@ def test_two_images_of_one_name(tmp_path, names):
     write_picture(tmp_path / "2" / "a.png")
     with pytest.raises(DataError, match="holds several images of one name: 1/") as error:
         find_images(tmp_path)
-    assert all(f"1/{name}" in str(error.value) for name in names) and " 2/" not in str(error.value)
+    assert all(f"1/{name}" in str(error.value) for name in names)
+    assert " 2/" not in str(error.value)
 
 
 @pytest.mark.parametrize("modality", ["SR", "PR", "KO", "RTSTRUCT"])
@@ -198,14 +199,16 @@ def test_dicom_that_is_no_image(tmp_path, caplog, modality, name):
         assert find_images(tmp_path) == [{"image": str(radiograph)}]
     assert f"1 file is no image by name or content: {name}" in caplog.text
     header = look_at_header(tmp_path / name)
-    assert header.problem == "not an image" and "no image, but of the kind Enhanced SR Storage" in header.detail
+    assert header.problem == "not an image"
+    assert "no image, but of the kind Enhanced SR Storage" in header.detail
     with pytest.raises(DataError, match="no image, but of the kind"):
         LoadRadiograph()(tmp_path / name)
 
 
 def test_a_radiograph_without_its_rows_is_damaged(tmp_path):
     write_dicom(tmp_path / "1.dcm", Rows=None)
-    assert len(find_images(tmp_path)) == 1 and look_at_header(tmp_path / "1.dcm").problem == "unreadable"
+    assert len(find_images(tmp_path)) == 1
+    assert look_at_header(tmp_path / "1.dcm").problem == "unreadable"
 
 
 @pytest.mark.parametrize("content", [b"", b"no DICOM file at all", b"\0" * 128 + b"DICM" + b"\0" * 9])
@@ -285,7 +288,8 @@ class TestFolderSource:
         (tmp_path / "images" / "notes.xyz").write_text("no image")
         assert self.run(tmp_path, "--patient", "folder") == 0
         out = capsys.readouterr().out
-        assert "training: 3 entries of 3 patients" in out and "dropped: 0" in out
+        assert "training: 3 entries of 3 patients" in out
+        assert "dropped: 0" in out
         assert "1 file is no image by name or content: notes.xyz" in out
 
     @pytest.mark.parametrize("case", ["appledouble_taken_for_images", "dicom_without_suffix_not_found"])
@@ -300,12 +304,14 @@ class TestFolderSource:
     def test_accents_of_macos(self, tmp_path, capsys, of_image, of_report):
         write_picture(tmp_path / "images" / unicodedata.normalize(of_image, "Müller.png"))
         self.write_report(tmp_path / "reports" / unicodedata.normalize(of_report, "Müller.txt"))
-        assert self.run(tmp_path) == 0 and "training: 1 entries" in capsys.readouterr().out
+        assert self.run(tmp_path) == 0
+        assert "training: 1 entries" in capsys.readouterr().out
 
     def test_reports_that_are_no_text_files(self, tmp_path, capsys):
         write_picture(tmp_path / "images" / "a.png")
         self.write_report(tmp_path / "reports" / "a.rtf")
-        assert self.run(tmp_path) == 2 and "there is no .txt file in" in capsys.readouterr().err
+        assert self.run(tmp_path) == 2
+        assert "there is no .txt file in" in capsys.readouterr().err
 
     @pytest.mark.parametrize("names", [("a.png", "a.bmp"), ("a.nii", "a.nii.gz"), ("a.dcm", "a")])
     def test_two_images_of_one_name(self, tmp_path, capsys, names):
@@ -336,7 +342,8 @@ class TestFolderSource:
         write_picture(tmp_path / "images" / "a.png")
         assert self.run(tmp_path, *options, reports=None if options else "one-per-folder") == 0
         out = capsys.readouterr().out
-        assert "3 reports for 5 images" in out and "dropped: 2 (image without a report)" in out
+        assert "3 reports for 5 images" in out
+        assert "dropped: 2 (image without a report)" in out
         entries = json.loads((tmp_path / "list.json").read_text())["training"]
         report_of = {entry["image"]: entry["report"] for entry in entries}
         assert report_of["1/s1/a.png"] == report_of["1/s1/b.png"] != report_of["1/s2/a.png"]

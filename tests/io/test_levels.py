@@ -103,7 +103,8 @@ def test_levels_equal_pixels_of_compressed_files_and_extremes(tmp_path, monkeypa
     window = {"BitsStored": 12, "HighBit": 11, "WindowCenter": 2048, "WindowWidth": 700}
     plain = load(tmp_path, dicom(words, **window))
     packed = both_ways(tmp_path, monkeypatch, dicom(words, RLE, frame=run_lengths(words), **window))
-    assert equal(plain, packed[0]) and equal(*packed)
+    assert equal(plain, packed[0])
+    assert equal(*packed)
     all_of_them = (np.arange(2**17) % 2**16).astype(np.uint16).reshape(256, 512)
     two = np.where(np.arange(2**17) % 7, 65535, 0).astype(np.uint16).reshape(256, 512)
     for words in (all_of_them, two, np.full_like(two, 9)):
@@ -151,7 +152,7 @@ def test_work_is_done_for_each_level_only(tmp_path, monkeypatch, voi, signed):
     assert displayed(monkeypatch, tmp_path, dicom(words, signed=signed, **tags)) == [65536]
 
 
-@pytest.mark.parametrize("dtype, shape", [("u4", (300, 400)), ("u2", (3, 4))])
+@pytest.mark.parametrize(("dtype", "shape"), [("u4", (300, 400)), ("u2", (3, 4))])
 def test_no_table_that_is_larger_than_the_image(tmp_path, monkeypatch, dtype, shape):
     words = (np.arange(np.prod(shape)).reshape(shape) * 5).astype(dtype)
     assert displayed(monkeypatch, tmp_path, dicom(words)) == [words.size]
@@ -178,7 +179,7 @@ def test_levels():
 
 
 @pytest.mark.parametrize(
-    "values, left_out, ends",
+    ("values", "left_out", "ends"),
     [
         ([0, 1, 2, 3, 4, 5, 6], [], (0, 6)),
         ([6, 5, 4, 3, 2, 1, 0], [], (0, 6)),

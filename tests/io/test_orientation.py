@@ -51,7 +51,7 @@ def save_exif(path, values, orientation, **options):
     return path
 
 
-@pytest.mark.parametrize("orientation, store", STORED.items())
+@pytest.mark.parametrize(("orientation", "store"), STORED.items())
 @pytest.mark.parametrize(
     "name", ["a.png", "a.tif", "lzw.tif", "a.webp", "16.png", "16.tif", "16lzw.tif", "rgb.tif", "palette.png"]
 )
@@ -123,7 +123,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("plane, axes", [(plane, axes) for plane, (_, ways) in WAYS.items() for axes in ways])
+@pytest.mark.parametrize(("plane", "axes"), [(plane, axes) for plane, (_, ways) in WAYS.items() for axes in ways])
 @pytest.mark.parametrize("codes", [(1, 1), (0, 1), (2, 0)])
 def test_nifti_is_upright_however_it_is_stored(tmp_path, plane, axes, codes):
     path = save_nifti(tmp_path / "a.nii.gz", GRAY, WAYS[plane][0], codes)
@@ -147,7 +147,7 @@ AS_STORED = {
 }
 
 
-@pytest.mark.parametrize("affine, codes", AS_STORED.values(), ids=AS_STORED)
+@pytest.mark.parametrize(("affine", "codes"), AS_STORED.values(), ids=AS_STORED)
 def test_nifti_that_does_not_say_which_way_is_up_is_as_stored(tmp_path, affine, codes):
     np.testing.assert_array_equal(LoadRadiograph()(save_nifti(tmp_path / "a.nii", GRAY, affine, codes))[0], GRAY)
 

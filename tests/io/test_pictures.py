@@ -57,7 +57,7 @@ DEEP_CASES = {
 }
 
 
-@pytest.mark.parametrize("values, color, transparent, seen", DEEP_CASES.values(), ids=DEEP_CASES)
+@pytest.mark.parametrize(("values", "color", "transparent", "seen"), DEEP_CASES.values(), ids=DEEP_CASES)
 def test_16_bits_of_png_stay(tmp_path, values, color, transparent, seen):
     """All gray levels, whose range is that of what is seen."""
     path = png(tmp_path / "a.png", values, 16, color, chunk(b"tRNS", transparent) if transparent else b"")
@@ -142,7 +142,7 @@ OTHERS = [(np.int16, False), (np.uint32, False), (np.int32, False)]  # Pillow op
 
 
 @pytest.mark.parametrize(
-    "dtype, white_is_zero", [*itertools.product([np.uint8, np.uint16, np.float32], [True, False]), *OTHERS]
+    ("dtype", "white_is_zero"), [*itertools.product([np.uint8, np.uint16, np.float32], [True, False]), *OTHERS]
 )
 def test_tiff_white_is_zero(tmp_path, dtype, white_is_zero):
     values = (GRAY * 20).astype(dtype)

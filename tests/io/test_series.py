@@ -85,7 +85,9 @@ def refused(path, match):
     with pytest.raises(DataError, match=match) as error:
         LoadVolume()(path)
     (reason, detail), *_ = check_volume(str(path), CheckLimits()).found
-    assert reason == "unreadable" and detail in str(error.value) and str(path) in str(error.value)
+    assert reason == "unreadable"
+    assert detail in str(error.value)
+    assert str(path) in str(error.value)
 
 
 def turned(axis, degrees):
@@ -133,7 +135,8 @@ def test_even_series_of_any_step(step, start, digits):
     places = [float(f"{start + k * step:.{digits}f}") for k in range(40)]
     ordered, affine = stack_slices(slices(places)[::-1])
     assert [one.position[2] for one in ordered] == places
-    assert affine[2, 2] == pytest.approx(step, abs=1e-3) and affine[2, 3] == pytest.approx(start, abs=1e-3)
+    assert affine[2, 2] == pytest.approx(step, abs=1e-3)
+    assert affine[2, 3] == pytest.approx(start, abs=1e-3)
 
 
 def test_places_with_few_digits():
@@ -250,7 +253,8 @@ def test_a_cut_slice_is_truncated(tmp_path):
     folder = draw(tmp_path / "ct")
     (folder / "003.dcm").write_bytes((folder / "003.dcm").read_bytes()[:-9])
     (reason, detail), *_ = check_volume(str(folder), CheckLimits()).found
-    assert reason == "truncated" and "It is 003.dcm" in detail
+    assert reason == "truncated"
+    assert "It is 003.dcm" in detail
 
 
 def test_itk_says_nothing_of_rounded_places(tmp_path, capfd):
@@ -382,7 +386,8 @@ def test_the_cases(shared):
         pytest.skip("the cases are not here")
     for name in ("ct_even_0.7mm_refused/series", "ct_appledouble_in_folder/series"):
         volume = LoadVolume()(cases / name)
-        assert volume.shape == (1, 24, 20, 16) and (volume.min(), volume.max()) == (-1000, 700)
+        assert volume.shape == (1, 24, 20, 16)
+        assert (volume.min(), volume.max()) == (-1000, 700)
     refused(cases / "ct_no_position" / "series", "tell no position")
     refused(cases / "ct_localizer_same_uid" / "series", "090.dcm")
     refused(cases / "ct_gantry_tilt" / "series", "14.0 degrees")
@@ -395,6 +400,7 @@ def test_a_real_series(shared, tmp_path):
         shutil.copy(one.file, tmp_path / f"IM{(k * 3 + 2) % 4}")
     volume = LoadVolume()(tmp_path)
     values, affine = by_sitk(tmp_path)
-    assert volume.shape == (1, 512, 512, 4) and volume.min() == -1024
+    assert volume.shape == (1, 512, 512, 4)
+    assert volume.min() == -1024
     np.testing.assert_array_equal(volume[0].numpy(), values)
     np.testing.assert_allclose(volume.affine.numpy(), affine, atol=1e-6)

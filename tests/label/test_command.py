@@ -53,20 +53,24 @@ def test_makes_an_app_and_starts_the_server_for_this_machine(run, tmp_path, stud
     assert started[0][6:9] == ["127.0.0.1", "--port", "8000"]
     assert os.environ["MGCA_ALLOWED_HOSTS"] == "127.0.0.1,localhost,[::1]"
     assert "Models: segmentation, detection, classification, grounding." in printed.out
-    assert "http://127.0.0.1:8000" in printed.out and not printed.err
+    assert "http://127.0.0.1:8000" in printed.out
+    assert not printed.err
     run("--models", "grounding")  # the same folder, other settings
     assert LabelSettings.load(app).models == ("grounding",)
 
 
 def test_other_addresses_are_warned_of(run):
     code, printed, started = run("--host", "0.0.0.0", "--port", "8123")
-    assert code == 0 and "--host 0.0.0.0 --port 8123" in " ".join(started[0])
-    assert "whoever reaches 0.0.0.0" in printed.err and "MGCA_ALLOWED_HOSTS" not in os.environ
+    assert code == 0
+    assert "--host 0.0.0.0 --port 8123" in " ".join(started[0])
+    assert "whoever reaches 0.0.0.0" in printed.err
+    assert "MGCA_ALLOWED_HOSTS" not in os.environ
 
 
 def test_every_loopback_address_is_allowed(run):
     code, _, _ = run("--host", "127.0.0.2")
-    assert code == 0 and os.environ["MGCA_ALLOWED_HOSTS"].split(",")[-1] == "127.0.0.2"
+    assert code == 0
+    assert os.environ["MGCA_ALLOWED_HOSTS"].split(",")[-1] == "127.0.0.2"
 
 
 def test_options_of_an_earlier_start_are_forgotten(run, tmp_path):
@@ -93,27 +97,35 @@ def test_models_without_weights_are_told(run, label_bundle, tmp_path):
 )
 def test_what_does_not_exist_is_told_before_anything_starts(run, tmp_path, option, value, message):
     code, printed, started = run(**{option: value})
-    assert code == 2 and message in printed.err and not started
+    assert code == 2
+    assert message in printed.err
+    assert not started
     assert not (tmp_path / "app").exists()
 
 
 def test_needs_a_pretraining(run, label_bundle, tmp_path):
     bundle = shutil.copytree(label_bundle, tmp_path / "mgca", ignore=shutil.ignore_patterns("model_pretrain.pt"))
     code, printed, started = run(bundle=bundle)
-    assert code == 2 and "pretrain first" in printed.err and not started
+    assert code == 2
+    assert "pretrain first" in printed.err
+    assert not started
 
 
 def test_without_monai_label_it_says_what_to_install(run, monkeypatch):
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     code, printed, started = run()
-    assert code == 2 and 'pip install "monai-mgca[label]"' in printed.err and not started
+    assert code == 2
+    assert 'pip install "monai-mgca[label]"' in printed.err
+    assert not started
 
 
 def test_the_folder_of_another_app_is_left_alone(run, tmp_path):
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "main.py").write_text("something else")
     code, printed, started = run()
-    assert code == 2 and "holds another app" in printed.err and not started
+    assert code == 2
+    assert "holds another app" in printed.err
+    assert not started
     assert (tmp_path / "app" / "main.py").read_text() == "something else"
 
 
@@ -122,7 +134,8 @@ def test_settings_of_a_start_by_monai_label(label_bundle, tmp_path):
     command.make_app(settings)
     assert LabelSettings.load(tmp_path / "app").models == ("grounding",)
     given = LabelSettings.load(tmp_path / "app", {"models": "segmentation, detection", "server_mode": "true"})
-    assert given.models == ("segmentation", "detection") and given.bundle == label_bundle
+    assert given.models == ("segmentation", "detection")
+    assert given.bundle == label_bundle
     with pytest.raises(DataError, match=r"holds no mgca\.json"):
         LabelSettings.load(tmp_path)
 
@@ -152,4 +165,5 @@ def test_monai_labels_own_command_starts_the_same(forks, label_bundle, studies, 
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(20)
-    assert info["name"] == "MGCA" and list(info["models"])[-1] == "grounding"
+    assert info["name"] == "MGCA"
+    assert list(info["models"])[-1] == "grounding"

@@ -115,11 +115,14 @@ def test_lists_radiographs_alone_and_soon_those_that_come(open_store, make_radio
     assert client.asked == ["series", "series"]  # one question a modality, remembered
     new = make_radiograph()
     client.kept.append(new)
-    assert store.knows(new.SeriesInstanceUID) and new.SeriesInstanceUID in store.list_images()
-    assert not store.knows(ct) and not store.knows("1.2.3")
+    assert store.knows(new.SeriesInstanceUID)
+    assert new.SeriesInstanceUID in store.list_images()
+    assert not store.knows(ct)
+    assert not store.knows("1.2.3")
     assert set(store.json()["objects"]) == {cr, dx, new.SeriesInstanceUID}
     client.kept.append(make_radiograph())
-    assert len(store.list_images()) == 3 and len(open_store(client).list_images()) == 4
+    assert len(store.list_images()) == 3
+    assert len(open_store(client).list_images()) == 4
 
 
 @pytest.mark.parametrize("size", [(31, 47), (48, 33), (16, 16)])
@@ -187,7 +190,8 @@ def test_unknown_ids_are_refused(open_store, make_radiograph, tmp_path, name):
 
 
 def test_only_uids_are_names_of_files(open_store, make_radiograph):
-    assert is_uid("1.2.840.10008.1") and not any(map(is_uid, ("1.2/3", "1", "1.2.", "0" * 65, None, "1.2.x", "-1.2")))
+    assert is_uid("1.2.840.10008.1")
+    assert not any(map(is_uid, ("1.2/3", "1", "1.2.", "0" * 65, None, "1.2.x", "-1.2")))
     strange = make_radiograph()
     strange.SeriesInstanceUID = pydicom.uid.UID("../../1.2")
     assert open_store(FakeClient(strange)).list_images() == []
@@ -250,7 +254,8 @@ def test_mask_goes_to_the_pacs_and_comes_back(open_store, make_radiograph, tmp_p
         assert source.SpatialLocationsPreserved == "YES"
     assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["heart", "lung", "effusion"]
     np.testing.assert_array_equal(seg.pixel_array, [mask == number for number in (1, 2, 3)])
-    assert store.get_labeled_images() == [uid] and store.get_unlabeled_images() == []
+    assert store.get_labeled_images() == [uid]
+    assert store.get_unlabeled_images() == []
     (pair,) = store.datalist()
     assert pair == {"image": store.get_image_uri(uid), "label": store.get_label_uri(uid, "final")}
     np.testing.assert_array_equal(read_label_map(pair["label"]), mask)
@@ -281,9 +286,11 @@ def test_boxes_and_other_tags_stay_here(open_store, make_radiograph, tmp_path):
     (tmp_path / "boxes.json").write_text('{"markups": []}')
     write_label_map(mask_of((20, 30), 1), read_geometry(store.get_image_uri(uid)), tmp_path / "mask.nii.gz")
     store.save_label(uid, str(tmp_path / "mask.nii.gz"), "original", {})
-    assert store.get_labeled_images() == [] and store.datalist() == []
+    assert store.get_labeled_images() == []
+    assert store.datalist() == []
     store.save_label(uid, str(tmp_path / "boxes.json"), "final", {})
-    assert store.get_labeled_images() == [uid] and len(client.kept) == 1
+    assert store.get_labeled_images() == [uid]
+    assert len(client.kept) == 1
     store.save_label(uid, str(tmp_path / "mask.nii.gz"), "final", {})
     assert len(client.kept) == 2
     assert [os.path.splitext(pair["label"])[1] for pair in store.datalist()] == [".gz", ".json"]
@@ -292,7 +299,8 @@ def test_boxes_and_other_tags_stay_here(open_store, make_radiograph, tmp_path):
     store.save_label(uid, str(tmp_path / "boxes.json"), "original", {})  # takes the mask's place, and goes
     assert store.get_label_uri(uid, "original").endswith(f"original/{uid}.json")
     store.remove_label(uid, "original")
-    assert not store.get_label_uri(uid, "original") and not list(tmp_path.rglob(f"original/{uid}.*"))
+    assert not store.get_label_uri(uid, "original")
+    assert not list(tmp_path.rglob(f"original/{uid}.*"))
     (tmp_path / "boxes.json").write_text("{}")
     refused(400, lambda: store.save_label(uid, str(tmp_path / "boxes.json"), "final", {}), "no 'markups'")
 
@@ -339,7 +347,8 @@ def test_masks_of_others_that_cannot_be_used_are_left_out(open_store, make_radio
     )
     store.save_label(data.SeriesInstanceUID, str(tmp_path / "m.nrrd"), "final", {})
     client.kept[-1].SegmentationType = "FRACTIONAL"
-    assert store.datalist() == [] and data.SeriesInstanceUID in caplog.text
+    assert store.datalist() == []
+    assert data.SeriesInstanceUID in caplog.text
     refused(400, lambda: store.get_label_uri(data.SeriesInstanceUID, "final"), "FRACTIONAL")
 
 
@@ -367,7 +376,8 @@ def test_segmentation_of_any_reader(make_radiograph):
     np.testing.assert_allclose(found.spacing, [0.143, 1 / 3, 1])
     assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["a", "b", "segment 3", "segment 4"]
     again = write_segmentation(mask, data, Geometry((31, 47), np.eye(4)))
-    assert again.FrameOfReferenceUID == seg.FrameOfReferenceUID and again.SOPInstanceUID != seg.SOPInstanceUID
+    assert again.FrameOfReferenceUID == seg.FrameOfReferenceUID
+    assert again.SOPInstanceUID != seg.SOPInstanceUID
 
 
 def test_segmentation_refuses_what_it_cannot_read(make_radiograph):
@@ -428,7 +438,9 @@ def test_connects_as_the_variables_of_monai_label_say(tmp_path, monkeypatch):
         monkeypatch.setattr(settings, f"MONAI_LABEL_{name}", value)
     monkeypatch.setattr(infer, "nifti_to_dicom_seg", None)
     store = connect("http://127.0.0.1:1/dicom-web/", tmp_path)
-    assert store.name() == "http://127.0.0.1:1/dicom-web" and store.pacs.lifetime == 5
-    assert store.pacs.filters == [{"Modality": "RG"}] and store._client._session.auth == ("me", "secret")
+    assert store.name() == "http://127.0.0.1:1/dicom-web"
+    assert store.pacs.lifetime == 5
+    assert store.pacs.filters == [{"Modality": "RG"}]
+    assert store._client._session.auth == ("me", "secret")
     assert infer.nifti_to_dicom_seg is result_as_segmentation
     refused(502, store.list_images, "does not answer")

@@ -41,7 +41,8 @@ def test_a_label_map_lies_where_the_image_lies(tmp_path, save_image, affine, end
     np.testing.assert_allclose(written, geometry.stored_affine, atol=1e-6)
     if ending == ".nii.gz":
         written = nib.load(tmp_path / "label.nii.gz")
-        assert written.shape == (31, 47, 1) and written.get_data_dtype() == np.uint8
+        assert written.shape == (31, 47, 1)
+        assert written.get_data_dtype() == np.uint8
         np.testing.assert_allclose(written.affine, affine, atol=1e-6)
         np.testing.assert_array_equal(geometry.turn.apply(np.asarray(written.dataobj)[..., 0].T), values)
 
@@ -141,7 +142,9 @@ def test_a_box_is_at_its_pixels_place():
     first, last = np.array([10 * 0.2, 20 * 0.3]), np.array([13 * 0.2, 29 * 0.3])
     np.testing.assert_allclose(roi["center"], [*(first + last) / 2, 0])
     np.testing.assert_allclose(roi["size"], [4 * 0.2, 10 * 0.3, 1])
-    assert roi["coordinateSystem"] == "LPS" and roi["type"] == "ROI" and roi["roiType"] == "Box"
+    assert roi["coordinateSystem"] == "LPS"
+    assert roi["type"] == "ROI"
+    assert roi["roiType"] == "Box"
 
 
 def test_what_slicer_makes_of_a_roi_is_understood():
@@ -165,5 +168,5 @@ def test_what_slicer_makes_of_a_roi_is_understood():
 
 @pytest.mark.parametrize("content", [{}, [], {"markups": [{"type": "Fiducial", "controlPoints": []}]}])
 def test_other_markups_are_refused(content):
-    with pytest.raises(DataError, match="markups|ROI"):
+    with pytest.raises(DataError, match=r"markups|ROI"):
         markups_to_boxes(content, Geometry((31, 47), np.eye(4)))

@@ -76,15 +76,18 @@ def test_segmentation_is_the_bundles(settings, studies, inference):
     for name, ending in zip(FILES, (".nrrd", ".nrrd", ".nii.gz", ".nrrd"), strict=True):
         file, result = infer({"image": str(studies / name)})
         mask = read_label_map(file)
-        assert file.endswith(ending) and mask.shape == SIZE[::-1]
+        assert file.endswith(ending)
+        assert mask.shape == SIZE[::-1]
         np.testing.assert_allclose(read_geometry(file).affine, read_geometry(studies / name).affine, atol=1e-6)
         bundles = written / "masks" / name.replace(".", "_mask.", 1).replace(".jpg", ".png").replace(".dcm", ".png")
         np.testing.assert_array_equal(mask, read_label_map(bundles) > 0)
         assert result["label_names"] == {"lung": 1}
     assert 0 < mask.mean() < 1
-    assert infer.info()["labels"] == {"lung": 1} and infer.info()["type"] == "segmentation"
+    assert infer.info()["labels"] == {"lung": 1}
+    assert infer.info()["type"] == "segmentation"
     file, _ = infer({"image": str(studies / "a.png"), "result_extension": ".png"})
-    assert Image.open(file).size == SIZE and Image.open(file).mode == "L"
+    assert Image.open(file).size == SIZE
+    assert Image.open(file).mode == "L"
     for extension in (".exe", ".png/../../x.png", "/tmp/x.png", "png"):
         with pytest.raises(HTTPException, match="result_extension is one of"):
             infer({"image": str(studies / "a.png"), "result_extension": extension})
@@ -119,14 +122,15 @@ def test_detection_is_the_bundles(settings, studies, inference):
         assert len(wanted) > 3
         threshold = wanted[2]["score"] - 1e-5  # an image alone may score a rounding less than in a batch
         file, result = infer({"image": str(studies / name), "score_threshold": threshold})
-        boxes, names = markups_to_boxes(json.loads(open(file).read()), read_geometry(studies / name))
+        boxes, names = markups_to_boxes(json.loads(open(file).read()), read_geometry(studies / name))  # noqa: SIM115
         wanted = [entry for entry in wanted if entry["score"] >= threshold]
         corners = [[x, y, x + w, y + h] for x, y, w, h in (entry["bbox"] for entry in wanted)]
         np.testing.assert_allclose(boxes, corners, atol=1e-4)
         np.testing.assert_allclose(result["box_pixels"], corners, atol=0.011)
         assert names == result["label_name"] == [entry["category_name"] for entry in wanted]
         assert result["label_scores"] == pytest.approx([entry["score"] for entry in wanted], abs=2e-6)
-        assert (boxes >= 0).all() and (boxes <= [*SIZE, *SIZE]).all()
+        assert (boxes >= 0).all()
+        assert (boxes <= [*SIZE, *SIZE]).all()
     with pytest.raises(HTTPException, match="score_threshold"):
         infer({"image": str(studies / "a.png"), "score_threshold": "much"})
 
@@ -137,7 +141,8 @@ def test_classification_is_the_bundles(settings, studies, inference):
     for row, name in zip(sorted(rows, key=lambda row: next(iter(row.values()))), FILES, strict=True):
         file, result = infer({"image": str(studies / name)})
         scores = {entry["label"]: entry["score"] for entry in result["prediction"]}
-        assert file is None and scores == pytest.approx({key: float(row[key]) for key in scores}, abs=1e-4)
+        assert file is None
+        assert scores == pytest.approx({key: float(row[key]) for key in scores}, abs=1e-4)
         assert [entry["score"] for entry in result["prediction"]] == sorted(scores.values(), reverse=True)
         assert {entry["label"]: entry["idx"] for entry in result["prediction"]} == {"effusion": 0, "device": 1}
 
@@ -157,7 +162,8 @@ def test_weights_are_the_tasks_own_and_the_newest(label_bundle, settings, studie
     bare = replace(settings, app_dir=tmp_path / "new", bundle=tmp_path / "bundle")
     shutil.copytree(label_bundle, bare.bundle, ignore=shutil.ignore_patterns("model_segmentation.pt"))
     assert (bare.bundle / "models" / "model.pt").is_file()
-    assert not SegmentationInfer(bare).is_valid() and DetectionInfer(bare).is_valid()
+    assert not SegmentationInfer(bare).is_valid()
+    assert DetectionInfer(bare).is_valid()
     with pytest.raises(HTTPException, match="no weights of segmentation yet"):
         SegmentationInfer(bare)(image)
 
@@ -183,29 +189,35 @@ def test_what_cannot_be_served_says_why_and_is_not_listed(
     (bundle / "models" / "model_detection.pt").write_bytes(b"x")
     broken = replace(settings, bundle=bundle)
     monkeypatch.chdir(tmp_path)
-    assert PhraseInfer(broken, list).is_valid() and not DetectionInfer(broken).is_valid()
+    assert PhraseInfer(broken, list).is_valid()
+    assert not DetectionInfer(broken).is_valid()
     for folder in (bundle / "models").glob("report_encoder-*"):
         folder.rename(tmp_path / "away")
     phrases = PhraseInfer(broken, list)
-    assert not phrases.is_valid() and "encoder of reports that is not there" in phrases.problem()
+    assert not phrases.is_valid()
+    assert "encoder of reports that is not there" in phrases.problem()
     make_app(broken)
     infos = MGCAApp(str(broken.app_dir), str(studies), {}).info()["models"]
     assert list(infos) == ["segmentation", "classification"]
-    assert "grounding cannot be served" in caplog.text and "detection cannot be served" in caplog.text
+    assert "grounding cannot be served" in caplog.text
+    assert "detection cannot be served" in caplog.text
     (tmp_path / "away").rename(folder)
     assert phrases.is_valid()  # once it is there again
 
 
 def test_a_phrase_becomes_a_mask_or_a_heat_map(settings, studies):
     infer = PhraseInfer(settings, lambda: iter([str(studies / name) for name in FILES]))
-    assert infer.is_valid() and infer.info()["type"] == "segmentation"
+    assert infer.is_valid()
+    assert infer.info()["type"] == "segmentation"
     for name in FILES:
         request = {"image": str(studies / name), "text": "pleural effusion"}
         file, result = infer({**request, "result": "heat"})
         heat = read_heat(file)
-        assert heat.shape == SIZE[::-1] and heat.min() >= 0
+        assert heat.shape == SIZE[::-1]
+        assert heat.min() >= 0
         x, y = result["peak"]
-        assert heat[y, x] == heat.max() and -1 <= result["similarity"] <= 1
+        assert heat[y, x] == heat.max()
+        assert -1 <= result["similarity"] <= 1
         mask = read_label_map(infer({**request, "threshold": 0.25})[0])
         np.testing.assert_array_equal(mask, (heat >= 0.25 * heat.max()) & (heat > 0))
         np.testing.assert_allclose(read_geometry(file).affine, read_geometry(studies / name).affine, atol=1e-6)
@@ -278,6 +290,7 @@ def test_settings_that_make_no_network_are_named(settings, tmp_path, change):
     torch.save(torch.load(weights, weights_only=True), weights)  # without the settings in it
     (bundle / "models" / "model.json").write_text(json.dumps({**known, **change}))
     infer = PhraseInfer(replace(settings, bundle=bundle), lambda: iter([]))
-    assert "model.json" in infer.problem() and not infer.is_valid()
+    assert "model.json" in infer.problem()
+    assert not infer.is_valid()
     with pytest.raises(CheckpointError, match=r"make no network \("):
         load_pretrained(weights)

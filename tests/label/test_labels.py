@@ -79,7 +79,8 @@ def test_masks_keep_their_pixels_in_every_format(store, save):
     content = json.loads(path.read_text())
     assert content["mask_classes"] == ["lung", "heart"]
     entries = content["training"] + content["validation"]
-    assert sorted(entry["id"] for entry in entries) == list("abcd") and len(content["validation"]) >= 1
+    assert sorted(entry["id"] for entry in entries) == list("abcd")
+    assert len(content["validation"]) >= 1
     for entry in entries:
         read = LoadMask(2)(str(path.parents[2] / entry["mask"])).numpy()
         np.testing.assert_array_equal(read, [masks[entry["id"]] == 1, masks[entry["id"]] == 2])
@@ -183,7 +184,8 @@ def test_boxes_that_cannot_be_used_are_told_at_once(store, save, tmp_path, conte
     with pytest.raises(DataError) as refused:
         labels_to_datalist(store, "detection", ["nodule"])
     told = str(refused.value)
-    assert "a: has 'ghost'; the classes are nodule" in told and "b: a box lies outside the image" in told
+    assert "a: has 'ghost'; the classes are nodule" in told
+    assert "b: a box lies outside the image" in told
     assert "\n  c: " in told
 
 
@@ -209,7 +211,8 @@ def test_a_class_without_a_label_to_train_with_is_told(store, save):
 def test_an_image_stays_on_its_side_when_others_come():
     ids = [f"study_{number}" for number in range(400)]
     few, many = split_ids(ids[:200], 0.2), split_ids(ids, 0.2)
-    assert set(few["validation"]) <= set(many["validation"]) and set(few["training"]) <= set(many["training"])
+    assert set(few["validation"]) <= set(many["validation"])
+    assert set(few["training"]) <= set(many["training"])
     assert 50 < len(many["validation"]) < 110
     for part in (0.01, 0.99):
         assert all(len(some) == 1 for some in split_ids(["a", "b"], part).values())

@@ -42,7 +42,8 @@ class TestLinks:
             with pytest.raises(HTTPException, match="is a link") as refused:
                 attempt()
             assert refused.value.status_code == 409
-        assert everything(outside) == before and len(list(outside.iterdir())) == 1
+        assert everything(outside) == before
+        assert len(list(outside.iterdir())) == 1
 
     @pytest.mark.parametrize("link", ["labels", "labels/final"])
     def test_folder(self, place, outside, link, everything):
@@ -54,7 +55,8 @@ class TestLinks:
         with pytest.raises(HTTPException, match=f"{link} is a link") as refused:
             store.save_label("a", str(place / "E.PNG"), "final", {})
         assert refused.value.status_code == 409
-        assert everything(outside) == before and len(list(outside.iterdir())) == 1
+        assert everything(outside) == before
+        assert len(list(outside.iterdir())) == 1
 
     def test_link_that_comes_after_the_check(self, place, outside, save_mask, monkeypatch):
         store = RadiographDatastore(place)
@@ -68,7 +70,8 @@ class TestLinks:
         store.save_label("a", str(sent), "final", {})
         assert (outside / "a.nrrd").read_bytes() == b"somebody's own"
         label = place / "labels" / "final" / "a.nrrd"
-        assert not label.is_symlink() and label.read_bytes() == sent.read_bytes()
+        assert not label.is_symlink()
+        assert label.read_bytes() == sent.read_bytes()
 
     def test_folder_that_is_replaced_after_the_check(self, place, outside, monkeypatch, everything):
         store = RadiographDatastore(place)
@@ -81,7 +84,8 @@ class TestLinks:
         monkeypatch.setattr("monai_mgca.label.store.held_folder.HeldFolder.is_link", replace)
         before = everything(outside)
         store.save_label("a", str(place / "a.png"), "final", {})
-        assert everything(outside) == before and (place / "labels" / "moved" / "a.png").is_file()
+        assert everything(outside) == before
+        assert (place / "labels" / "moved" / "a.png").is_file()
 
     @pytest.mark.parametrize("link", [".lock", "labels", "labels/final", "labels/original"])
     def test_at_the_start(self, place, outside, link, everything):
@@ -90,7 +94,8 @@ class TestLinks:
         before = everything(outside)
         with pytest.raises(DataError, match=f"{link} .*is a link|{link} is a link"):
             RadiographDatastore(place)
-        assert everything(outside) == before and len(list(outside.iterdir())) == 1
+        assert everything(outside) == before
+        assert len(list(outside.iterdir())) == 1
 
     def test_lock_that_becomes_one(self, place, outside):
         store = RadiographDatastore(place)
@@ -147,7 +152,8 @@ class TestLinks:
         monkeypatch.setattr(store, "__class__", Late)
         with pytest.raises(DataError, match=r"\.mgca is a link"):
             labels_to_datalist(store, "segmentation")
-        assert not (place.parent / ".mgca").exists() and [path.name for path in outside.iterdir()] == ["a.nrrd"]
+        assert not (place.parent / ".mgca").exists()
+        assert [path.name for path in outside.iterdir()] == ["a.nrrd"]
 
     def test_lock_of_what_we_keep(self, place, outside):
         store = RadiographDatastore(place)
@@ -169,11 +175,13 @@ class TestLinks:
         (place / "labels" / "final" / "a.png").symlink_to(place / "E.PNG")
         store.refresh()
         store.remove_label("a", "final")
-        assert (place / "E.PNG").is_file() and not (place / "labels" / "final" / "a.png").is_symlink()
+        assert (place / "E.PNG").is_file()
+        assert not (place / "labels" / "final" / "a.png").is_symlink()
         (place / "link.png").symlink_to(place / "E.PNG")
         store.refresh()
         store.remove_image("link")
-        assert (place / "E.PNG").is_file() and not (place / "link.png").is_symlink()
+        assert (place / "E.PNG").is_file()
+        assert not (place / "link.png").is_symlink()
 
 
 class TestList:
@@ -214,9 +222,8 @@ class TestList:
         self.write(place, lambda content: content["objects"].update({name: image}))
         for store in (running, RadiographDatastore(place)):
             store.refresh()
-            assert (
-                store.list_images().count(name) == (name == "a") and "../../outside" not in store.status()["label_tags"]
-            )
+            assert store.list_images().count(name) == (name == "a")
+            assert "../../outside" not in store.status()["label_tags"]
             if name != "a":
                 with pytest.raises(HTTPException) as refused:
                     store.remove_image(name)
@@ -234,14 +241,16 @@ class TestList:
             store.refresh()
             assert store.get_labels_by_image_id("a") == {}
         running.remove_image("a")
-        assert everything(outside) == before and not (place / "a.png").exists()
+        assert everything(outside) == before
+        assert not (place / "a.png").exists()
 
     @pytest.mark.parametrize("info", [{"x": float("nan")}, {"strategy": "x"}, {"strategy": {"random": {"ts": "now"}}}])
     def test_what_could_not_be_told(self, place, info):
         RadiographDatastore(place)
         self.write(place, lambda content: content["objects"]["a"]["image"].update(info=info))
         store = RadiographDatastore(place)
-        assert json.dumps(store.json(), allow_nan=False) and set(store.get_image_info("a")) == {"path"}
+        assert json.dumps(store.json(), allow_nan=False)
+        assert set(store.get_image_info("a")) == {"path"}
 
     @pytest.mark.parametrize("kind", ["pipe", "folder", "link", "text", "deep", "nothing", "UTF-16", "other"])
     def test_what_is_no_list(self, place, outside, kind, caplog):
@@ -256,11 +265,13 @@ class TestList:
         with pytest.raises(DataError, match=r"datastore_v2\.json.* remove it") as error:
             RadiographDatastore(place)
         store.refresh()
-        assert set(store.list_images()) == {"E", "a", "b", "c", "d"} and "datastore_v2.json" in caplog.text
+        assert set(store.list_images()) == {"E", "a", "b", "c", "d"}
+        assert "datastore_v2.json" in caplog.text
         assert "secret" not in f"{error.value}{caplog.text}"
         if kind not in ("folder", "pipe"):
             store.update_image_info("a", {"x": 1})
-            assert RadiographDatastore(place).get_image_info("a")["x"] == 1 and not path.is_symlink()
+            assert RadiographDatastore(place).get_image_info("a")["x"] == 1
+            assert not path.is_symlink()
         assert (outside / "secret").read_text() == "a secret"
 
 
@@ -295,7 +306,8 @@ class TestOtherThanFiles:
         os.mkdir(other)
         shutil.copy(place / "E.PNG", other + b"/d.png")
         store.refresh()
-        assert store.status()["label_tags"] == {"final": 1} and store.get_labeled_images() == ["c"]
+        assert store.status()["label_tags"] == {"final": 1}
+        assert store.get_labeled_images() == ["c"]
         assert RadiographDatastore(place).status()["completed"] == 1
 
     def test_folder_of_labels_that_went(self, place):
@@ -322,7 +334,8 @@ class TestOtherThanFiles:
         path = tmp_path / ".mgca" / "rows.npz"
         write_embeddings(path, {key: np.array(value) for key, value in arrays.items()}, "f")
         rows = refresh_rows(path, "f", {"a": "1", "b": "1"}, lambda ids: {i: np.ones(2, np.float32) for i in ids})
-        assert rows.ids == ["a", "b"] and rows.values.tolist() == [[1, 1]] * 2
+        assert rows.ids == ["a", "b"]
+        assert rows.values.tolist() == [[1, 1]] * 2
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/a", "a\0"])

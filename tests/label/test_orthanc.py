@@ -142,10 +142,12 @@ def test_radiographs_come_as_displayed_and_masks_go_back(pacs, tmp_path):
         names = [{"name": name, "idx": number} for number, name in enumerate(("lung", "heart", "effusion"), 1)]
         store.save_label(uid, str(tmp_path / "mask.nii.gz"), "final", {"label_info": names})
         fresh = connect(url, tmp_path / "elsewhere")
-        assert uid in fresh.get_labeled_images() and uid not in fresh.get_unlabeled_images()
+        assert uid in fresh.get_labeled_images()
+        assert uid not in fresh.get_unlabeled_images()
         np.testing.assert_array_equal(read_label_map(fresh.get_label_uri(uid, "final")), mask)
         assert fresh.get_label_info(uid, "final") == {"label_info": names}
-    assert len(store.datalist()) == 5 and store.status()["completed"] == 5
+    assert len(store.datalist()) == 5
+    assert store.status()["completed"] == 5
     for seg in segs(url):
         reference = seg.ReferencedSeriesSequence[0]
         source = kept[reference.SeriesInstanceUID]
@@ -194,7 +196,8 @@ def server(start_server, pacs, label_bundle, tmp_path_factory):
 def test_server_knows_the_radiographs(server, pacs):
     info = server.ask("GET", "/info/").json()
     assert list(info["models"]) == ["segmentation", "detection", "classification", "grounding"]
-    assert info["datastore"]["total"] == 5 and info["datastore"]["completed"] == 0
+    assert info["datastore"]["total"] == 5
+    assert info["datastore"]["completed"] == 0
     assert set(server.ask("GET", "/datastore/?output=all").json()["objects"]) == set(pacs[1])
 
 
@@ -207,7 +210,8 @@ def test_masks_have_size_and_geometry_of_the_radiograph(server, pacs, tmp_path):
             assert answer.status_code == 200, answer.text
             (tmp_path / "mask.nii.gz").write_bytes(answer.content)
             mask = read_label_map(tmp_path / "mask.nii.gz")
-            assert mask.shape == values.shape and set(np.unique(mask)) <= {0, 1}
+            assert mask.shape == values.shape
+            assert set(np.unique(mask)) <= {0, 1}
             place = read_geometry(tmp_path / "image.nii.gz")
             np.testing.assert_allclose(read_geometry(tmp_path / "mask.nii.gz").affine, place.affine, atol=1e-6)
 
@@ -219,7 +223,8 @@ def test_boxes_and_classes_of_the_radiograph(server, pacs, tmp_path):
         result = server.infer("detection", uid, score_threshold=0.01).json()
         markups = server.infer("detection", uid, output="image", score_threshold=0.01).json()
         boxes, names = markups_to_boxes(markups, place)
-        assert len(boxes) > 0 and names == result["label_name"]
+        assert len(boxes) > 0
+        assert names == result["label_name"]
         np.testing.assert_allclose(boxes, result["box_pixels"], atol=0.02)
         assert len(server.infer("classification", uid).json()["prediction"]) == 2
 
@@ -237,16 +242,18 @@ def test_result_as_dicom_seg_is_the_mask(server, pacs, tmp_path):
     info = {"label_info": [{"name": "lung", "idx": 1}]}
     for uid, values in pacs[1].items():
         answer = server.infer("segmentation", uid, output="dicom_seg", **info)
-        assert answer.status_code == 200 and answer.headers["content-type"] == "application/dicom", answer.text
+        assert answer.status_code == 200 and answer.headers["content-type"] == "application/dicom", answer.text  # noqa: PT018
         seg = pydicom.dcmread(BytesIO(answer.content))
         (tmp_path / "mask.nii.gz").write_bytes(server.infer("segmentation", uid, output="image").content)
         np.testing.assert_array_equal(seg.pixel_array, read_label_map(tmp_path / "mask.nii.gz"))
-        assert seg.pixel_array.shape == values.shape and seg.SegmentSequence[0].SegmentLabel == "lung"
+        assert seg.pixel_array.shape == values.shape
+        assert seg.SegmentSequence[0].SegmentLabel == "lung"
         assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == uid
     assert segs(pacs[0]) == []  # an answer is not stored
     for model in ("detection", "classification"):
         answer = server.infer(model, uid, output="dicom_seg", **info)
-        assert answer.status_code == 400 and "masks" in answer.json()["detail"]
+        assert answer.status_code == 400
+        assert "masks" in answer.json()["detail"]
 
 
 def save_mask(server, uid, mask, folder):
@@ -256,7 +263,7 @@ def save_mask(server, uid, mask, folder):
     params = json.dumps({"label_info": [{"name": "lung", "idx": 1}]})
     files = {"label": ("label.nrrd", (folder / "label.nrrd").read_bytes())}
     answer = server.ask("PUT", f"/datastore/label?image={uid}&tag=final", data={"params": params}, files=files)
-    assert answer.status_code == 200 and answer.json()["label"] == uid, answer.text
+    assert answer.status_code == 200 and answer.json()["label"] == uid, answer.text  # noqa: PT018
 
 
 def test_saved_label_is_a_seg_in_the_pacs(server, pacs, tmp_path):
@@ -287,7 +294,8 @@ def test_active_learning_leaves_out_what_is_labeled(server, pacs):
     ):
         answer = server.ask("POST", f"/activelearning/{strategy}", json=params)
         assert answer.status_code == 200, answer.text
-        assert answer.json()["id"] in set(pacs[1]) - {labeled} and answer.json()["path"].endswith(".nii.gz")
+        assert answer.json()["id"] in set(pacs[1]) - {labeled}
+        assert answer.json()["path"].endswith(".nii.gz")
         assert CANARY not in answer.text
     server.wait_for("/scoring/")  # what the server does by itself when it starts
     answer = server.ask("POST", "/scoring/mgca_embeddings?run_sync=true").json()
@@ -306,7 +314,7 @@ def test_a_session_beside_the_pacs(server, pacs, tmp_path):
 
 def test_batch_inference_reads_the_pacs(server, pacs):
     answer = server.ask("POST", "/batch/infer/segmentation?images=all&run_sync=true", json={"max_workers": 1})
-    assert answer.status_code == 200 and len(answer.json()) == 5, answer.text
+    assert answer.status_code == 200 and len(answer.json()) == 5, answer.text  # noqa: PT018
 
 
 def test_training_from_the_segs_changes_what_is_served(server, pacs, tmp_path):
@@ -335,12 +343,14 @@ def test_unknown_ids_get_an_error_and_the_server_lives(server, pacs, tmp_path, i
         ("DELETE", "/datastore/image", {"params": {"id": image}}),
     ):
         answer = server.ask(method, path, **arguments)
-        assert answer.status_code == 404 and "There is no image" in answer.json()["detail"], (path, answer.text)
+        assert answer.status_code == 404 and "There is no image" in answer.json()["detail"], (path, answer.text)  # noqa: PT018
     uid = next(iter(pacs[1]))
     assert server.ask("DELETE", f"/datastore/image?id={uid}").status_code == 403
     broken = server.ask("PUT", f"/datastore/label?image={uid}&tag=final", files={"label": ("x.nrrd", b"x")})
-    assert broken.status_code == 400 and "label" in broken.json()["detail"]
-    assert len(segs(pacs[0])) == 6 and server.ask("GET", "/info/").status_code == 200
+    assert broken.status_code == 400
+    assert "label" in broken.json()["detail"]
+    assert len(segs(pacs[0])) == 6
+    assert server.ask("GET", "/info/").status_code == 200
 
 
 def test_commands_of_the_page_run(server, pacs, make_radiograph, tmp_path):
@@ -375,6 +385,8 @@ def test_proxy_for_viewers_reaches_dicomweb_alone(server, pacs):
 
 def test_nothing_of_a_patient_is_in_logs_or_list(server):
     """Last of all, when everything was asked."""
-    assert CANARY not in server.logs() and "segmentation:" in server.logs()
+    assert CANARY not in server.logs()
+    assert "segmentation:" in server.logs()
     (listed,) = (server.app_dir / "dicomweb").glob("*/datastore_v2.json")
-    assert CANARY not in listed.read_text() and "SeriesInstanceUID" in listed.read_text()
+    assert CANARY not in listed.read_text()
+    assert "SeriesInstanceUID" in listed.read_text()

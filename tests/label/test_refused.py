@@ -29,7 +29,8 @@ def refused(place, everything):
         before = everything(place)
         with pytest.raises(HTTPException, match=message) as error:
             store.save_label("a", str(sent), tag, info or {})
-        assert error.value.status_code == 400 and str(place.parent) not in error.value.detail
+        assert error.value.status_code == 400
+        assert str(place.parent) not in error.value.detail
         assert everything(place) == before
 
     return check
@@ -91,7 +92,8 @@ class TestNamesThatAreOne:
         before = everything(place)
         with pytest.raises(HTTPException, match="There is an image 'a'") as refused:
             store.add_image(name, str(place / "a.png"), {})
-        assert refused.value.status_code == 409 and everything(place) == before
+        assert refused.value.status_code == 409
+        assert everything(place) == before
 
     @pytest.mark.parametrize(
         ("first", "second"), [("x 1", "x  1"), ("x 1", "X\u00a01"), ("stra\u00dfe", "STRASSE"), ("\u00e9", "e\u0301")]
@@ -109,7 +111,8 @@ class TestNamesThatAreOne:
         store.refresh()
         assert sorted(store.list_images()) == ["E", "a", "b", "c", "d"]
         assert store.get_image_uri("b") == str(place / "b.jpg")
-        assert "A.png is left out: its id is that of a.png" in caplog.text and "b.png is left out" in caplog.text
+        assert "A.png is left out: its id is that of a.png" in caplog.text
+        assert "b.png is left out" in caplog.text
 
 
 def test_a_name_that_is_no_text_is_left_out(place, caplog):
@@ -132,9 +135,8 @@ def test_names_that_no_file_should_have(place, name):
         with pytest.raises(HTTPException) as refused:
             attempt()
         assert refused.value.status_code == 400
-    assert store.add_image("x" * 200, str(place / "a.png"), {}) and store.save_label(
-        "a", str(place / "a.png"), "x" * 200, {}
-    )
+    assert store.add_image("x" * 200, str(place / "a.png"), {})
+    assert store.save_label("a", str(place / "a.png"), "x" * 200, {})
 
 
 @pytest.mark.parametrize("name", ["CON", "nul", "Aux.x", "com1", "LPT\u00b9", 5, None, ["a"], {}])
@@ -144,7 +146,7 @@ def test_names_that_are_a_device_or_no_text(place, name):
     attempts = [lambda: store.save_label("a", str(place / "a.png"), name, {})]
     attempts += [lambda: store.add_image(name, str(place / "a.png"), {})] if isinstance(name, str) else []
     for attempt in attempts:
-        with pytest.raises(HTTPException, match="device|letters") as refused:
+        with pytest.raises(HTTPException, match=r"device|letters") as refused:
             attempt()
         assert refused.value.status_code == 400
 
@@ -155,9 +157,10 @@ def test_a_label_that_would_be_another_images(place, save_mask, everything):
     store, sent = RadiographDatastore(place), str(save_mask(place.parent / "sent.nrrd"))
     store.save_label("a", str(save_mask(place.parent / "sent.seg.nrrd")), "final", {})
     before = everything(place)
-    with pytest.raises(HTTPException, match="'a.seg.nrrd' would be a file of 'a'") as refused:
+    with pytest.raises(HTTPException, match=r"'a.seg.nrrd' would be a file of 'a'") as refused:
         store.save_label("a.seg", sent, "final", {})
-    assert refused.value.status_code == 400 and everything(place) == before
+    assert refused.value.status_code == 400
+    assert everything(place) == before
     store.save_label("a.seg", str(place / "E.PNG"), "final", {})
     store.remove_label("a", "final")
     assert store.get_labeled_images() == ["a.seg"]
@@ -176,7 +179,8 @@ def test_what_a_client_tells_is_not_ours(place):
     infos = [store.get_image_info("a"), store.get_image_info("new"), store.get_label_info("a", "final")]
     assert [info["name"] for info in infos] == ["a.png", "new.PNG", "a.PNG"]
     assert all("id" not in info and isinstance(info["ts"], int) and info["x"] == 1 for info in infos)
-    assert infos[0]["path"] == str(place / "a.png") and "path" not in infos[2]
+    assert infos[0]["path"] == str(place / "a.png")
+    assert "path" not in infos[2]
 
 
 @pytest.mark.parametrize("info", ["$x", [{"name": "$import os"}], [{"idx": 1}], [{"name": "lung", "idx": 2}]])
@@ -187,6 +191,7 @@ def test_names_that_are_told_later_are_checked_as_those_saved(place, save_mask, 
     before = everything(place)
     with pytest.raises(HTTPException, match="The label of 'a' is not saved") as refused:
         store.update_label_info("a", "final", {"label_info": info})
-    assert refused.value.status_code == 400 and everything(place) == before
+    assert refused.value.status_code == 400
+    assert everything(place) == before
     store.update_label_info("a", "final", {"label_info": [{"name": "heart", "idx": 1}], "by": "me"})
     assert store.get_label_info("a", "final")["label_info"] == [{"name": "heart", "idx": 1}]

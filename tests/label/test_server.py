@@ -82,7 +82,8 @@ def test_info_tells_what_there_is(server):
     assert info["models"]["detection"]["labels"] == {"nodule": 0, "effusion": 1}
     assert set(info["trainers"]) == {"segmentation", "detection"}
     assert {"mgca_diversity", "mgca_text", "mgca_disagreement", "mgca_uncertainty", "random"} == set(info["strategies"])
-    assert info["datastore"]["total"] == 30 and info["datastore"]["completed"] == 0
+    assert info["datastore"]["total"] == 30
+    assert info["datastore"]["completed"] == 0
 
 
 @pytest.mark.parametrize("image", FOUR)
@@ -95,7 +96,9 @@ def test_masks_have_the_images_size_and_place(server, studies, tmp_path, image):
         assert answer.headers["content-disposition"].endswith(f'{ending}"')
         (tmp_path / f"mask{ending}").write_bytes(answer.content)
         mask = read_label_map(tmp_path / f"mask{ending}")
-        assert mask.shape == place.size[::-1] and set(np.unique(mask)) <= {0, 1} and mask.any()
+        assert mask.shape == place.size[::-1]
+        assert set(np.unique(mask)) <= {0, 1}
+        assert mask.any()
         np.testing.assert_allclose(read_geometry(tmp_path / f"mask{ending}").affine, place.affine, atol=1e-5)
 
 
@@ -106,9 +109,11 @@ def test_boxes_come_back_within_a_pixel(server, studies, image):
     result = server.infer("detection", image, **params).json()
     markups = server.infer("detection", image, output="image", **params).json()
     boxes, names = markups_to_boxes(markups, place)
-    assert len(boxes) > 0 and names == result["label_name"]
+    assert len(boxes) > 0
+    assert names == result["label_name"]
     np.testing.assert_allclose(boxes, result["box_pixels"], atol=0.02)
-    assert (boxes >= -1e-6).all() and (boxes <= [side + 1e-6 for side in (*place.size, *place.size)]).all()
+    assert (boxes >= -1e-6).all()
+    assert (boxes <= [side + 1e-6 for side in (*place.size, *place.size)]).all()
     assert sorted(result["label_scores"], reverse=True) == result["label_scores"]
 
 
@@ -116,7 +121,8 @@ def test_classes_have_probabilities(server):
     both = server.infer("classification", "s01", output="all")
     assert both.headers["content-type"] == "application/json"  # there is no file
     scores = {entry["label"]: entry["score"] for entry in both.json()["prediction"]}
-    assert set(scores) == {"effusion", "device"} and all(0 < score < 1 for score in scores.values())
+    assert set(scores) == {"effusion", "device"}
+    assert all(0 < score < 1 for score in scores.values())
 
 
 def test_a_file_that_is_sent_is_read_and_not_kept(server, studies):
@@ -126,7 +132,8 @@ def test_a_file_that_is_sent_is_read_and_not_kept(server, studies):
             answer = server.ask("POST", "/infer/classification?output=json", files={"file": (path.name, file)})
         assert answer.json()["prediction"] == server.infer("classification", image).json()["prediction"]
     broken = server.ask("POST", "/infer/classification?output=json", files={"file": ("x.png", b"no image")})
-    assert broken.status_code == 400 and "cannot read the radiograph" in broken.json()["detail"]
+    assert broken.status_code == 400
+    assert "cannot read the radiograph" in broken.json()["detail"]
     left = list((server.app_dir / "tmp").iterdir())
     assert len(left) == 1  # the refused one: MONAI Label removes what was sent on success only
     remove_old(server.app_dir / "tmp", 3600)
@@ -165,7 +172,7 @@ def test_a_session_stays_in_its_folder(server, studies):
 def refused(server, studies, method, path, code, message, **arguments):
     before = state(studies)
     answer = server.ask(method, path, **arguments)
-    assert answer.status_code == code and message in answer.json()["detail"], answer.text
+    assert answer.status_code == code and message in answer.json()["detail"], answer.text  # noqa: PT018
     assert state(studies) == before
     assert server.ask("GET", "/info/").status_code == 200
 
@@ -316,7 +323,8 @@ def test_active_learning_gives_one_image_after_the_other(server):
         answers = [server.ask("POST", f"/activelearning/{strategy}", json=params) for _ in range(2)]
         assert [answer.status_code for answer in answers] == [200, 200], answers[0].text
         first, second = (answer.json() for answer in answers)
-        assert key in first and first["path"].endswith(ENDINGS)
+        assert key in first
+        assert first["path"].endswith(ENDINGS)
         assert strategy == "random" or first["id"] != second["id"]
         assert CANARY not in answers[0].text
 
@@ -329,13 +337,16 @@ def test_odd_addresses_of_pages_and_sums(server):
 
 def test_scoring_tells_what_it_computed(server):
     answer = server.ask("POST", "/scoring/mgca_embeddings?run_sync=true").json()
-    assert answer["images"] == 30 and answer["reports"] == 30 and not answer["unreadable"]
+    assert answer["images"] == 30
+    assert answer["reports"] == 30
+    assert not answer["unreadable"]
 
 
 def test_batch_inference_saves_a_label_of_every_image(server, studies):
     params = {"save_label": True, "max_batch_size": 5, "max_workers": 1}
     answer = server.ask("POST", "/batch/infer/segmentation?images=unlabeled&run_sync=true", json=params)
-    assert answer.status_code == 200 and len(answer.json()) == 5
+    assert answer.status_code == 200
+    assert len(answer.json()) == 5
     assert len(list((studies / "labels" / "original").iterdir())) == 5
 
 
@@ -361,7 +372,8 @@ def test_damaged_weights_of_one_model_leave_the_others(server, label_bundle):
         assert list(server.ask("GET", "/info/").json()["models"]) == ["segmentation", "classification", "grounding"]
         assert server.infer("segmentation", "s00").status_code == 200
         broken = server.infer("detection", "s00")
-        assert broken.status_code == 400 and "cannot be read as a checkpoint" in broken.json()["detail"]
+        assert broken.status_code == 400
+        assert "cannot be read as a checkpoint" in broken.json()["detail"]
     finally:
         weights.unlink()
 
@@ -381,7 +393,7 @@ def test_damaged_settings_of_one_model_leave_the_others(server, label_bundle, co
         assert set(info.json()["trainers"]) == {"segmentation", "detection"}
         assert server.infer("segmentation", "s00").status_code == 200
         broken = server.infer("detection", "s00")
-        assert 400 <= broken.status_code < 500 and broken.json()["detail"], broken.text
+        assert 400 <= broken.status_code < 500 and broken.json()["detail"], broken.text  # noqa: PT018
         assert "model_detection" in broken.json()["detail"], broken.text
         assert server.ask("POST", "/activelearning/mgca_uncertainty", json={}).status_code == 200
     finally:
@@ -440,5 +452,7 @@ def test_nothing_of_a_patient_is_in_the_logs(server, studies):
     """Last of all, when everything was asked."""
     assert CANARY.encode() in path_of(studies, "s03").read_bytes()
     log = server.logs()
-    assert "segmentation:" in log and CANARY not in log and PHRASE not in log
+    assert "segmentation:" in log
+    assert CANARY not in log
+    assert PHRASE not in log
     assert CANARY not in (studies / "datastore_v2.json").read_text()

@@ -92,7 +92,8 @@ def test_only_what_changed_is_computed_again(store, embeddings, settings, label_
     changed = embeddings(store)
     assert (changed.computed, changed.removed) == (2, 1)
     torch.testing.assert_close(changed.images[0], changed.images[changed.ids.index("s5")])
-    assert "s2" not in changed.ids and "s2" not in changed.agreement
+    assert "s2" not in changed.ids
+    assert "s2" not in changed.agreement
     moved = replace(settings, bundle=shutil.copytree(label_bundle, tmp_path / "mgca"))
     state = torch.load(moved.pretrained, weights_only=True)
     torch.save({key: value.flip(0) if value.ndim else value for key, value in state.items()}, moved.pretrained)
@@ -102,8 +103,10 @@ def test_only_what_changed_is_computed_again(store, embeddings, settings, label_
 def test_a_broken_study_is_told_and_the_others_go_on(store, embeddings, caplog):
     (store.work_dir.parent / "s3.png").write_bytes(b"no image")
     answer = EmbeddingScoring(embeddings)({}, store)
-    assert answer["images"] == COUNT - 1 and list(answer["unreadable"]) == ["s3"]
-    assert "cannot read the radiograph" in answer["unreadable"]["s3"] and "s3" in caplog.text
+    assert answer["images"] == COUNT - 1
+    assert list(answer["unreadable"]) == ["s3"]
+    assert "cannot read the radiograph" in answer["unreadable"]["s3"]
+    assert "s3" in caplog.text
     assert Diversity(embeddings)({}, store)["id"] != "s3"
 
 
@@ -111,9 +114,8 @@ def test_a_file_that_is_gone_is_told_and_the_others_go_on(store, embeddings):
     embeddings(store)
     (store.work_dir.parent / "s3.png").unlink()  # the datastore has not seen it
     answer = EmbeddingScoring(embeddings)({}, store)
-    assert answer["images"] == COUNT - 1 and answer["unreadable"] == {
-        "s3": "The file of 's3' cannot be read: No such file or directory."
-    }
+    assert answer["images"] == COUNT - 1
+    assert answer["unreadable"] == {"s3": "The file of 's3' cannot be read: No such file or directory."}
 
 
 def test_what_is_known_stays_while_a_pacs_does_not_answer(store, embeddings, monkeypatch):
@@ -130,13 +132,15 @@ def test_what_is_known_stays_while_a_pacs_does_not_answer(store, embeddings, mon
 
 def test_scoring_tells_how_far_the_labels_reach(store, embeddings):
     none = EmbeddingScoring(embeddings)({}, store)
-    assert none["farthest"] is none["mean"] is None and none["computed"] == 2 * COUNT - 1
+    assert none["farthest"] is none["mean"] is None
+    assert none["computed"] == 2 * COUNT - 1
     label(store, "s0", "s4")
     images = embeddings(store).images
     near = [1 - max(float(images[i] @ images[0]), float(images[i] @ images[4])) for i in (1, 2, 3, 5, 6, 7)]
     some = EmbeddingScoring(embeddings)({}, store)
     assert some["farthest"] == pytest.approx(max(near), abs=1e-4)
-    assert some["mean"] == pytest.approx(np.mean(near), abs=1e-4) and some["computed"] == 0
+    assert some["mean"] == pytest.approx(np.mean(near), abs=1e-4)
+    assert some["computed"] == 0
 
 
 def test_diversity_begins_in_the_middle_and_goes_far(store, embeddings):
@@ -206,14 +210,16 @@ def test_entropies_that_take_long_are_computed_over_several_requests(store, embe
     label(store, "s0")
     farthest = Diversity(embeddings)({}, store)["id"]
     first = ask({}, store)
-    assert first["id"] == farthest and first["compared"] == 1
+    assert first["id"] == farthest
+    assert first["compared"] == 1
     monkeypatch.setattr(strategies, "SECONDS", 60)
     assert ask({}, store)["compared"] == COUNT - 1
     path = store.work_dir / "uncertainty_classification.npz"
     written = path.stat().st_mtime_ns
     monkeypatch.setattr(infer, "probabilities", None)  # all are known
     names = [f"s{i}" for i in range(1, COUNT)]
-    assert list(entropies_of(infer, names, store)) == names and path.stat().st_mtime_ns == written
+    assert list(entropies_of(infer, names, store)) == names
+    assert path.stat().st_mtime_ns == written
 
 
 def test_all_that_is_left_was_handed_out(store, embeddings, settings):
@@ -270,7 +276,8 @@ def test_nothing_of_a_report_is_logged_or_kept_as_text(store, embeddings, caplog
         EmbeddingScoring(embeddings)({}, store)
         Disagreement(embeddings)({}, store)
     kept = [path.read_bytes() for path in store.work_dir.iterdir()] + [json.dumps(store.json()).encode()]
-    assert CANARY not in caplog.text and not any(CANARY.encode() in content for content in kept)
+    assert CANARY not in caplog.text
+    assert not any(CANARY.encode() in content for content in kept)
 
 
 def test_rows_are_written_on_the_way(tmp_path, monkeypatch):
@@ -287,7 +294,8 @@ def test_rows_are_written_on_the_way(tmp_path, monkeypatch):
     rows = refresh_rows(
         tmp_path / "rows.npz", "f", states, lambda names: {name: np.zeros(3, np.float32) for name in names}
     )
-    assert rows.ids == list("abcde") and rows.computed == 1
+    assert rows.ids == list("abcde")
+    assert rows.computed == 1
     assert rows.values[:, 0].tolist() == [97, 98, 99, 100, 0]
     assert refresh_rows(tmp_path / "rows.npz", "f", {}, compute).removed == 5
     assert not (tmp_path / "rows.npz").exists()

@@ -90,8 +90,10 @@ def test_new_weights_are_served_and_nothing_of_a_patient_is_logged(settings, sto
     path = settings.weights(task)
     assert path == settings.app_dir / "models" / f"model_{task}.pt"
     new = torch.load(path, weights_only=True)
-    assert new.keys() == old.keys() and any(not torch.equal(new[key], old[key]) for key in new)
-    assert served.get_path() == str(path) and served.classes == read_settings(path.with_suffix(".json"))["classes"]
+    assert new.keys() == old.keys()
+    assert any(not torch.equal(new[key], old[key]) for key in new)
+    assert served.get_path() == str(path)
+    assert served.classes == read_settings(path.with_suffix(".json"))["classes"]
     assert served({"image": image})
     assert tree(settings.bundle) == bundle
     assert sorted(file.name for file in settings.trained_dir.iterdir() if file.suffix != ".lock") == [
@@ -109,13 +111,16 @@ def test_goes_on_from_what_is_served_and_keeps_it_where_nothing_is_better(settin
     caplog.set_level(logging.INFO)
     train, before = BundleTrain(settings, "segmentation"), settings.weights("segmentation")
     better = train({**ONE_EPOCH, "max_epochs": 8, "learning_rate": 0.01}, store["segmentation"])
-    assert better["new_weights"] and better["best_metric"] > better["before"]
+    assert better["new_weights"]
+    assert better["best_metric"] > better["before"]
     path = settings.weights("segmentation")
-    assert path != before and "no epoch was better" not in caplog.text
+    assert path != before
+    assert "no epoch was better" not in caplog.text
     weights = path.read_bytes()
     worse = train({**ONE_EPOCH, "learning_rate": 1}, store["segmentation"])  # from its own weights now
     assert worse["before"] == pytest.approx(better["best_metric"], abs=1e-3)
-    assert not worse["new_weights"] and path.read_bytes() == weights
+    assert not worse["new_weights"]
+    assert path.read_bytes() == weights
     assert "no epoch was better" in caplog.text
 
 
@@ -130,7 +135,8 @@ def test_named_classes_that_are_those_served_are_compared(settings, store, names
 
 def test_other_classes_begin_from_the_pretrained_encoder_in_the_same_architecture(settings, store):
     stats = BundleTrain(settings, "segmentation")({**ONE_EPOCH, "classes": "heart"}, store["segmentation"])
-    assert stats["before"] is None and stats["new_weights"]
+    assert stats["before"] is None
+    assert stats["new_weights"]
     old = read_settings(settings.bundle / "models" / "model_segmentation.json")
     new = read_settings(settings.weights("segmentation").with_suffix(".json"))
     assert new["classes"] == ["heart"]
@@ -178,8 +184,10 @@ def test_a_training_that_fails_or_was_killed_changes_nothing(settings, store, mo
     monkeypatch.setattr("monai_mgca.label.trainers.os.replace", full)
     with pytest.raises(OSError, match="disk full"):
         train({**ONE_EPOCH, "pretrained": "false"}, store["segmentation"])
-    assert not partial.exists() and train.stats() == {}
-    assert settings.weights("segmentation").parent == settings.bundle / "models" and tree(settings.bundle) == weights
+    assert not partial.exists()
+    assert train.stats() == {}
+    assert settings.weights("segmentation").parent == settings.bundle / "models"
+    assert tree(settings.bundle) == weights
 
 
 def test_one_training_of_a_task_at_a_time(settings, store):

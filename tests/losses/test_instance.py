@@ -42,7 +42,9 @@ def test_half_precision(slow, unit, dtype):
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-6)
     loss.backward()
     assert image.grad.dtype == report.grad.dtype == dtype
-    assert image.grad.isfinite().all() and report.grad.abs().sum() > 0 and report.grad.isfinite().all()
+    assert image.grad.isfinite().all()
+    assert report.grad.abs().sum() > 0
+    assert report.grad.isfinite().all()
 
 
 def test_autocast_changes_nothing(unit):
@@ -52,7 +54,8 @@ def test_autocast_changes_nothing(unit):
     with torch.autocast("cpu", torch.bfloat16):
         assert (image @ report.T).dtype == torch.bfloat16
         inside = loss(image, report)
-    assert inside.dtype == torch.float32 and torch.equal(inside, outside)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, outside)
     assert torch.equal(*(torch.autograd.grad(x, image)[0] for x in (inside, outside)))
 
 
@@ -62,7 +65,9 @@ def test_temperature_must_be_positive(temperature):
         InstanceAlignmentLoss(temperature)
 
 
-@pytest.mark.parametrize("image, report", [((4, 6), (3, 6)), ((4, 6), (4, 5)), ((4, 2, 6), (4, 2, 6)), ((6,), (6,))])
+@pytest.mark.parametrize(
+    ("image", "report"), [((4, 6), (3, 6)), ((4, 6), (4, 5)), ((4, 2, 6), (4, 2, 6)), ((6,), (6,))]
+)
 def test_shapes_are_named(image, report):
     with pytest.raises(ValueError, match="image and report must both be"):
         InstanceAlignmentLoss()(torch.ones(image), torch.ones(report))

@@ -75,7 +75,8 @@ def test_half_precision_is_computed_in_float32(unit, dtype):
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, MatchedTokenLoss()(words.float(), patches.float(), word_mask=MASK))
     loss.backward()
-    assert words.grad.dtype == dtype and words.grad.isfinite().all()
+    assert words.grad.dtype == dtype
+    assert words.grad.isfinite().all()
 
 
 def test_tokens_of_a_volume_fit(monkeypatch):

@@ -82,12 +82,14 @@ def test_components_and_terms_are_unweighted(output, sides):
     ita, word, image, cpa = sides(True)
     loss = MGCALoss((2, 3, 4))
     components = loss.components(output)
-    assert tuple(components) == NAMES and all(term.requires_grad for term in components.values())
+    assert tuple(components) == NAMES
+    assert all(term.requires_grad for term in components.values())
     for name, expected in zip(NAMES, (ita, (word + image) / 2, cpa), strict=True):
         torch.testing.assert_close(components[name], expected, rtol=2e-6, atol=0)
     assert loss.terms == {}
     total = loss(output)
-    assert tuple(loss.terms) == NAMES and not any(term.requires_grad for term in loss.terms.values())
+    assert tuple(loss.terms) == NAMES
+    assert not any(term.requires_grad for term in loss.terms.values())
     torch.testing.assert_close(total, sum(w * loss.terms[n] for w, n in zip((2, 3, 4), NAMES, strict=True)))
 
 
@@ -137,7 +139,7 @@ def test_plain_strings_are_keys_too(output):
 
 @pytest.mark.parametrize("weights", [(1, 1), (1, 1, 1, 1), (1, -1, 1), (0, 0, 0)])
 def test_weights_are_named(weights):
-    with pytest.raises(ValueError, match="^weights must"):
+    with pytest.raises(ValueError, match=r"^weights must"):
         MGCALoss(weights)
 
 

@@ -87,7 +87,8 @@ def test_what_padding_holds_does_not_count(unit, monkeypatch, way, value, read):
     assert torch.equal(found, expected)
     if way is both_sides:
         found.backward()
-        assert filled.grad.isfinite().all() and torch.equal(filled.grad, torch.autograd.grad(expected, words)[0])
+        assert filled.grad.isfinite().all()
+        assert torch.equal(filled.grad, torch.autograd.grad(expected, words)[0])
 
 
 @pytest.mark.parametrize("way", [both_sides, one_side])
@@ -111,7 +112,8 @@ def test_autocast_changes_nothing(unit, way):
     outside = way(words, patches, LENGTHS)
     with torch.autocast("cpu", torch.bfloat16):
         inside = way(words, patches, LENGTHS)
-    assert inside.dtype == torch.float32 and torch.equal(inside, outside)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, outside)
     assert torch.equal(*(torch.autograd.grad(x, words)[0] for x in (inside, outside)))
 
 
@@ -140,7 +142,8 @@ def test_parts():
     found = chunks.parts(LENGTHS[[2, 2, 0, 3, 0]], 5, 2)
     assert [part.tokens.stop for part in found] == [2, 3, 1]
     assert found[0].mask is None, "where all count there is nothing to hide"
-    assert found[1].mask.tolist() == [[False] * 3, [True] * 3] and found[2].mask.tolist() == [[False]]
+    assert found[1].mask.tolist() == [[False] * 3, [True] * 3]
+    assert found[2].mask.tolist() == [[False]]
 
 
 def test_no_value_is_needed_on_a_device(monkeypatch):
@@ -155,7 +158,8 @@ def test_no_value_is_needed_on_a_device(monkeypatch):
     pieces = torch.empty(2, 8, DIM, device="meta", requires_grad=True)
     ids = torch.empty(2, 8, dtype=torch.int64, device="meta")
     found, _, mask = aggregate_words(pieces, torch.empty(2, 8, device="meta"), ids, 5)
-    assert found.shape == (2, 5, DIM) and mask.shape == (2, 5)
+    assert found.shape == (2, 5, DIM)
+    assert mask.shape == (2, 5)
     assert torch.autograd.grad(found.sum(), pieces)[0].shape == pieces.shape
 
 
@@ -170,7 +174,8 @@ def test_aggregation_reads_no_further_than_the_words(monkeypatch, num_words, val
         words, shares, mask = aggregate_words(pieces, attention, ids, num_words)
         results.append((words, shares, mask, torch.autograd.grad(words.square().sum(), pieces)[0]))
     for one, other in zip(*results, strict=True):
-        assert torch.equal(one, other) and one.isfinite().all()
+        assert torch.equal(one, other)
+        assert one.isfinite().all()
     assert results[0][2].sum() == 2 + min(num_words, 4)
 
 

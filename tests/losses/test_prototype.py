@@ -34,13 +34,14 @@ def in_log_space(scores, epsilon=0.05, iterations=3):
 
 
 @pytest.mark.usefixtures("way")
-@pytest.mark.parametrize("rows, columns", [(1, 4), (2, 9), (6, 3), (5, 12)])
-@pytest.mark.parametrize("epsilon, iterations", [(0.05, 3), (0.05, 0), (0.3, 1), (0.1, 7)])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 4), (2, 9), (6, 3), (5, 12)])
+@pytest.mark.parametrize(("epsilon", "iterations"), [(0.05, 3), (0.05, 0), (0.3, 1), (0.1, 7)])
 def test_sinkhorn_equals_the_formula(slow, scores, rows, columns, epsilon, iterations):
     x = scores(rows, columns)
     expected = torch.tensor(slow.sinkhorn_codes(x, epsilon, iterations), dtype=torch.float64)
     codes = sinkhorn(x, epsilon, iterations)
-    assert codes.dtype == torch.float64 and not codes.requires_grad
+    assert codes.dtype == torch.float64
+    assert not codes.requires_grad
     torch.testing.assert_close(codes, expected, rtol=1e-10, atol=1e-12)
 
 
@@ -54,10 +55,12 @@ def test_sinkhorn_uses_all_prototypes_equally(scores):
 
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize("epsilon, scale", [(1e-3, 1), (1e-3, 100), (0.05, 100)])
+@pytest.mark.parametrize(("epsilon", "scale"), [(1e-3, 1), (1e-3, 100), (0.05, 100)])
 def test_sinkhorn_does_not_overflow(scores, dtype, epsilon, scale):
     codes = sinkhorn((scale * scores(8, 20)).to(dtype), epsilon)
-    assert codes.dtype == torch.promote_types(dtype, torch.float32) and codes.isfinite().all() and (codes >= 0).all()
+    assert codes.dtype == torch.promote_types(dtype, torch.float32)
+    assert codes.isfinite().all()
+    assert (codes >= 0).all()
     torch.testing.assert_close(codes.sum(1), torch.ones(8).to(codes.dtype))
 
 
@@ -120,7 +123,7 @@ def test_one_exponential_gives_what_log_space_gives(rows, columns, seed, epsilon
 
 
 @pytest.mark.parametrize(
-    "name, kwargs", [("epsilon", {"epsilon": 0}), ("epsilon", {"epsilon": -1}), ("iterations", {"iterations": -1})]
+    ("name", "kwargs"), [("epsilon", {"epsilon": 0}), ("epsilon", {"epsilon": -1}), ("iterations", {"iterations": -1})]
 )
 def test_sinkhorn_arguments_are_named(name, kwargs):
     with pytest.raises(ValueError, match=f"^{name} must"):
@@ -129,12 +132,12 @@ def test_sinkhorn_arguments_are_named(name, kwargs):
 
 @pytest.mark.parametrize("shape", [(4,), (2, 4, 5)])
 def test_sinkhorn_shape_is_named(shape):
-    with pytest.raises(ValueError, match="^scores must"):
+    with pytest.raises(ValueError, match=r"^scores must"):
         sinkhorn(torch.rand(shape))
 
 
 @pytest.mark.parametrize("temperature", [0.2, 0.6])
-@pytest.mark.parametrize("epsilon, iterations", [(0.05, 3), (0.2, 0), (0.1, 5)])
+@pytest.mark.parametrize(("epsilon", "iterations"), [(0.05, 3), (0.2, 0), (0.1, 5)])
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_equals_the_formula(slow, scores, agree, rows, epsilon, iterations, temperature):
     image, report = scores(rows, 7), scores(rows, 7)
@@ -168,7 +171,9 @@ def test_half_precision(slow, scores, dtype):
     torch.testing.assert_close(loss.double(), expected, rtol=5e-6, atol=1e-6)
     loss.backward()
     for x in (image, report):
-        assert x.grad.dtype == dtype and x.grad.isfinite().all() and x.grad.abs().sum() > 0
+        assert x.grad.dtype == dtype
+        assert x.grad.isfinite().all()
+        assert x.grad.abs().sum() > 0
 
 
 def test_autocast_changes_nothing(scores):
@@ -177,7 +182,8 @@ def test_autocast_changes_nothing(scores):
     outside = loss(image, report)
     with torch.autocast("cpu", torch.bfloat16):
         inside = loss(image, report)
-    assert inside.dtype == torch.float32 and torch.equal(inside, outside)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, outside)
 
 
 @pytest.mark.parametrize("temperature", [0, -1])
@@ -186,7 +192,9 @@ def test_temperature_must_be_positive(temperature):
         PrototypeAlignmentLoss(temperature)
 
 
-@pytest.mark.parametrize("image, report", [((4, 6), (3, 6)), ((4, 6), (4, 5)), ((4, 2, 6), (4, 2, 6)), ((6,), (6,))])
+@pytest.mark.parametrize(
+    ("image", "report"), [((4, 6), (3, 6)), ((4, 6), (4, 5)), ((4, 2, 6), (4, 2, 6)), ((6,), (6,))]
+)
 def test_shapes_are_named(image, report):
     with pytest.raises(ValueError, match="image_scores and report_scores must both be"):
         PrototypeAlignmentLoss()(torch.ones(image), torch.ones(report))

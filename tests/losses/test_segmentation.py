@@ -58,7 +58,8 @@ def test_no_overlap_on_many_pixels_is_finite():
     logits = torch.full((1, 1, 64, 64), 9.0, requires_grad=True)
     loss = LogDiceFocalLoss(smooth=1e-6)(logits, torch.zeros_like(logits))
     loss.backward()
-    assert torch.isfinite(loss) and (logits.grad > 0).all()
+    assert torch.isfinite(loss)
+    assert (logits.grad > 0).all()
 
 
 def test_half_precision_is_computed_in_full():

@@ -21,7 +21,7 @@ def some_weights(mask: torch.Tensor | None) -> torch.Tensor:
 
 @pytest.mark.parametrize("temperature", [0.004, 0.1, 0.6])
 @pytest.mark.parametrize("weighted", [True, False])
-@pytest.mark.parametrize("mask, mask_padding", [(None, True), (MASK, True), (MASK, False)])
+@pytest.mark.parametrize(("mask", "mask_padding"), [(None, True), (MASK, True), (MASK, False)])
 def test_equals_the_formula(slow, unit, agree, mask, mask_padding, weighted, temperature):
     words, context = unit(4, 5, 3), unit(4, 5, 3)
     weights = some_weights(mask) if weighted else None
@@ -56,7 +56,8 @@ def test_nothing_of_size_b_n_n_is_saved(unit):
     sizes = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
         loss = TokenAlignmentLoss()(words, context, mask=mask)
-    assert sizes and max(sizes) <= 3 * 40 * 4 < 3 * 40 * 40
+    assert sizes
+    assert max(sizes) <= 3 * 40 * 4 < 3 * 40 * 40
     loss.backward()
     assert words.grad.abs().sum() > 0
 
@@ -109,14 +110,16 @@ def test_reports_of_padding_only_and_of_one_word_add_nothing(unit, real, weighte
     found = loss(words, context, weights, mask)
     torch.testing.assert_close(found, loss(words[:1], context[:1]) / 2)
     for grad in torch.autograd.grad(found, [words, context]):
-        assert grad.isfinite().all() and grad[0].abs().sum() > 0
+        assert grad.isfinite().all()
+        assert grad[0].abs().sum() > 0
         assert (grad[1] == 0).all()
 
 
 def test_weights_get_no_gradient(unit):
     words, context, weights = unit(4, 5, 3), unit(4, 5, 3), some_weights(None).requires_grad_()
     TokenAlignmentLoss()(words, context, weights).backward()
-    assert weights.grad is None and words.grad is not None
+    assert weights.grad is None
+    assert words.grad is not None
 
 
 def test_one_side_alone_may_want_a_gradient(unit):
@@ -139,7 +142,9 @@ def test_half_precision(slow, unit, dtype, weighted):
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-6)
     loss.backward()
     for x in (words, context):
-        assert x.grad.dtype == dtype and x.grad.isfinite().all() and x.grad.abs().sum() > 0
+        assert x.grad.dtype == dtype
+        assert x.grad.isfinite().all()
+        assert x.grad.abs().sum() > 0
 
 
 def test_autocast_changes_nothing(unit):
@@ -148,7 +153,8 @@ def test_autocast_changes_nothing(unit):
     outside = loss(words, context, weights, MASK)
     with torch.autocast("cpu", torch.bfloat16):
         inside = loss(words, context, weights, MASK)
-    assert inside.dtype == torch.float32 and torch.equal(inside, outside)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, outside)
     assert torch.equal(*(torch.autograd.grad(x, words)[0] for x in (inside, outside)))
 
 
@@ -159,7 +165,7 @@ def test_temperature_must_be_positive(temperature):
 
 
 @pytest.mark.parametrize(
-    "name, shapes",
+    ("name", "shapes"),
     [
         ("tokens and context", [(4, 5, 3), (4, 6, 3), (4, 5), (4, 5)]),
         ("tokens and context", [(5, 3), (5, 3), (4, 5), (4, 5)]),

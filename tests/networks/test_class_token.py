@@ -51,7 +51,7 @@ def test_class_token_and_its_position_are_moved_either_way(tmp_path):
             torch.testing.assert_close(encoder(image).pooled, wanted, rtol=0, atol=1e-6)
         load(again, apart.state_dict())
         assert same(apart, again)
-    with pytest.raises(CheckpointError, match="1 missing: image_encoder.backbone.cls_token"):
+    with pytest.raises(CheckpointError, match=r"1 missing: image_encoder.backbone.cls_token"):  # noqa: PT012
         network = ImageEmbedder(vit(cls_position=True), ProjectionHead(24, 16, 8))
         load_network(network, {k: v for k, v in network.state_dict().items() if not k.endswith("cls_token")})
 

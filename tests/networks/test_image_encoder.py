@@ -29,19 +29,25 @@ def small_vit(**kwargs) -> ViTImageEncoder:
 def test_vit_shapes(spatial_dims, in_channels):
     encoder = small_vit(spatial_dims=spatial_dims, in_channels=in_channels)
     pooled, tokens, attention = encoder(torch.rand(2, in_channels, *[32] * spatial_dims))
-    assert pooled.shape == (2, 24) and encoder.out_channels == 24
-    assert tokens.shape == (2, 4**spatial_dims, 24) and encoder.token_channels == 24
-    assert attention.shape == (2, 4**spatial_dims) and not attention.requires_grad
-    assert ((attention > 0) & (attention < 1)).all() and (attention.sum(1) < 1).all()
+    assert pooled.shape == (2, 24)
+    assert encoder.out_channels == 24
+    assert tokens.shape == (2, 4**spatial_dims, 24)
+    assert encoder.token_channels == 24
+    assert attention.shape == (2, 4**spatial_dims)
+    assert not attention.requires_grad
+    assert ((attention > 0) & (attention < 1)).all()
+    assert (attention.sum(1) < 1).all()
 
 
-@pytest.mark.parametrize("block, expansion", [("basic", 1), ("bottleneck", 4)])
-@pytest.mark.parametrize("spatial_dims, in_channels", [(2, 1), (2, 3), (3, 1), (3, 3)])
+@pytest.mark.parametrize(("block", "expansion"), [("basic", 1), ("bottleneck", 4)])
+@pytest.mark.parametrize(("spatial_dims", "in_channels"), [(2, 1), (2, 3), (3, 1), (3, 3)])
 def test_resnet_shapes(block, expansion, spatial_dims, in_channels):
     encoder = ResNetImageEncoder(block, (1, 1, 1, 1), 4, in_channels, spatial_dims)
     pooled, tokens, attention = encoder(torch.rand(2, in_channels, *[64] * spatial_dims))
-    assert pooled.shape == (2, 32 * expansion) and encoder.out_channels == 32 * expansion
-    assert tokens.shape == (2, 4**spatial_dims, 16 * expansion) and encoder.token_channels == 16 * expansion
+    assert pooled.shape == (2, 32 * expansion)
+    assert encoder.out_channels == 32 * expansion
+    assert tokens.shape == (2, 4**spatial_dims, 16 * expansion)
+    assert encoder.token_channels == 16 * expansion
     assert attention is None
 
 
@@ -118,7 +124,8 @@ def test_attention_is_float32_under_autocast():
     image = torch.rand(2, 1, 32, 32)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         attention = encoder(image).attention
-    assert attention.dtype == torch.float32 and attention.isfinite().all()
+    assert attention.dtype == torch.float32
+    assert attention.isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -133,7 +140,9 @@ def test_every_parameter_gets_a_gradient(make):
     assert [name for name, p in encoder.named_parameters() if p.grad is None] == []
 
 
-@pytest.mark.parametrize("make, size", [(small_vit, 32), (lambda: ResNetImageEncoder("basic", (1, 1, 1, 1), 4), 64)])
+@pytest.mark.parametrize(
+    ("make", "size"), [(small_vit, 32), (lambda: ResNetImageEncoder("basic", (1, 1, 1, 1), 4), 64)]
+)
 def test_checkpointing_gives_the_same_gradients(make, size):
     plain = make().train()
     saving = deepcopy(plain)
@@ -151,7 +160,7 @@ def test_checkpointing_gives_the_same_gradients(make, size):
 
 
 @pytest.mark.parametrize(
-    "theirs, ours",
+    ("theirs", "ours"),
     [
         (resnet18, lambda: create_image_encoder("resnet18", in_channels=3)),
         (
@@ -179,12 +188,13 @@ def test_resnet_equals_torchvision_s(theirs, ours):
 
 
 @pytest.mark.parametrize(
-    "name, pooled, tokens", [("vit_tiny", 192, 192), ("vit_compact", 128, 128), ("resnet_compact", 256, 128)]
+    ("name", "pooled", "tokens"), [("vit_tiny", 192, 192), ("vit_compact", 128, 128), ("resnet_compact", 256, 128)]
 )
 def test_encoders_by_name(name, pooled, tokens):
     encoder = create_image_encoder(name, image_size=64, in_channels=3)
     features = encoder(torch.rand(1, 3, 64, 64))
-    assert features.pooled.shape == (1, pooled) and features.tokens.shape == (1, 16, tokens)
+    assert features.pooled.shape == (1, pooled)
+    assert features.tokens.shape == (1, 16, tokens)
 
 
 def test_arguments_win_over_the_name():
@@ -192,7 +202,7 @@ def test_arguments_win_over_the_name():
     assert len(create_image_encoder("vit_tiny", image_size=32, num_layers=1).backbone.blocks) == 1
 
 
-@pytest.mark.parametrize("wrong, near", [("vit_compat", "vit_compact"), ("resnet5", "resnet50")])
+@pytest.mark.parametrize(("wrong", "near"), [("vit_compat", "vit_compact"), ("resnet5", "resnet50")])
 def test_unknown_names_raise_with_the_near_miss(wrong, near):
     with pytest.raises(ValueError, match=f"'{wrong}', did you mean '{near}'"):
         create_image_encoder(wrong)

@@ -69,7 +69,8 @@ def test_soft_match_keeps_no_attention(tokens):
     queries, keys, sizes = tokens(60), tokens(50), []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
         soft_match(queries, keys)
-    assert sizes and max(sizes) <= queries.numel() < 4 * 60 * 50
+    assert sizes
+    assert max(sizes) <= queries.numel() < 4 * 60 * 50
 
 
 @pytest.mark.parametrize("learned", [True, False])
@@ -78,10 +79,13 @@ def test_samples_without_keys_get_zeros_and_finite_gradients(tokens, learned, no
     matcher = AttentionMatcher(5).double() if learned else soft_match
     queries, keys = tokens(6), tokens(4)
     context = matcher(queries, keys, key_mask=MASK, normalize=normalize)
-    assert (context[3] == 0).all() and (context[:3] != 0).any(-1).all()
+    assert (context[3] == 0).all()
+    assert (context[:3] != 0).any(-1).all()
     context.square().sum().backward() if not normalize else context.sum().backward()
     for x in (queries, keys):
-        assert x.grad.isfinite().all() and (x.grad[3] == 0).all() and (x.grad[:3] != 0).any()
+        assert x.grad.isfinite().all()
+        assert (x.grad[3] == 0).all()
+        assert (x.grad[:3] != 0).any()
     assert (keys.grad[~MASK] == 0).all()
 
 
@@ -182,16 +186,17 @@ def test_weights_are_of_the_row_alone():
 def test_weights_are_float32_at_least_without_gradient(dtype):
     attention = torch.rand(5, 9).to(dtype).requires_grad_()
     weights = attention_to_weights(attention)
-    assert weights.dtype == torch.float32 and not weights.requires_grad
+    assert weights.dtype == torch.float32
+    assert not weights.requires_grad
     torch.testing.assert_close(weights.sum(1), torch.ones(5))
 
 
 @pytest.mark.parametrize("quantile", [-0.1, 0.6])
 def test_quantile_is_named(quantile):
-    with pytest.raises(ValueError, match="^quantile must"):
+    with pytest.raises(ValueError, match=r"^quantile must"):
         attention_to_weights(torch.rand(2, 3), quantile)
 
 
 def test_shape_is_named():
-    with pytest.raises(ValueError, match="^attention must"):
+    with pytest.raises(ValueError, match=r"^attention must"):
         attention_to_weights(torch.rand(2, 3, 4))

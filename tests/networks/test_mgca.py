@@ -101,7 +101,8 @@ def test_every_parameter_gets_a_gradient(encoder, matcher, report):
     assert without == []
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
     if report.get("freeze"):
-        assert frozen and all(name.startswith("report_encoder.") for name in frozen)
+        assert frozen
+        assert all(name.startswith("report_encoder.") for name in frozen)
     else:
         types = {"report_encoder.model.embeddings.token_type_embeddings.weight"}
         assert frozen == (types if report else set())
@@ -137,7 +138,8 @@ def test_official_padding_is_in_the_statistics():
     torch.testing.assert_close(padding.norm(dim=-1), torch.ones(len(padding)))
     torch.testing.assert_close(padding, padding[:1].expand_as(padding))
     lengths = output[Keys.IMAGE_CONTEXT].norm(dim=-1)
-    assert (lengths < 1 - 1e-3).any() and (lengths <= 1 + 1e-5).all()
+    assert (lengths < 1 - 1e-3).any()
+    assert (lengths <= 1 + 1e-5).all()
 
 
 def test_one_pair_is_an_error_in_training_alone():
@@ -155,11 +157,13 @@ def test_a_report_without_words_is_finite():
     words = WORDS.clone()
     words[1] = -1
     output = network(images(), *REPORTS[:2], words)
-    assert not output[Keys.WORD_MASK][1].any() and (output[Keys.WORD_WEIGHTS][1] == 0).all()
+    assert not output[Keys.WORD_MASK][1].any()
+    assert (output[Keys.WORD_WEIGHTS][1] == 0).all()
     assert (output[Keys.IMAGE_CONTEXT][1] == 0).all()
     loss = MGCALoss()(output)
     loss.backward()
-    assert loss.isfinite() and all(p.grad.isfinite().all() for p in network.parameters())
+    assert loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -216,7 +220,9 @@ def test_the_image_embedder_shares_the_weights():
     assert embedder.image_head.linear1.weight is network.image_head.linear1.weight
 
 
-@pytest.mark.parametrize("kwargs, near", [({"matcher": "learnd"}, "learned"), ({"matcher": "similarty"}, "similarity")])
+@pytest.mark.parametrize(
+    ("kwargs", "near"), [({"matcher": "learnd"}, "learned"), ({"matcher": "similarty"}, "similarity")]
+)
 def test_unknown_options_raise_with_the_near_miss(kwargs, near):
     with pytest.raises(ValueError, match=f"did you mean '{near}'"):
         make(**kwargs)
@@ -258,7 +264,8 @@ def test_volumes_train(encoder):
         value.backward()
         optimizer.step()
         losses.append(value.item())
-    assert all(torch.tensor(losses).isfinite()) and losses[-1] < losses[0]
+    assert all(torch.tensor(losses).isfinite())
+    assert losses[-1] < losses[0]
     for name, p in network.named_parameters():
-        assert p.grad is not None and not torch.equal(p, before[name]), name
+        assert p.grad is not None and not torch.equal(p, before[name]), name  # noqa: PT018
     assert set(loss.terms) == {"instance", "token", "prototype"}

@@ -165,7 +165,9 @@ def test_memory_grows_with_the_micro_batch_alone():
 
 def test_batch_norm_in_training_is_refused():
     resnet = ResNetImageEncoder("basic", (1, 1, 1, 1), 8)
-    with pytest.raises(ValueError, match="micro_batch_size is not exact with ResNetImageEncoder.*set micro_batch_size"):
+    with pytest.raises(
+        ValueError, match=r"micro_batch_size is not exact with ResNetImageEncoder.*set micro_batch_size"
+    ):
         make(2, image_encoder=resnet)
     network = make(2, image_encoder=resnet.eval())
     with pytest.raises(ValueError, match="not exact"):  # train() switched it on again

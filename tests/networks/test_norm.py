@@ -22,14 +22,15 @@ def test_gradient_of_normalized_rows(mask):
     assert torch.autograd.gradcheck(lambda x: _NormalizeRows.apply(x, share, 0.1, False)[0], rows)
 
 
-@pytest.mark.parametrize("norm, shape", [(nn.BatchNorm1d, (6, 5)), (nn.BatchNorm2d, (4, 5, 3, 2))])
+@pytest.mark.parametrize(("norm", "shape"), [(nn.BatchNorm1d, (6, 5)), (nn.BatchNorm2d, (4, 5, 3, 2))])
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("training", [True, False])
 def test_in_one_process_it_is_batch_norm(norm, shape, affine, training):
     torch.manual_seed(0)
     plain = nn.Sequential(norm(5, eps=1e-3, momentum=0.3, affine=affine)).double().train(training)
     ours = synchronize_batch_norm(deepcopy(plain))
-    assert isinstance(ours[0], SynchronizedBatchNorm) and ours[0].training == training
+    assert isinstance(ours[0], SynchronizedBatchNorm)
+    assert ours[0].training == training
     image = torch.randn(shape).double().requires_grad_()
     weight = torch.randn(shape).double()
     for _ in range(2):
@@ -46,7 +47,7 @@ def test_input_without_channels():
         SynchronizedBatchNorm(5)(torch.rand(5))
 
 
-@pytest.mark.parametrize("device, kind", [("cpu", SynchronizedBatchNorm), ("cuda", nn.SyncBatchNorm)])
+@pytest.mark.parametrize(("device", "kind"), [("cpu", SynchronizedBatchNorm), ("cuda", nn.SyncBatchNorm)])
 def test_all_norms_of_an_encoder_are_converted(device, kind):
     encoder = create_image_encoder("resnet_tiny", width=4)
     before, state = dict(encoder.named_parameters()), deepcopy(encoder.state_dict())

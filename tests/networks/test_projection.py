@@ -73,7 +73,9 @@ def test_padding_only_is_finite():
     rows = torch.randn(16, 5).double().requires_grad_()
     output = ours(rows, torch.zeros(16).bool())
     output.sum().backward()
-    assert output.isfinite().all() and rows.grad.isfinite().all() and ours.running_var.isfinite().all()
+    assert output.isfinite().all()
+    assert rows.grad.isfinite().all()
+    assert ours.running_var.isfinite().all()
 
 
 def test_norm_is_float32_under_autocast():
@@ -84,7 +86,8 @@ def test_norm_is_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(norm(rows, MASK.flatten()), expected)
         half = norm(rows.bfloat16(), MASK.flatten())
-    assert half.dtype == torch.float32 and half.isfinite().all()
+    assert half.dtype == torch.float32
+    assert half.isfinite().all()
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -52,10 +52,13 @@ def eager(encoder: ReportEncoder) -> transformers.BertModel:
 
 def test_shapes(encoder):
     states, attention = encoder(IDS, MASK)
-    assert states.shape == (3, 6, 24) and encoder.out_channels == 24
-    assert attention.shape == (3, 6) and not attention.requires_grad
+    assert states.shape == (3, 6, 24)
+    assert encoder.out_channels == 24
+    assert attention.shape == (3, 6)
+    assert not attention.requires_grad
     torch.testing.assert_close(attention.sum(1), torch.ones(3))
-    assert (attention[MASK == 0] == 0).all() and (attention[MASK == 1] > 0).all()
+    assert (attention[MASK == 0] == 0).all()
+    assert (attention[MASK == 1] > 0).all()
 
 
 @pytest.mark.parametrize("num_layers", [None, 1, 2])
@@ -84,7 +87,8 @@ def test_an_empty_report_is_finite(encoder):
     mask = MASK.clone()
     mask[1] = 0
     states, attention = encoder(IDS, mask)
-    assert states.isfinite().all() and attention[1, 0] == 1
+    assert states.isfinite().all()
+    assert attention[1, 0] == 1
     assert mask[1].sum() == 0, "the caller's mask is left alone"
 
 
@@ -96,7 +100,8 @@ def test_official_embeddings_have_no_position_and_no_type():
     shuffled, _ = encoder(IDS[:1][:, order[0]], MASK[:1])
     torch.testing.assert_close(shuffled, states[:, order[0]], rtol=1e-4, atol=1e-5)
     types = encoder.model.embeddings.token_type_embeddings.weight
-    assert (types == 0).all() and not types.requires_grad
+    assert (types == 0).all()
+    assert not types.requires_grad
     plain = ReportEncoder(SIZES).eval()
     a, b = plain(IDS[:1], MASK[:1])[0], plain(IDS[:1][:, order[0]], MASK[:1])[0]
     assert not torch.allclose(b, a[:, order[0]], atol=1e-2)
@@ -138,7 +143,7 @@ def test_frozen_stays_in_evaluation_mode_without_gradients():
     encoder = ReportEncoder(SIZES, freeze=True).train()
     assert not any(module.training for module in encoder.modules())
     assert not any(p.requires_grad for p in encoder.parameters())
-    states, attention = encoder(IDS, MASK)
+    states, _attention = encoder(IDS, MASK)
     assert not states.requires_grad
     assert torch.equal(states, encoder(IDS, MASK)[0])
     assert torch.nn.ModuleList([encoder]).train()[0].training is False
@@ -149,7 +154,8 @@ def test_from_a_folder(folder):
     expected = transformers.BertModel.from_pretrained(folder).state_dict()
     encoder = ReportEncoder(folder)
     state = encoder.model.state_dict()
-    assert state and all(torch.equal(value, expected[name]) for name, value in state.items())
+    assert state
+    assert all(torch.equal(value, expected[name]) for name, value in state.items())
     assert not any("pooler" in name for name in state)
     assert ReportEncoder(str(folder)).out_channels == 24
     fewer = ReportEncoder(folder, num_layers=2).model
@@ -189,19 +195,19 @@ def test_an_unreachable_hub_name_says_what_to_do(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # the variable was read at import
     start = time.monotonic()
-    with pytest.raises(ValueError, match="'nobody/no-such-bert' is neither .* pass the local folder"):
+    with pytest.raises(ValueError, match=r"'nobody/no-such-bert' is neither .* pass the local folder"):
         ReportEncoder("nobody/no-such-bert")
     assert time.monotonic() - start < 5
 
 
 def test_a_missing_folder_says_what_to_do(tmp_path):
-    with pytest.raises(ValueError, match="neither a folder with a config.json"):
+    with pytest.raises(ValueError, match=r"neither a folder with a config.json"):
         ReportEncoder(tmp_path / "missing")
 
 
 def test_what_is_not_a_bert_is_refused(tmp_path):
     transformers.RobertaConfig().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="must be a BERT.*is a roberta"):
+    with pytest.raises(ValueError, match=r"must be a BERT.*is a roberta"):
         ReportEncoder(tmp_path)
 
 
@@ -252,7 +258,7 @@ class TestOfOwnCode:
         path = folder / "model.safetensors"
         state = load_file(path) | {"bert.encoder.layer.0.crossattention.self.query.weight": torch.zeros(16, 16)}
         save_file(state, path, metadata={"format": "pt"})
-        with pytest.raises(CheckpointError, match="not quite a BERT, .*crossattention"):
+        with pytest.raises(CheckpointError, match=r"not quite a BERT, .*crossattention"):
             ReportEncoder(str(folder))
 
     @pytest.mark.parametrize("kind", ["evil", "distilbert-own"])
@@ -265,7 +271,7 @@ class TestOfOwnCode:
             ReportEncoder(str(folder))
 
     def test_no_settings(self, tmp_path):
-        with pytest.raises(ValueError, match="has no config.json: give the folder that holds it"):
+        with pytest.raises(ValueError, match=r"has no config.json: give the folder that holds it"):
             ReportEncoder(str(tmp_path))
 
 

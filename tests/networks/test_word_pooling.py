@@ -41,7 +41,8 @@ def test_equals_a_loop_with_gradients(num_words):
     found = aggregate_words(pieces, attention, WORD_IDS, num_words)
     expected = slow(pieces, attention, WORD_IDS, num_words or 8)
     torch.testing.assert_close(found[:2], expected[:2], rtol=1e-12, atol=1e-12)
-    assert found[2].dtype == torch.bool and torch.equal(found[2], expected[2])
+    assert found[2].dtype == torch.bool
+    assert torch.equal(found[2], expected[2])
     weight = torch.randn_like(expected[0])
     grads = [
         torch.autograd.grad((x[0] * weight).sum() + x[1].square().sum(), [pieces, attention]) for x in (found, expected)
@@ -52,11 +53,12 @@ def test_equals_a_loop_with_gradients(num_words):
 
 def test_a_word_of_no_attention_is_still_a_word():
     _, attention, mask = aggregate_words(torch.randn(1, 3, 2), torch.zeros(1, 3), torch.tensor([[-1, 0, -1]]), 2)
-    assert (attention == 0).all() and mask.tolist() == [[True, False]]
+    assert (attention == 0).all()
+    assert mask.tolist() == [[True, False]]
 
 
-@pytest.mark.parametrize("pieces, attention, ids", [((2, 4), (2, 4), (2, 4)), ((2, 4, 3), (2, 5), (2, 4)),
+@pytest.mark.parametrize(("pieces", "attention", "ids"), [((2, 4), (2, 4), (2, 4)), ((2, 4, 3), (2, 5), (2, 4)),
                                                    ((2, 4, 3), (2, 4), (2, 5))])  # fmt: skip
 def test_shapes_are_named(pieces, attention, ids):
-    with pytest.raises(ValueError, match="pieces must be .*attention and word_ids"):
+    with pytest.raises(ValueError, match=r"pieces must be .*attention and word_ids"):
         aggregate_words(torch.rand(pieces), torch.rand(attention), torch.zeros(ids, dtype=torch.long))

@@ -110,7 +110,7 @@ class TestUnknown:
         assert "Unknown options: --epoch (did you mean epochs?)." in str(first_cause(caught.value))
 
     @pytest.mark.parametrize(
-        "option, told",
+        ("option", "told"),
         [
             ("train#trainer#max_epoch", "SupervisedTrainer has no such argument (did you mean max_epochs?)"),
             ("train::dataloader::batchsize", "DataLoader has no such argument (did you mean batch_size?)"),
@@ -137,7 +137,7 @@ class TestUnknown:
 
 class TestKnown:
     @pytest.mark.parametrize(
-        "option, value, shown, expected",
+        ("option", "value", "shown", "expected"),
         [
             ("epochs", "3", "epochs", 3),
             ("batch-size", "4", "batch_size", 4),
@@ -152,7 +152,7 @@ class TestKnown:
         if value == "None":
             with pytest.raises(OptionError, match=r"drops the value None of --train#inferer: write '\$None'"):
                 typed([f"--{option}", value], shown)
-        elif "#" not in shown or option == shown and "trainer" not in shown:
+        elif "#" not in shown or (option == shown and "trainer" not in shown):
             assert typed([f"--{option}", value], shown.replace("#", "::")) == expected
         else:
             typed([f"--{option}", value], "seed")
@@ -230,7 +230,8 @@ class TestTexts:
     def test_a_folder_is_found_by_its_name(self, typed, text, tmp_path):
         (tmp_path / text).mkdir()
         data = typed(["--dataset_dir", text], "data_dir")
-        assert data == text and (tmp_path / data).is_dir()
+        assert data == text
+        assert (tmp_path / data).is_dir()
         assert typed([f"--ckpt-dir={text}"], "ckpt_dir") == text
 
     def test_by_other_ways_than_the_configs(self, tmp_path, monkeypatch):
@@ -319,13 +320,14 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("name, value, expected", GOOD)
+@pytest.mark.parametrize(("name", "value", "expected"), GOOD)
 def test_good_values(name, value, expected):
     found = option_value(name, value)
-    assert found == expected and type(found) is type(expected)
+    assert found == expected
+    assert type(found) is type(expected)
 
 
-@pytest.mark.parametrize("name, values", BAD)
+@pytest.mark.parametrize(("name", "values"), BAD)
 def test_bad_values_are_named(name, values):
     for value in values:
         with pytest.raises(OptionError, match=f"{name} must be "):
@@ -335,7 +337,7 @@ def test_bad_values_are_named(name, values):
 def test_bad_values_end_before_anything_starts(typed):
     with pytest.raises(OptionError, match="learning_rate must be a number above 0, got '1e-4x'"):
         typed(["--learning_rate", "1e-4x"])
-    with pytest.raises(OptionError, match="min_learning_rate is 1, above learning_rate, 0.1"):
+    with pytest.raises(OptionError, match=r"min_learning_rate is 1, above learning_rate, 0.1"):
         typed(["--learning_rate", "0.1", "--min_learning_rate", "1"])
 
 

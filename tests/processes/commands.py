@@ -180,7 +180,7 @@ class ForkServer:
         if output is not None:
             stdout = stderr = open(output, "w+", encoding="utf-8")  # noqa: SIM115  closed with the command
         else:
-            stdout, stderr = (tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(2))
+            stdout, stderr = (tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(2))  # noqa: SIM115
         status, theirs = socket.socketpair()
         with tempfile.TemporaryFile("w+", encoding="utf-8") as content, open(os.devnull) as nothing, theirs:
             json.dump(request, content)

@@ -42,7 +42,8 @@ def test_run_lengths_of_any_kind_are_read_or_refused(size, counts):
         mask = decode_rle({"size": size, "counts": counts})
     except DataError:
         return
-    assert mask.shape == tuple(int(side) for side in size) and set(np.unique(mask)) <= {0, 1}
+    assert mask.shape == tuple(int(side) for side in size)
+    assert set(np.unique(mask)) <= {0, 1}
     assert mask.sum() == sum(int(count) for count in counts[1::2])
 
 
@@ -57,7 +58,8 @@ def test_run_lengths_of_siim_are_read_or_refused(text):
             mask = decode_siim(text, 4, 5, relative)
         except DataError:
             continue
-        assert mask.shape == (4, 5) and set(np.unique(mask)) <= {0, 1}
+        assert mask.shape == (4, 5)
+        assert set(np.unique(mask)) <= {0, 1}
 
 
 @st.composite
@@ -95,7 +97,8 @@ def test_boxes_follow_their_image_and_come_back(moved, parts):
     boxes = boxes_in(height, width, parts)
     there = map_boxes(boxes, image)
     rows, columns = image.shape[1:]
-    assert (there >= -1e-2).all() and (there <= torch.tensor([columns, rows, columns, rows]) + 1e-2).all()
+    assert (there >= -1e-2).all()
+    assert (there <= torch.tensor([columns, rows, columns, rows]) + 1e-2).all()
     torch.testing.assert_close(restore_boxes(there, image), boxes, rtol=1e-3, atol=1e-2)
 
 
@@ -109,7 +112,8 @@ def test_boxes_are_clipped_to_a_crop_and_those_outside_vanish(height, width, par
     found = MapBoxesd("boxes", label_keys="labels")({**item, "boxes": boxes, "labels": list(range(len(boxes)))})
     limit = torch.tensor(item["image"].shape[:0:-1]).repeat(2)
     assert len(found["boxes"]) == len(found["labels"])
-    assert (found["boxes"] >= 0).all() and (found["boxes"] <= limit).all()
+    assert (found["boxes"] >= 0).all()
+    assert (found["boxes"] <= limit).all()
     clipped = (boxes - torch.tensor([1.0, 2, 1, 2])).clamp(min=torch.zeros(4), max=limit.float())
     torch.testing.assert_close(found["boxes"], clipped[found["labels"]], rtol=1e-4, atol=1e-4)
     lost = [i for i in range(len(boxes)) if i not in found["labels"].tolist()]
@@ -140,7 +144,9 @@ def test_no_patient_is_in_two_splits_whatever_the_order(entries, fractions, data
             split_by_patient(entries, fractions, seed)
         return
     splits = split_by_patient(entries, fractions, seed)
-    assert count_shared_patients(splits) == 0 and len(splits) == wanted and all(splits.values())
+    assert count_shared_patients(splits) == 0
+    assert len(splits) == wanted
+    assert all(splits.values())
     assert sorted(entry["id"] for some in splits.values() for entry in some) == [entry["id"] for entry in entries]
     others = split_by_patient(order, fractions, seed)
     assert {s: {e["id"] for e in some} for s, some in splits.items()} == {
@@ -160,4 +166,5 @@ def test_boxes_come_back_from_slicers_markups(parts, angle, spacing, origin):
     affine[:2, 3] = origin
     geometry, boxes = Geometry((40, 30), affine), boxes_in(30, 40, parts).double().numpy()
     found, names = markups_to_boxes(boxes_to_markups(boxes, ["nodule"] * len(boxes), None, geometry), geometry)
-    assert np.allclose(found, boxes, atol=1e-5) and names == ["nodule"] * len(boxes)
+    assert np.allclose(found, boxes, atol=1e-5)
+    assert names == ["nodule"] * len(boxes)

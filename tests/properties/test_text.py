@@ -51,9 +51,10 @@ def test_any_text_is_cleaned_to_ascii_words(text, official):
     clean = CleanReport(official, min_words=1)
     sentences = clean(text)
     for sentence in sentences:
-        assert (
-            sentence and sentence.isascii() and sentence == sentence.lower() and sentence.split(" ") == sentence.split()
-        )
+        assert sentence
+        assert sentence.isascii()
+        assert sentence == sentence.lower()
+        assert sentence.split(" ") == sentence.split()
     assert clean.has_words(text) == bool(sentences)
 
 
@@ -75,7 +76,8 @@ def test_sections_hold_what_is_in_the_text(text):
     sections = split_sections(text)
     assert set(sections) <= {"findings", "impression", "view", "other", "preamble"}
     for body in sections.values():
-        assert body and body == " ".join(body.split())
+        assert body
+        assert body == " ".join(body.split())
         assert all(word in text.split() or word in text for word in body.split())
     report = report_from_text(text)
     assert report == join_report(sections.get("findings") or sections.get("view", ""), sections.get("impression", ""))
@@ -157,13 +159,16 @@ def test_pieces_belong_to_words_and_sentences(tokenize, text, length):
         found[key].tolist() for key in ("input_ids", "attention_mask", "word_ids", "sentence_ids")
     )
     used = sum(mask)
-    assert len(ids) == length and mask == [1] * used + [0] * (length - used)
-    assert words[0] == -1 and set(words[used - 1 :]) == {-1}  # [CLS], [SEP] and padding
+    assert len(ids) == length
+    assert mask == [1] * used + [0] * (length - used)
+    assert words[0] == -1
+    assert set(words[used - 1 :]) == {-1}
     kept = [word for word in words if word >= 0]
     assert [word for word, _ in groupby(kept)] == list(range(len(set(kept))))  # from 0 on, without gaps
     assert all(place >= 0 for word, place in zip(words, places, strict=True) if word >= 0)
     inside = [place for place in places if place >= 0]
-    assert inside == sorted(inside) and (not inside or max(inside) < len(sentences))
+    assert inside == sorted(inside)
+    assert not inside or max(inside) < len(sentences)
     for word in set(kept):
         assert len({place for w, place in zip(words, places, strict=True) if w == word}) == 1
     if used < length:  # nothing was cut

@@ -108,7 +108,7 @@ LOADERS = {
 @pytest.mark.parametrize("kind", ["beside tensors", "in the old format", "pickled"])
 def test_every_function_that_loads_weights(tmp_path, harm, loader, kind):
     HARMS[kind](tmp_path / "x.pt", Payload(harm))
-    with pytest.raises(CheckpointError, match="x.pt"):
+    with pytest.raises(CheckpointError, match=r"x.pt"):
         LOADERS[loader](tmp_path / "x.pt")
     assert not (tmp_path / "out.pt").exists()
 
@@ -120,7 +120,7 @@ def test_going_on_with_a_training(tmp_path, harm, kind):
     HARMS[kind](path, Payload(harm))
     network, trainer = torch.nn.Linear(1, 1), Engine(lambda engine, batch: None)
     TrainingCheckpoint(path.parent, {"network": network}, resume=True).attach(trainer)
-    with pytest.raises(CheckpointError, match="checkpoint_iteration=1.pt"):
+    with pytest.raises(CheckpointError, match=r"checkpoint_iteration=1.pt"):
         trainer.run([0], max_epochs=2)
 
 
@@ -135,7 +135,9 @@ class TestCommands:
 
     def refused(self, capsys, code, name="model_pretrain.pt"):
         told = capsys.readouterr()
-        assert code in (1, 2) and f"{name}' holds pickled objects" in told.err and "Traceback" not in told.err
+        assert code in (1, 2)
+        assert f"{name}' holds pickled objects" in told.err
+        assert "Traceback" not in told.err
 
     @pytest.mark.parametrize("command", ["retrieve", "ground", "report", "probe", "weights"])
     def test_each(self, made, place, capsys, command):
@@ -215,7 +217,8 @@ class TestReportEncoder:
                 path.write_bytes(pickle.dumps(Payload("never")))
         with pytest.raises(Exception) as error:  # noqa: PT011
             TokenizeReport(str(folder))("no effusion")
-        assert isinstance(error.value, ValueError) and str(folder) in str(error.value)
+        assert isinstance(error.value, ValueError)
+        assert str(folder) in str(error.value)
 
 
 def test_an_index_of_embeddings(tmp_path, harm, caplog):

@@ -32,7 +32,7 @@ WRITTEN = [
 ]
 
 
-@pytest.mark.parametrize("text, written", WRITTEN)
+@pytest.mark.parametrize(("text", "written"), WRITTEN)
 def test_to_latin(text, written):
     assert to_latin(text) == written
     assert to_latin(written) == written
@@ -55,10 +55,11 @@ SCRIPTS = [
 ]
 
 
-@pytest.mark.parametrize("text, script", SCRIPTS)
+@pytest.mark.parametrize(("text", "script"), SCRIPTS)
 def test_another_script_is_said_to_be_one(text, script):
     clean = CleanReport()
-    assert clean(text) == [] and not clean.has_words(text)
+    assert clean(text) == []
+    assert not clean.has_words(text)
     assert clean.why_dropped(text) == f"report not in Latin letters: {script}"
     with pytest.raises(DataError, match=f"not in Latin letters .{script}.") as error:
         CleanReportd("report")({"image": "a.png", "report": text})

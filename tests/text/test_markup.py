@@ -55,11 +55,12 @@ CLEANED = [
 ]
 
 
-@pytest.mark.parametrize("text, sentences", CLEANED)
+@pytest.mark.parametrize(("text", "sentences"), CLEANED)
 def test_markup_becomes_no_words(text, sentences):
     assert CleanReport()(text) == sentences
     assert CleanReport().has_words(text)
-    assert strip_markup(text)[1] and [reason for reason, _ in report_doubts(text)] == ["report has markup"]
+    assert strip_markup(text)[1]
+    assert [reason for reason, _ in report_doubts(text)] == ["report has markup"]
     plain = strip_markup(text)[0]
     assert strip_markup(plain) == (plain, ())
 
@@ -87,7 +88,8 @@ def test_signs_of_plain_text_stay(text):
 
 def test_markup_alone_is_no_word():
     for text in ("<p>&nbsp;<br/></p><div>x</div>", "&lt;&gt;&amp; a &nbsp;", "_x000D_ _x000D_ a _x000D_"):
-        assert not CleanReport().has_words(text) and CleanReport()(text) == []
+        assert not CleanReport().has_words(text)
+        assert CleanReport()(text) == []
 
 
 def test_official_cleaning_stays():
@@ -116,7 +118,7 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize("text, ended", LINES)
+@pytest.mark.parametrize(("text", "ended"), LINES)
 def test_statements_that_end_with_their_line(text, ended):
     assert end_lines(text) == ended
 

@@ -195,14 +195,16 @@ def test_headings_however_they_are_written(text):
 
 def test_capitals_within_a_line_take_nothing_away():
     text = "The heart is large Other Findings: small effusion"
-    assert parse_report(text).findings.startswith("The heart is large") and not parse_report(text).left_out
+    assert parse_report(text).findings.startswith("The heart is large")
+    assert not parse_report(text).left_out
     assert not parse_report("FINDINGS: Chest Comparison: no change Plan: none").left_out
 
 
 def test_mimic_takes_only_what_stands_under_a_heading():
     text = "INDICATION: cough.\n\nThe lungs are clear.\n\nIMPRESSION: Normal."
     parts = parse_report(text, named_only=True)
-    assert (parts.impression, parts.findings) == ("Normal.", "") and parts.left_out == {"INDICATION": 5}
+    assert (parts.impression, parts.findings) == ("Normal.", "")
+    assert parts.left_out == {"INDICATION": 5}
     assert parse_report("Lungs clear.", named_only=True) == parse_report("", named_only=True)
     assert report_from_text(MIMIC) == join_report(*(getattr(parse_report(MIMIC, named_only=True), p) for p in PARTS))
 
@@ -219,7 +221,7 @@ def test_users_add_headings(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, message",
+    ("text", "message"),
     [
         ('{"finding": ["x"]}', "no kind of heading. Did you mean 'findings'"),
         ('{"findings": "x"}', "must be a list"),
@@ -234,5 +236,5 @@ def test_files_of_headings_that_are_none(tmp_path, text, message):
     with pytest.raises(DataError, match=message) as error:
         Headings.read(path)
     assert str(path) in str(error.value)
-    with pytest.raises(DataError, match="none.json"):
+    with pytest.raises(DataError, match=r"none.json"):
         Headings.read(tmp_path / "none.json")

@@ -44,7 +44,7 @@ TRAINING = [
 EVALUATION = [*CACHED, {"_target_": "CenterSpatialCropd", "keys": "image", "roi_size": [224, 224]}, *SCALE]
 
 
-@pytest.fixture()
+@pytest.fixture
 def tokenizer(tmp_path):
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "no", "effusion", "lungs", "are", "clear"]
     (tmp_path / "vocab.txt").write_text("\n".join(pieces))
@@ -71,8 +71,10 @@ def entries(folder):
 def test_batch(tmp_path, tokenizer, transforms):
     chain = pickle.loads(pickle.dumps(compose(transforms, tokenizer))).set_random_state(0)
     batch = next(iter(DataLoader(Dataset(entries(tmp_path), chain), batch_size=3)))
-    assert batch["image"].shape == (3, 1, 224, 224) and batch["image"].dtype == torch.float32
-    assert batch["image"].min() == -1 and 0.9 < batch["image"].max() <= 1  # the padding is black
+    assert batch["image"].shape == (3, 1, 224, 224)
+    assert batch["image"].dtype == torch.float32
+    assert batch["image"].min() == -1
+    assert 0.9 < batch["image"].max() <= 1
     assert batch["word_ids"].shape == (3, 112)
     assert (batch["word_ids"].max(dim=1).values + 1).tolist() == [4, 6, 8]
     assert batch["attention_mask"].sum(dim=1).tolist() == [8, 11, 14]  # two words and a full stop a sentence
@@ -82,12 +84,14 @@ def test_random_crops_follow_the_seed(tmp_path, tokenizer):
     chain = compose(TRAINING, tokenizer)
     entry = entries(tmp_path)[2]
     images = [chain.set_random_state(seed)(entry)["image"] for seed in (0, 0, 1)]
-    assert torch.equal(images[0], images[1]) and not torch.equal(images[0], images[2])
+    assert torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], images[2])
 
 
 def test_cached_part_is_deterministic_and_small(tmp_path, tokenizer):
     image = compose(CACHED, tokenizer)(entries(tmp_path)[0])["image"]
-    assert image.shape == (1, 256, 256) and image.dtype == torch.uint8
+    assert image.shape == (1, 256, 256)
+    assert image.dtype == torch.uint8
     columns = image[0].any(dim=0).nonzero().flatten()
     assert (columns[0], columns[-1]) == (42, 212)  # 200 / 300 of 256 = 171 columns in the middle
 
@@ -101,7 +105,9 @@ def test_maps_go_back_to_the_radiograph(tmp_path, tokenizer):
     assert item["map"].shape == (1, 300, 200)
     rows = item["map"][0, :, 100]
     # The center crop of 224 from 256 is rows 16 to 240 of 256: 18.75 to 281.25 of 300. Outside, nothing is known.
-    assert rows[:18].abs().sum() == 0 and rows[282:].abs().sum() == 0 and (rows[20:280] == 1).all()
+    assert rows[:18].abs().sum() == 0
+    assert rows[282:].abs().sum() == 0
+    assert (rows[20:280] == 1).all()
 
 
 def exact_area(image, size):

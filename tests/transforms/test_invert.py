@@ -64,7 +64,8 @@ def test_batches_plain_tensors_and_the_image_itself(tmp_path):
     for (width, height), item in zip(itertools.permutations((60, 90)), decollate_batch(batch), strict=True):
         result = InvertProbabilitiesd("pred", transform, "image")(item)
         assert result["pred"].shape == (2, height, width)
-        assert result["image"] is item["image"] and result["image"].shape == (3, 48, 48)
+        assert result["image"] is item["image"]
+        assert result["image"].shape == (3, 48, 48)
         agree = (result["pred"][1].as_tensor() > 0.5).numpy() == draw(width, height)
         assert agree.mean() > 0.98
 
@@ -75,6 +76,7 @@ def test_probabilities_are_smooth_and_stay_in_range(tmp_path):
     transform = preprocessing(16)
     item = transform({"image": str(tmp_path / "step.png")})
     row = InvertProbabilitiesd("pred", transform)({**item, "pred": item["image"].clone()})["pred"][0, 64]
-    assert row.min() >= 0 and row.max() <= 1
+    assert row.min() >= 0
+    assert row.max() <= 1
     assert len(row.unique()) > 4
     assert (row.diff() >= 0).all()

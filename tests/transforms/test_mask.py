@@ -45,7 +45,7 @@ def test_one_class_is_all_that_is_not_zero(path):
 
 def test_values_are_the_classes(path):
     mask = LoadMask(3)(path)
-    assert mask.tolist() == [(VALUES == index).tolist() for index in (1, 2, 3)]
+    assert mask.tolist() == [(index == VALUES).tolist() for index in (1, 2, 3)]
 
 
 def test_palette_is_a_palette(tmp_path):

@@ -69,7 +69,8 @@ def test_what_was_done_is_done_again(steps, image):
     item = Compose(made[:1])({"image": image})
     item["label"] = item["image"].clone()
     wanted = Compose(made[1:])(item)["image"]
-    assert restored.dtype == wanted.dtype and torch.equal(restored.as_tensor(), wanted.as_tensor())
+    assert restored.dtype == wanted.dtype
+    assert torch.equal(restored.as_tensor(), wanted.as_tensor())
     assert torch.equal(restored.affine, wanted.affine)  # what grounding and detection go back by
 
 
@@ -102,7 +103,8 @@ def test_other_steps_and_disabled_ones_stay_behind(image):
 )
 def test_what_cannot_travel_is_told_and_refused(own, reason, caplog):
     told, _ = describe([LOAD, own])
-    assert re.search(reason, told["refused"]) and "cannot travel" in caplog.text
+    assert re.search(reason, told["refused"])
+    assert "cannot travel" in caplog.text
     with pytest.raises(CheckpointError, match=reason):
         restore_preprocessing({"preprocessing": told})
 
@@ -135,7 +137,7 @@ def test_settings_from_anyone_are_data(steps):
 
 def test_expressions_are_no_code(image):
     """What begins like an expression is a text, which no such argument takes."""
-    with pytest.raises(Exception, match="applying transform"):
+    with pytest.raises(Exception, match="applying transform"):  # noqa: PT012
         steps = [LOAD, step("ScaleIntensityd", minv="$__import__('os').abort()")]
         Compose(restore_preprocessing({"preprocessing": steps}))({"image": image})
 
@@ -148,7 +150,8 @@ def test_only_steps_that_set_values_are_compared(caplog):
         return caplog.text
 
     assert told(step("ScaleIntensityd", minv=-1.0), step("CenterSpatialCropd", roi_size=7)) == ""
-    assert compare_preprocessing({}, []) is None and caplog.text == ""  # random weights, or of another program
+    assert compare_preprocessing({}, []) is None
+    assert caplog.text == ""
     other = "LoadRadiographd(), ScaleIntensityd(minv 0.0); here: LoadRadiographd(), ScaleIntensityd(minv -1.0)"
     assert other in told(step("ScaleIntensityd", minv=0.0))
     assert "could not travel with the weights (Lambdad)" in told(preprocessing={"refused": "Lambdad"})

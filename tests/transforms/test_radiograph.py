@@ -81,7 +81,7 @@ DICOM_CASES = [
 ]
 
 
-@pytest.mark.parametrize("tags, expected", DICOM_CASES)
+@pytest.mark.parametrize(("tags", "expected"), DICOM_CASES)
 def test_dicom(tmp_path, tags, expected):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
@@ -101,7 +101,7 @@ def test_dicom_meta(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "tags, reason",
+    ("tags", "reason"),
     [
         ({"NumberOfFrames": 2, "pixels": np.stack([PIXELS, PIXELS])}, "2 frames"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR"),
@@ -112,7 +112,8 @@ def test_dicom_meta(tmp_path):
 def test_bad_dicom(tmp_path, tags, reason):
     with pytest.raises(DataError, match=reason) as error:
         LoadRadiograph()(write_dicom(tmp_path / "image.dcm", **tags))
-    assert "image.dcm" in str(error.value) and "Doe" not in str(error.value)
+    assert "image.dcm" in str(error.value)
+    assert "Doe" not in str(error.value)
 
 
 GRAY = (PIXELS * 20).astype(np.uint8)
@@ -131,12 +132,14 @@ PILLOW_CASES = [
 ]
 
 
-@pytest.mark.parametrize("name, image, expected", PILLOW_CASES)
+@pytest.mark.parametrize(("name", "image", "expected"), PILLOW_CASES)
 def test_pillow(tmp_path, name, image, expected):
     path = tmp_path / name
     image.save(path, format=None if path.suffix else "png")
     output = LoadRadiograph()(path)
-    assert isinstance(output, MetaTensor) and output.shape == (1, 3, 4) and output.dtype == torch.float32
+    assert isinstance(output, MetaTensor)
+    assert output.shape == (1, 3, 4)
+    assert output.dtype == torch.float32
     np.testing.assert_allclose(output[0], expected, atol=1e-4)
     assert output.meta["filename_or_obj"] == str(path)
     assert tuple(output.meta["spatial_shape"]) == (3, 4)
@@ -147,7 +150,8 @@ def test_jpeg(tmp_path):
     pixels = np.repeat(np.repeat(GRAY, 16, axis=0), 16, axis=1)
     Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
     output = LoadRadiograph()(str(tmp_path / "a.jpg"))
-    assert output.shape == (1, 48, 64) and np.abs(output[0].numpy() - pixels).max() < 3
+    assert output.shape == (1, 48, 64)
+    assert np.abs(output[0].numpy() - pixels).max() < 3
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (4, 3, 1), (4, 3, 1, 1)])
@@ -173,10 +177,10 @@ def test_nifti_of_8_bits_is_as_it_is(tmp_path):
 
 def test_volume_and_nan_are_refused(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 3, 2), np.int16), np.eye(4)), tmp_path / "a.nii")
-    with pytest.raises(DataError, match="a.nii.*(4, 3, 2).*LoadImage"):
+    with pytest.raises(DataError, match=r"a.nii.*(4, 3, 2).*LoadImage"):
         LoadRadiograph()(tmp_path / "a.nii")
     nibabel.save(nibabel.Nifti1Image(np.full((4, 3), np.nan, np.float32), np.eye(4)), tmp_path / "b.nii")
-    with pytest.raises(DataError, match="b.nii.*finite"):
+    with pytest.raises(DataError, match=r"b.nii.*finite"):
         LoadRadiograph()(tmp_path / "b.nii")
 
 
@@ -214,14 +218,16 @@ def test_unreadable_files_are_named(tmp_path):
 
 def test_constant_image_and_meta(tmp_path):
     image, meta = LoadRadiograph(image_only=False)(write_dicom(tmp_path / "a.dcm", np.full((3, 4), 7)))
-    assert image.abs().sum() == 0 and tuple(meta["spatial_shape"]) == (3, 4)
+    assert image.abs().sum() == 0
+    assert tuple(meta["spatial_shape"]) == (3, 4)
 
 
 def test_dictionary(tmp_path):
     Image.fromarray(GRAY).save(tmp_path / "a.png")
     data = {"image": str(tmp_path / "a.png"), "id": "a"}
     output = LoadRadiographd(["image", "absent"], allow_missing_keys=True)(data)
-    assert torch.equal(output["image"], LoadRadiograph()(tmp_path / "a.png")) and output["id"] == "a"
+    assert torch.equal(output["image"], LoadRadiograph()(tmp_path / "a.png"))
+    assert output["id"] == "a"
     assert data["image"] == str(tmp_path / "a.png")
 
 
@@ -241,7 +247,8 @@ def test_real_files(shared):
     plain, inverted = (load(path) for path in sorted(formats.glob("*.dcm")))
     # "Fake": the same stored pixels, tagged MONOCHROME1, so that the tag alone turns them around.
     assert torch.equal(inverted, 255 - plain)
-    assert plain.shape == (1, 1024, 1024) and plain.affine[0, 0] == 0.168
+    assert plain.shape == (1, 1024, 1024)
+    assert plain.affine[0, 0] == 0.168
     corner, lung = plain[0, :40, :40].mean(), plain[0, 400:500, 300:380].mean()
     assert corner < lung < plain[0, 800:900, 250:350].mean()  # air outside, lung, liver
     for path in [*formats.glob("*.png"), *formats.rglob("imgs/**/*.png")]:

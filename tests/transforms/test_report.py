@@ -25,7 +25,7 @@ REPORTS = [
 ]
 
 
-@pytest.mark.parametrize("text, expected", REPORTS)
+@pytest.mark.parametrize(("text", "expected"), REPORTS)
 def test_sentences(text, expected):
     assert CleanReport()(text) == expected
 

@@ -65,7 +65,8 @@ def test_nifti_has_the_image_geometry(tmp_path, name):
     (stem, file), *rest = save(path, MASK[None], tmp_path).items()
     assert (stem, rest) == (name.replace(".nii", "_mask.nii"), [])
     image, mask = nibabel.load(path), nibabel.load(file)
-    assert mask.shape == image.shape and mask.get_data_dtype() == np.uint8
+    assert mask.shape == image.shape
+    assert mask.get_data_dtype() == np.uint8
     np.testing.assert_allclose(mask.affine, image.affine)
     np.testing.assert_allclose(mask.header.get_zooms(), image.header.get_zooms())
     assert mask.header.get_xyzt_units() == ("mm", "sec")

@@ -31,13 +31,13 @@ PIECES = [
 ]
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(PIECES))
     return tmp_path
 
 
-@pytest.fixture()
+@pytest.fixture
 def tokenizer():
     return transformers.BertTokenizerFast(vocab={piece: i for i, piece in enumerate(PIECES)})
 
@@ -54,15 +54,17 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("length, official, expected", CASES)
+@pytest.mark.parametrize(("length", "official", "expected"), CASES)
 def test_word_ids(tokenizer, length, official, expected):
     output = TokenizeReport(tokenizer, length, official)(SENTENCES)
     assert output["word_ids"].tolist() == expected
-    assert output["input_ids"][0] == 2 and (output["input_ids"] == 3).sum() == 1
+    assert output["input_ids"][0] == 2
+    assert (output["input_ids"] == 3).sum() == 1
     filled = min(length, 8 if official else 10)
     assert output["attention_mask"].tolist() == [1] * filled + [0] * (length - filled)
     for value in output.values():
-        assert value.shape == (length,) and value.dtype == torch.int64
+        assert value.shape == (length,)
+        assert value.dtype == torch.int64
 
 
 def test_sources_and_pickling(folder, tokenizer):
@@ -98,7 +100,7 @@ def test_ill_arg(folder, tokenizer, monkeypatch):
     with pytest.raises(ValueError, match="fast tokenizer"):
         TokenizeReport(object())(SENTENCES)
     (folder / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty.*local folder"):
+    with pytest.raises(ValueError, match=r"empty.*local folder"):
         TokenizeReport(folder / "empty")(SENTENCES)
 
     def no_network(*args, **kwargs):
@@ -106,7 +108,7 @@ def test_ill_arg(folder, tokenizer, monkeypatch):
 
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", no_network)
     transform = TokenizeReport("emilyalsentzer/Bio_ClinicalBERT")  # loads nothing yet
-    with pytest.raises(ValueError, match="Bio_ClinicalBERT.*local folder"):
+    with pytest.raises(ValueError, match=r"Bio_ClinicalBERT.*local folder"):
         transform(SENTENCES)
 
 

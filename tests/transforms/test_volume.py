@@ -33,7 +33,8 @@ def series(write_series, tmp_path):
 class TestLoadVolume:
     def test_nifti(self, tmp_path):
         volume = LoadVolume()(save(tmp_path / "v.nii.gz", VALUES))
-        assert volume.shape == (1, 10, 8, 6) and volume.dtype == torch.float32
+        assert volume.shape == (1, 10, 8, 6)
+        assert volume.dtype == torch.float32
         np.testing.assert_array_equal(volume[0].numpy(), VALUES)
         np.testing.assert_allclose(volume.affine, AFFINE)
 
@@ -54,12 +55,14 @@ class TestLoadVolume:
 
     def test_nothing_of_the_patient_is_kept(self, series):
         volume, meta = LoadVolume(image_only=False)(series)
-        assert "Doe" not in repr(meta) + repr(volume.meta) and "canary" not in repr(meta) + repr(volume.meta)
+        assert "Doe" not in repr(meta) + repr(volume.meta)
+        assert "canary" not in repr(meta) + repr(volume.meta)
 
     def test_dictionary(self, tmp_path):
         data = {"image": str(save(tmp_path / "v.nii", VALUES)), "report": "r"}
         loaded = LoadVolumed(["image", "other"], allow_missing_keys=True)(data)
-        assert loaded["image"].shape == (1, 10, 8, 6) and loaded["report"] == "r"
+        assert loaded["image"].shape == (1, 10, 8, 6)
+        assert loaded["report"] == "r"
 
     def test_one_time_is_a_volume(self, tmp_path):
         assert LoadVolume()(save(tmp_path / "v.nii", VALUES[..., None])).shape == (1, 10, 8, 6)
@@ -119,7 +122,8 @@ class TestAreaSpacing:
         result = AreaSpacing((1, 1, 0.5))(MetaTensor(ramp))
         assert result.shape == (1, 4, 4, 20)
         steps = result[0, 0, 0].diff()
-        assert steps.min() >= 0 and steps.max() <= 0.5 + 1e-5
+        assert steps.min() >= 0
+        assert steps.max() <= 0.5 + 1e-5
 
     def test_middle_of_the_volume_stays(self):
         affine = torch.tensor([[-1.5, 0, 0, 20], [0, -2.0, 0, 30], [0, 0, 3.0, -40], [0, 0, 0, 1]])
@@ -130,6 +134,7 @@ class TestAreaSpacing:
 
     def test_dictionary_and_bad_size(self):
         result = AreaSpacingd("image", 2)({"image": MetaTensor(torch.rand(1, 8, 8, 8)), "report": "r"})
-        assert result["image"].shape == (1, 4, 4, 4) and result["report"] == "r"
+        assert result["image"].shape == (1, 4, 4, 4)
+        assert result["report"] == "r"
         with pytest.raises(ValueError, match="above 0"):
             AreaSpacing((1, 0, 1))

@@ -46,7 +46,8 @@ def test_what_is_hidden_is_shown():
 
 @pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x202D, 0x2066, 0x2069, 0xD800])
 def test_every_control_character(code):
-    assert visible(chr(code)).isprintable() and visible(chr(code)).isascii()
+    assert visible(chr(code)).isprintable()
+    assert visible(chr(code)).isascii()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,7 +86,8 @@ def test_logs(global_state, tmp_path):
     start_run_log(tmp_path / "run.log")
     # without the half of a letter, which pytest's own capture could not send from one process to another
     logging.getLogger("monai_mgca.utils.test_visible").error(f"left out: {HOSTILE.encode('utf-8', 'ignore').decode()}")
-    assert "\x1b" not in (tmp_path / "run.log").read_text() and r"\x1b[31m" in (tmp_path / "run.log").read_text()
+    assert "\x1b" not in (tmp_path / "run.log").read_text()
+    assert r"\x1b[31m" in (tmp_path / "run.log").read_text()
 
 
 def test_the_console(capsys):
@@ -103,7 +105,8 @@ def test_errors_that_end_a_program(global_state, capsys):
     OSError.__init__(error := OSError(HOSTILE))
     sys.excepthook(OSError, error, None)
     told = capsys.readouterr().err
-    assert f"error: {SHOWN}\n" in told and "\x1b" not in told.split("Traceback")[0]
+    assert f"error: {SHOWN}\n" in told
+    assert "\x1b" not in told.split("Traceback")[0]
 
 
 def test_wrong_options(capsys):
@@ -125,7 +128,10 @@ def test_pages(tmp_path):
         text="a\nb\x1b",
     )
     text = page.read_text(encoding="utf-8")
-    assert "<p>&lt;b&gt;" in text and "\x1b" not in text and "\u202e" not in text and r"\x1b[31m" in text
+    assert "<p>&lt;b&gt;" in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert r"\x1b[31m" in text
     assert "<p>a\nb\\x1b</p>3" in text
 
 
@@ -149,7 +155,8 @@ def test_the_console_of_the_bundle(tmp_path):
         handler.setStream(stream := io.StringIO())
         explain_errors()  # as every config begins
         logging.getLogger("monai_mgca").warning("left out: %s", HOSTILE)
-        assert r"left out: a\x1b[31m" in stream.getvalue() and "\x1b" not in stream.getvalue()
+        assert r"left out: a\x1b[31m" in stream.getvalue()
+        assert "\x1b" not in stream.getvalue()
     finally:
         root.handlers[:], sys.excepthook = before, hook
 

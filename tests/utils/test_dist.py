@@ -115,7 +115,7 @@ def test_codes_are_balanced_over_all_processes(results):
     assert not torch.allclose(results[0]["codes"], sinkhorn(scores[:ROWS]), atol=1e-3)
 
 
-@pytest.mark.parametrize("name, sizes", [("uneven", [1, 3]), ("empty", [2, 0])])
+@pytest.mark.parametrize(("name", "sizes"), [("uneven", [1, 3]), ("empty", [2, 0])])
 def test_gather_of_different_numbers_of_rows(results, name, sizes):
     data = joined()
     total = data["coefficients"].sum(0)[: sum(sizes)]

@@ -50,14 +50,17 @@ def test_the_cause_comes_first_and_the_traceback_is_in_the_log(last_words, kind,
     told = last_words(wrapped(error), log)
     assert told == f"error: no such table: a.csv\nThe traceback is at the end of {log}.\n"
     kept = log.read_text()
-    assert "Failed to instantiate" in kept and "OSError: deeper" in kept and "no such table: a.csv" in kept
+    assert "Failed to instantiate" in kept
+    assert "OSError: deeper" in kept
+    assert "no such table: a.csv" in kept
 
 
 def test_without_a_log_the_traceback_follows(last_words, tmp_path):
     (tmp_path / "file").touch()
     for log in (None, tmp_path / "file" / "run.log"):  # no folder can be made there
         told = last_words(wrapped(DataError("no such table: a.csv")), log)
-        assert told.startswith("error: no such table: a.csv\n") and "Failed to instantiate" in told
+        assert told.startswith("error: no such table: a.csv\n")
+        assert "Failed to instantiate" in told
 
 
 def test_options_are_refused_before_there_is_a_log(last_words):
@@ -118,7 +121,7 @@ class Faulty(Dataset):
 
 def of_worker(fault):
     """The first cause of what a data loader raises."""
-    with pytest.raises(Exception) as caught:  # noqa: B017
+    with pytest.raises(Exception) as caught:  # noqa: PT011
         list(DataLoader(Faulty(fault), num_workers=1))
     return first_cause(wrapped(caught.value))
 
@@ -127,11 +130,12 @@ class TestWorkers:
     def test_killed(self):
         error = of_worker(signal.SIGKILL)
         assert "is killed by signal: Killed: a process that loads data was ended from outside" in str(error)
-        assert "lower num_workers" in str(error) and "--resume true" in str(error)
+        assert "lower num_workers" in str(error)
+        assert "--resume true" in str(error)
 
     def test_killed_while_torch_wrote_a_file(self, tmp_path):
         """The signal may come at any time; torch's writer then fails too, by an error of its own."""
-        with pytest.raises(RuntimeError) as caught, replacing(tmp_path / "a.pt"):
+        with pytest.raises(RuntimeError) as caught, replacing(tmp_path / "a.pt"):  # noqa: PT012
             try:
                 raise RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. ")
             finally:
@@ -147,7 +151,8 @@ class TestWorkers:
     @pytest.mark.parametrize("fault", [DataError("cannot read a.png:\nit is empty"), StorageError("cannot write b.pt")])
     def test_our_errors(self, fault):
         error = of_worker(fault)
-        assert type(error) is type(fault) and str(error) == str(fault)
+        assert type(error) is type(fault)
+        assert str(error) == str(fault)
 
     def test_other_errors(self):
         error = of_worker(FileNotFoundError("no a.png"))
@@ -170,7 +175,8 @@ class TestStorage:
     def test_what_the_system_says_is_explained(self, last_words, code, told):
         text = last_words(wrapped(OSError(code, os.strerror(code), "models/a.pt")))
         first = text.splitlines()[0]
-        assert first.startswith("error: cannot write models/a.pt: ") and told in first
+        assert first.startswith("error: cannot write models/a.pt: ")
+        assert told in first
         assert first.endswith("--resume true.")
         assert "in ckpt_dir, output_dir or cache_dir" in str(first_cause(OSError(code, os.strerror(code))))
 

@@ -52,7 +52,8 @@ def test_probe_names_them_before_it_reads_anything(without, capsys, missing):
     without(*missing)
     assert probe.main(["--checkpoint", "nowhere.pt", "--datalist", "nowhere.json"]) == 2
     told = capsys.readouterr().err
-    assert 'pip install "monai-mgca[probe]"' in told and all(name in told for name in missing)
+    assert 'pip install "monai-mgca[probe]"' in told
+    assert all(name in told for name in missing)
     assert "nowhere" not in told
 
 

@@ -74,7 +74,7 @@ def test_what_is_about_another_file_is_left_alone(tmp_path):
 
 def test_no_permission_for_the_file_itself(tmp_path):
     """As the system says it of a folder that became read-only; a process without the rights of root: test_folders."""
-    with pytest.raises(StorageError, match=r"cannot write .*a\.json: you have no permission"):
+    with pytest.raises(StorageError, match=r"cannot write .*a\.json: you have no permission"):  # noqa: SIM117
         with replacing(tmp_path / "a.json") as temporary:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(temporary))
 
@@ -119,7 +119,8 @@ def test_a_file_system_that_cannot_bring_folders_to_the_disk(tmp_path, monkeypat
     monkeypatch.setattr(os, "fsync", fsync)
     with replacing(tmp_path / "a.bin", sync=True) as temporary:
         temporary.write_bytes(b"new")
-    assert (tmp_path / "a.bin").read_bytes() == b"new" and len(synced) == 1
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
+    assert len(synced) == 1
 
 
 def test_no_folder(tmp_path):

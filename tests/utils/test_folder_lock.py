@@ -62,23 +62,26 @@ def test_the_second_is_told_of_the_first(folders, holder, tmp_path):
         claim_folders(folders)
     told = str(caught.value)
     assert told.startswith(f"ckpt_dir ({folders['ckpt_dir']}): another training writes there (host ")
-    assert f", process {holder.pid}, since 20" in told and "--ckpt_dir" in told
+    assert f", process {holder.pid}, since 20" in told
+    assert "--ckpt_dir" in told
     assert sorted((path, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()) == before
 
 
 def test_one_folder_is_enough(folders, holder, tmp_path):
-    with pytest.raises(FolderInUseError, match="^output_dir"):
+    with pytest.raises(FolderInUseError, match=r"^output_dir"):
         claim_folders({"ckpt_dir": tmp_path / "other", "output_dir": folders["output_dir"]})
     assert not (tmp_path / "other").exists()  # what was had before is given back
     (tmp_path / "link").symlink_to(folders["output_dir"])
-    with pytest.raises(FolderInUseError, match="^output_dir"):
+    with pytest.raises(FolderInUseError, match=r"^output_dir"):
         claim_folders({"output_dir": tmp_path / "link"})
 
 
 def test_a_program_ends_with_one_line(folders, holder, forks):
     done = forks.run("-c", TAKE, *map(str, folders.values()))
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith("error: ckpt_dir") and done.stderr.count("\n") == 1
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ckpt_dir")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -118,7 +121,8 @@ def test_processes_that_load_data_hold_nothing(folders, forks):
     )
     worker.start()
     worker.join()
-    assert worker.exitcode == 0 and (folders["output_dir"] / LOCK).exists()
+    assert worker.exitcode == 0
+    assert (folders["output_dir"] / LOCK).exists()
     assert forks.run("-c", TAKE, *map(str, folders.values())).returncode == 1
     sleeper = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     sleeper.start()
@@ -158,7 +162,8 @@ def test_a_link_that_comes_after_the_look(folders, tmp_path, monkeypatch, caplog
     monkeypatch.setattr(claim.os.path, "lexists", lambda path: False)
     claim_folders(folders)  # the system refuses to open it
     assert (tmp_path / "victim").read_text() == "precious"
-    assert "output_dir" in caplog.text and "cannot be locked" in caplog.text
+    assert "output_dir" in caplog.text
+    assert "cannot be locked" in caplog.text
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
@@ -182,7 +187,8 @@ def test_a_system_without_locks(folders, monkeypatch, caplog):
 def test_a_place_that_cannot_be_a_folder(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     claim_folders({"ckpt_dir": tmp_path / "file", "output_dir": tmp_path / "file" / "eval"})  # check_folders tells it
-    assert caplog.text == "" and (tmp_path / "file").read_text() == ""
+    assert caplog.text == ""
+    assert (tmp_path / "file").read_text() == ""
 
 
 def test_control_characters_in_the_command(folders, monkeypatch):
@@ -204,4 +210,5 @@ claim_folders({"ckpt_dir": sys.argv[1], "output_dir": sys.argv[2]})
 @pytest.mark.multiprocess
 def test_all_processes_of_a_training_are_refused(folders, holder, forks):
     done = forks.run_together("-c", HOLD_TOGETHER, *map(str, folders.values()), processes=2)
-    assert done.returncode == 1 and "ckpt_dir" in str(done.stdout) + str(done.stderr)
+    assert done.returncode == 1
+    assert "ckpt_dir" in str(done.stdout) + str(done.stderr)

@@ -29,7 +29,8 @@ def test_a_file_in_its_place(tmp_path):
 def test_not_enough_room(tmp_path):
     with pytest.raises(StorageError) as caught:
         check_folders({"ckpt_dir": tmp_path, "output_dir": tmp_path}, needed=2**60)
-    assert str(caught.value).startswith(f"ckpt_dir ({tmp_path}) has ") and "1099511627776 MiB" in str(caught.value)
+    assert str(caught.value).startswith(f"ckpt_dir ({tmp_path}) has ")
+    assert "1099511627776 MiB" in str(caught.value)
 
 
 def test_checkpoints_that_are_there_are_replaced(tmp_path, monkeypatch):

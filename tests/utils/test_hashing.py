@@ -166,4 +166,5 @@ def test_every_process_has_the_same_hash(forks, monkeypatch, capsys, tmp_path):
     runpy.run_path(str(tmp_path / "hashes.py"))
     here = capsys.readouterr().out
     done = forks.run("-c", HASHES)
-    assert done.stdout == here and len(here.split()) == 2 * len(PAIRS)
+    assert done.stdout == here
+    assert len(here.split()) == 2 * len(PAIRS)

@@ -51,7 +51,7 @@ def test_seeded():
 
 def test_an_error_restores_too():
     before = random_state()
-    with pytest.raises(KeyError), seeded(7):
+    with pytest.raises(KeyError), seeded(7):  # noqa: PT012
         numbers()
         raise KeyError
     assert torch.equal(random_state()["torch"], before["torch"])

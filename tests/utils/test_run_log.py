@@ -47,7 +47,8 @@ def test_nothing_is_written_before_an_engine_runs(log):
 def test_an_error_is_written_at_once_with_what_came_before(log):
     say("monai_mgca.data", "made the sample")
     say("monai_mgca", "it failed", logging.ERROR)
-    assert "made the sample" in log.path.read_text() and "it failed" in log.path.read_text()
+    assert "made the sample" in log.path.read_text()
+    assert "it failed" in log.path.read_text()
 
 
 def test_a_log_is_continued(log, tmp_path):
@@ -55,7 +56,8 @@ def test_a_log_is_continued(log, tmp_path):
     again = start_run_log(log.path)
     say("ignite", "second run")
     text = again.path.read_text()
-    assert text.count("first run") == 1 and text.count("second run") == 1
+    assert text.count("first run") == 1
+    assert text.count("second run") == 1
 
 
 def test_each_process_has_its_own(log, monkeypatch):

@@ -94,7 +94,8 @@ def test_a_worker_where_no_thread_can_wait_for_signals(monkeypatch):
 def test_without_workers_nothing_is_done():
     loader = DataLoader(range(4))
     shield_workers(loader)
-    assert loader.worker_init_fn is None and loader.multiprocessing_context is None
+    assert loader.worker_init_fn is None
+    assert loader.multiprocessing_context is None
 
 
 @pytest.mark.parametrize("method", [None, "fork"])

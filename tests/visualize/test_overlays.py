@@ -54,7 +54,8 @@ def test_masks_of_an_evaluator(images, tmp_path):
             assert picture.size == (60, 40)
             pixels = np.asarray(picture)
         colored = (pixels != pixels[..., :1]).any(axis=2)
-        assert (np.argwhere(colored).min(0) == (8, 10)).all() and (np.argwhere(colored).max(0) == (15, 29)).all()
+        assert (np.argwhere(colored).min(0) == (8, 10)).all()
+        assert (np.argwhere(colored).max(0) == (15, 29)).all()
         assert (pixels[8, 10] == _COLORS[0]).all()
         assert (pixels[12, 20] == (0.75 * 200 + 0.25 * np.array(_COLORS[0])).astype(int)).all()
 
@@ -63,7 +64,8 @@ def test_each_class_has_its_color():
     masks = torch.zeros(2, 20, 30)
     masks[0, 2:8, 2:8] = masks[1, 10:18, 10:28] = 1
     pixels = np.asarray(draw_overlay(torch.zeros(20, 30), masks))
-    assert (pixels[2, 2] == _COLORS[0]).all() and (pixels[10, 10] == _COLORS[1]).all()
+    assert (pixels[2, 2] == _COLORS[0]).all()
+    assert (pixels[10, 10] == _COLORS[1]).all()
 
 
 def test_an_empty_mask_draws_nothing():

@@ -111,7 +111,8 @@ def test_vit_file_becomes_a_network(tmp_path):
         matcher="learned",
     )
     network.load_state_dict(made, strict=True)
-    assert done.moved == len(made) and done.architecture == "vit"
+    assert done.moved == len(made)
+    assert done.architecture == "vit"
     assert all("crossattention" in name or name.endswith("position_ids") for name in done.ignored)
     assert len(done.ignored) + len(made) == len(state) + 1  # with the zeros for token types
     assert not (set(tmp_path.rglob("*.partial")))
@@ -144,8 +145,10 @@ def test_settings_build_a_network_that_runs(kind, tmp_path):
     done = convert_official_checkpoint(path, tmp_path / "all.safetensors", in_channels=3)
     network = built(json.loads(json.dumps(done.settings)))
     network.load_state_dict(load_file(tmp_path / "all.safetensors"), strict=True)
-    assert done.architecture == kind and network.normalize_image_context == (kind == "resnet")
-    assert network.matcher == "similarity" and network.report_encoder.official_attention
+    assert done.architecture == kind
+    assert network.normalize_image_context == (kind == "resnet")
+    assert network.matcher == "similarity"
+    assert network.report_encoder.official_attention
     ids = torch.tensor([[2, 7, 8, 3], [2, 9, 3, 0]])
     with torch.no_grad():
         output = network.eval()(torch.rand(2, 3, 32, 32), ids, (ids > 0).long(), torch.tensor([[0, 1, 2, -1]] * 2))
@@ -202,7 +205,8 @@ def test_layers_and_matchers_that_never_ran_are_left_out(tmp_path):
     assert done.settings["report_encoder"]["source"]["num_hidden_layers"] == 6
     assert done.settings["network"]["matcher"] == "similarity"
     assert not made["report_encoder.model.embeddings.token_type_embeddings.weight"].any()
-    assert set(extra) <= set(done.ignored) and "word_local_atten_layer.in_proj_bias" in done.ignored
+    assert set(extra) <= set(done.ignored)
+    assert "word_local_atten_layer.in_proj_bias" in done.ignored
     path = save(tmp_path / "vit.ckpt", state, hyper_parameters={"use_local_atten": True, "num_heads": 2})
     done = convert_official_checkpoint(path, tmp_path / "out.pt")
     assert (done.settings["network"]["matcher"], done.settings["network"]["matcher_heads"]) == ("learned", 2)
@@ -248,7 +252,7 @@ def test_other_shapes_and_ill_arguments_are_refused(tmp_path):
         CheckpointError, match=r"text_encoder_q.global_embed.head.3.weight \(\(9, 20\) instead of \(8, 20\)"
     ):
         convert_official_checkpoint(path, tmp_path / "out.pt")
-    with pytest.raises(CheckpointError, match="must end with .pt or .safetensors"):
+    with pytest.raises(CheckpointError, match=r"must end with .pt or .safetensors"):
         convert_official_checkpoint(path, tmp_path / "out.ckpt")
     with pytest.raises(ValueError, match="in_channels must be 1 or 3"):
         convert_official_checkpoint(path, tmp_path / "out.pt", in_channels=2)
@@ -268,8 +272,7 @@ def test_command_line_prints_what_it_did(tmp_path, capsys):
     path = save(tmp_path / "vit.ckpt", published())
     assert main(["convert", str(path), str(tmp_path / "out.pt"), "--in-channels", "3"]) == 0
     printed = capsys.readouterr().out
-    assert (
-        "matcher learned" in printed and "encoder.layer.*.crossattention.self.query.weight 0, 1, 2, 3, 4, 5" in printed
-    )
+    assert "matcher learned" in printed
+    assert "encoder.layer.*.crossattention.self.query.weight 0, 1, 2, 3, 4, 5" in printed
     settings = json.loads(printed[printed.index("{") :])
     built(settings).load_state_dict(torch.load(tmp_path / "out.pt", weights_only=True), strict=True)

@@ -90,10 +90,10 @@ def test_safetensors_prefix_and_bare_state_dicts(tmp_path):
     load_encoder(target, tmp_path / "teacher.safetensors")
     assert same(source, target)
     two = renamed | {f"student.net.{key}": value for key, value in source.backbone.state_dict().items()}
-    with pytest.raises(CheckpointError, match="There are several: give one as prefix, student.net., teacher.net."):
+    with pytest.raises(CheckpointError, match=r"There are several: give one as prefix, student.net., teacher.net."):
         load_encoder(resnet(), two)
     load_encoder(resnet(), two, "student.net")
-    with pytest.raises(CheckpointError, match="begin with decoder.weight. Give the prefix"):
+    with pytest.raises(CheckpointError, match=r"begin with decoder.weight. Give the prefix"):
         load_encoder(resnet(), {"decoder.weight": torch.zeros(1)})
 
 
@@ -140,7 +140,7 @@ def test_folded_kernels_equal_three_equal_channels(make):
         wanted, given = source(gray.expand(-1, 3, -1, -1)), target(gray)
     torch.testing.assert_close(given.pooled, wanted.pooled, rtol=0, atol=1e-5)
     torch.testing.assert_close(given.tokens, wanted.tokens, rtol=0, atol=1e-5)
-    with pytest.raises(CheckpointError, match="reads 1 channel, the target 3.*build the target with 1 input channel"):
+    with pytest.raises(CheckpointError, match=r"reads 1 channel, the target 3.*build the target with 1 input channel"):
         load_encoder(make(in_channels=3), target.state_dict())
 
 
@@ -150,20 +150,20 @@ def test_what_does_not_fit_is_named_and_nothing_moves():
     before = {key: value.clone() for key, value in target.state_dict().items()}
     extra = {**state, "backbone.blocks.0.foreign": torch.zeros(1)}
     fewer = {key: value for key, value in state.items() if not key.endswith("blocks.1.norm1.bias")}
-    with pytest.raises(CheckpointError, match="no place in the target: blocks.0.foreign"):
+    with pytest.raises(CheckpointError, match=r"no place in the target: blocks.0.foreign"):
         load_encoder(target, extra)
-    with pytest.raises(CheckpointError, match="missing in the checkpoint: blocks.1.norm1.bias"):
+    with pytest.raises(CheckpointError, match=r"missing in the checkpoint: blocks.1.norm1.bias"):
         load_encoder(target, fewer)
     with pytest.raises(CheckpointError, match=r"position_embeddings \(\(1, 64, 24\) in the checkpoint, \(1, 16, 24\)"):
         load_encoder(target, vit(image_size=64).state_dict())
-    with pytest.raises(CheckpointError, match="no place in the target: blocks.2"):
+    with pytest.raises(CheckpointError, match=r"no place in the target: blocks.2"):
         load_encoder(target, vit(num_layers=3).state_dict())
     assert all(torch.equal(value, before[key]) for key, value in target.state_dict().items())
 
 
 def test_stages_are_left_out_of_the_end_only():
     state = {key: value for key, value in resnet(layers=(1, 1, 1, 2)).state_dict().items()}
-    with pytest.raises(CheckpointError, match="no place in the target: layer4.1"):
+    with pytest.raises(CheckpointError, match=r"no place in the target: layer4.1"):
         load_encoder(resnet(), state)
 
 
@@ -187,7 +187,7 @@ class Pickled:
 
 def test_ill_files_are_refused_with_their_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match="no checkpoint file '.*absent.pt'"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint file '.*absent.pt'"):
         load_encoder(vit(), tmp_path / "absent.pt")
     for name, content, message in (
         ("empty.pt", b"", "is empty"),
@@ -200,17 +200,17 @@ def test_ill_files_are_refused_with_their_name(tmp_path, monkeypatch):
             load_encoder(vit(), tmp_path / name)
     torch.save(vit().state_dict(), tmp_path / "whole.pt")
     (tmp_path / "half.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:4000])
-    with pytest.raises(CheckpointError, match="half.pt' cannot be read"):
+    with pytest.raises(CheckpointError, match=r"half.pt' cannot be read"):
         load_encoder(vit(), tmp_path / "half.pt")
     torch.save({"model": vit().state_dict(), "other": Pickled()}, tmp_path / "pickled.pt")
     with pytest.raises(CheckpointError, match=r"pickled.pt' holds pickled objects .*mkdir.*torch.save\(content"):
         load_encoder(vit(), tmp_path / "pickled.pt")
     assert not (tmp_path / "this-must-never-run").exists()
     torch.save({"model": {"a": 1}}, tmp_path / "numbers.pt")
-    with pytest.raises(CheckpointError, match="numbers.pt' has entries that are no tensors"):
+    with pytest.raises(CheckpointError, match=r"numbers.pt' has entries that are no tensors"):
         load_encoder(vit(), tmp_path / "numbers.pt")
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(CheckpointError, match="list.pt' holds a list"):
+    with pytest.raises(CheckpointError, match=r"list.pt' holds a list"):
         load_encoder(vit(), tmp_path / "list.pt")
 
 

@@ -28,7 +28,8 @@ def test_the_file_stays_a_plain_state_dict(weights):
     add_settings(weights, {"image_size": 32, "classes": ["é", "b"]})
     for mapped in (False, True):
         after = torch.load(weights, weights_only=True, mmap=mapped)
-        assert list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
+        assert list(after) == list(before)
+        assert all(torch.equal(after[name], before[name]) for name in before)
     assert read_model_settings(weights) == {"image_size": 32, "classes": ["é", "b"]}
 
 
@@ -47,7 +48,7 @@ def test_old_weights_have_the_file_beside_them(weights):
     write_settings(weights.with_name("model.json"), {"image_size": 32})
     assert read_model_settings(weights, required=True) == {"image_size": 32}
     assert read_model_settings(weights, "model_segmentation.json") == {}
-    with pytest.raises(CheckpointError, match="There is no checkpoint file 'nowhere/model.pt'"):
+    with pytest.raises(CheckpointError, match=r"There is no checkpoint file 'nowhere/model.pt'"):
         read_model_settings("nowhere/model.pt", required=True)
     assert read_model_settings(weights.with_suffix(".safetensors")) == {"image_size": 32}  # converted: no archive
 
@@ -62,7 +63,8 @@ def test_settings_of_other_weights_are_told_and_not_obeyed(weights, text, caplog
         with pytest.raises(CheckpointError, match="no settings by name"):
             read_model_settings(weights.with_name("old.pt"))
     assert read_model_settings(weights) == {"image_size": 32}
-    assert "model.json" in caplog.text and "are used" in caplog.text
+    assert "model.json" in caplog.text
+    assert "are used" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "\udcff".encode("utf-8", "surrogatepass"), "x" * (LONGEST + 1)])
@@ -72,7 +74,7 @@ def test_a_record_of_anything_is_refused_or_left_alone(weights, text):
     try:
         assert read_model_settings(weights) == {}
     except CheckpointError as error:
-        assert "not JSON" in str(error)
+        assert "not JSON" in str(error)  # noqa: PT017
     assert len(torch.load(weights, weights_only=True)) == 2
 
 

@@ -119,7 +119,8 @@ class TestHalves:
         with pytest.raises(CheckpointError) as caught:
             load_network(whole(), tmp_path / "model.pt")
         assert "holds the image encoder and its projection alone, as model.pt does" in str(caught.value)
-        assert "model_pretrain.pt beside it" in str(caught.value) and "image_encoder_weights" in str(caught.value)
+        assert "model_pretrain.pt beside it" in str(caught.value)
+        assert "image_encoder_weights" in str(caught.value)
 
     @pytest.mark.parametrize("name", ["model.pt", "model_pretrain.pt"])
     def test_its_advice_works(self, tmp_path, name):
@@ -131,12 +132,12 @@ class TestHalves:
     def test_model_pretrain_for_model(self, tmp_path):
         torch.save(whole().state_dict(), tmp_path / "model_pretrain.pt")
         with pytest.raises(
-            CheckpointError, match="holds both encoders, as model_pretrain.pt does .* model.pt beside it"
+            CheckpointError, match=r"holds both encoders, as model_pretrain.pt does .* model.pt beside it"
         ):
             load_network(embedder(), tmp_path / "model_pretrain.pt")
 
     def test_of_the_official_code(self):
-        with pytest.raises(CheckpointError, match="one of the official code .*weights convert on it first"):
+        with pytest.raises(CheckpointError, match=r"one of the official code .*weights convert on it first"):
             load_network(whole(), {"img_encoder_q.model.cls_token": torch.zeros(1)})
 
 
@@ -210,7 +211,7 @@ def test_other_files_are_named_for_what_they_are(told, suffix, tmp_path):
 
 def test_a_folder(tmp_path):
     torch.save({}, tmp_path / "model.pt")
-    with pytest.raises(CheckpointError, match="is a folder: give a file in it, such as model.pt"):
+    with pytest.raises(CheckpointError, match=r"is a folder: give a file in it, such as model.pt"):
         load_encoder(encoder(), tmp_path)
 
 

@@ -106,7 +106,7 @@ def text_encoder(state: dict, **options: bool) -> ReportEncoder:
     return encoder.eval()
 
 
-@pytest.fixture()
+@pytest.fixture
 def text(shared):
     tensors, _ = golden(shared, "tiny_text_encoder")
     vocabulary = (shared / "goldens" / "vocab.txt").read_text().splitlines()
