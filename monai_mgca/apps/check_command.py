@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--write-clean", metavar="FILE", help="write the datalist without what is broken")
     exclude = "list of images to leave out: one a line, or the JSON that a training wrote of images to look at"
     check.add_argument("--exclude", metavar="FILE", help=exclude)
-    keep = "reasons that are told but leave nothing out"
+    keep = "reasons that are reported but leave nothing out"
     check.add_argument("--keep", nargs="+", default=(), metavar="REASON", help=keep)
     check.add_argument("--phi", action="store_true", help="look for personal data in reports, DICOM tags and images")
     limits = CheckLimits()

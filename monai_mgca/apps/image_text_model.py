@@ -21,7 +21,7 @@ from monai_mgca.transforms import CleanReport, TokenizeReport, default_preproces
 from monai_mgca.utils import CheckpointError, DataError, MGCAKeys
 from monai_mgca.utils.progress import progress_bar
 from monai_mgca.weights import load_network, read_model_settings
-from monai_mgca.weights.model_settings import telling_settings
+from monai_mgca.weights.model_settings import naming_settings
 
 __all__ = ["PretrainedModel", "load_pretrained"]
 
@@ -210,7 +210,7 @@ class PretrainedModel:
 
 
 def image_transform(settings: Mapping[str, Any]) -> Compose:
-    """As in the validation of the pretraining; where the settings do not tell its steps, those were the configs'."""
+    """As in the validation of the pretraining; where the settings do not say its steps, those were the configs'."""
     if settings.get("preprocessing"):
         return Compose(restore_preprocessing(settings))
     return Compose(default_preprocessing(*(settings[name] for name in ("image_size", "in_channels", "resize_size"))))
@@ -238,7 +238,7 @@ def load_pretrained(
     settings = read_model_settings(checkpoint, required=True)
     if settings.get("spatial_dims", 2) != 2:
         raise CheckpointError(f"{checkpoint} was trained on volumes, and this is for radiographs: see docs/volumes.md.")
-    with telling_settings(checkpoint):
+    with naming_settings(checkpoint):
         transform = image_transform(settings)
         network = _build(settings, checkpoint, random)
     if not random:

@@ -37,20 +37,20 @@ def choose_data(args: argparse.Namespace, checkpoint: str) -> None:
     """
     settings = read_model_settings(checkpoint)
     if args.dataset_dir is None and args.datalist is not None:
-        _tell_of_sample(checkpoint, settings, args.datalist)
+        _warn_of_sample(checkpoint, settings, args.datalist)
         return
     if args.dataset_dir is None and settings.get("use_sample") is False:
         raise DataError(
-            f"{checkpoint} was trained on data of your own, and the built-in sample tells nothing of it: give "
+            f"{checkpoint} was trained on data of your own, and the built-in sample says nothing of it: give "
             "--dataset-dir, the folder of images with their datalist.json, or --datalist."
         )
     size, pixels = args.sample_size or settings.get("sample_size", 640), max(64, settings.get("resize_size", 146))
     args.dataset_dir = resolve_dataset(args.dataset_dir, f"{bundle_root()}/data/sample", size, pixels)
     args.datalist = args.datalist or os.path.join(args.dataset_dir, "datalist.json")
-    _tell_of_sample(checkpoint, settings, args.datalist)
+    _warn_of_sample(checkpoint, settings, args.datalist)
 
 
-def _tell_of_sample(checkpoint: str, settings: Mapping[str, Any], datalist: str) -> None:
+def _warn_of_sample(checkpoint: str, settings: Mapping[str, Any], datalist: str) -> None:
     if settings.get("use_sample") and read_datalist(datalist).get("source") != "sample":
         _warn(
             f"{checkpoint} was learned from the built-in sample, which is drawn by code: what it says of your data "

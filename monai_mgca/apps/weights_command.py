@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--matcher",
         choices=("similarity", "learned"),
-        help="what the network was trained with, where the file does not tell",
+        help="what the network was trained with, where the file does not say",
     )
     return parser
 

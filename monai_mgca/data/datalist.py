@@ -122,7 +122,7 @@ def read_datalist(path: str | os.PathLike) -> dict[str, Any]:
         names = [p.name for p in folder.iterdir() if p.is_file()] if folder.is_dir() else []
         near = get_close_matches(path.name, names, n=1, cutoff=0.5)
         hint = f" Did you mean {folder / near[0]}?" if near else ""
-        raise DataError(f"no such datalist: {path}.{hint} `mgca data --help` tells how to make one.")
+        raise DataError(f"no such datalist: {path}.{hint} `mgca data --help` says how to make one.")
     try:
         document = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as e:  # says line and column, not the content

@@ -38,7 +38,7 @@ def chosen_for_a_look(entries: Sequence[Any], limit: int = MAX_HEADERS) -> Itera
 
 
 def header_reason(base: str, path: Any) -> str | None:
-    """Why an image that is there cannot be read, by its header alone; None where that does not tell.
+    """Why an image that is there cannot be read, by its header alone; None where that does not say.
 
     Args:
         base: the dataset folder.

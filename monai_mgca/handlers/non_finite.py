@@ -73,7 +73,7 @@ class SkipNonFiniteSteps:
         engine.add_event_handler(Events.ITERATION_STARTED, self._remember)
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._judge)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
-        engine.add_event_handler(Events.COMPLETED, self._tell)
+        engine.add_event_handler(Events.COMPLETED, self._report)
 
     def _start(self, engine: Any) -> None:
         self.listed = Counter(read_quarantine(self.path))
@@ -129,7 +129,7 @@ class SkipNonFiniteSteps:
         self.in_a_row += 1
         engine.state.metrics["skipped_steps"] = self.skipped
         if self.in_a_row == self.max_in_a_row:
-            raise FloatingPointError(self._reason(engine) if rank() == 0 else "see the first process, which tells why")
+            raise FloatingPointError(self._reason(engine) if rank() == 0 else "see the first process, which says why")
 
     def _reason(self, engine: Engine) -> str:
         return (
@@ -153,7 +153,7 @@ class SkipNonFiniteSteps:
             f"step is skipped; its {len(indices)} images are listed in {self.path}."
         )
 
-    def _tell(self, engine: Any) -> None:
+    def _report(self, engine: Any) -> None:
         if self.skipped and rank() == 0:
             self.logger.warning(
                 f"{self.skipped} of {self.steps} steps were skipped, because loss or gradient were not "

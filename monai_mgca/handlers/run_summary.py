@@ -67,13 +67,13 @@ class RunSummary:
         state: Any = evaluator.state
         epochs = {state.best_metric_epoch, state.epoch}
         self._by_epoch = {epoch: own for epoch, own in self._by_epoch.items() if epoch in epochs}
-        self._by_epoch[state.epoch] = _tell(state)
+        self._by_epoch[state.epoch] = _show(state)
 
     def _completed(self, engine: Engine) -> None:
         took = duration(time.time() - self.start)
         lines = [f"Finished epoch {engine.state.epoch} after {took}."]
         if self.evaluator is None:
-            lines += self._table({"": _tell(engine.state)})
+            lines += self._table({"": _show(engine.state)})
         else:
             lines += self._best_and_last(self.evaluator.state)
         lines.append("Written:")
@@ -86,7 +86,7 @@ class RunSummary:
 
     def _best_and_last(self, state: Any) -> list[str]:
         """The figures of both epochs, each under its own name."""
-        figures = _tell(state)
+        figures = _show(state)
         best, last = getattr(state, "best_metric_epoch", -1), state.epoch
         key: Any = getattr(state, "key_metric_name", None)
         if best < 1:
@@ -116,7 +116,7 @@ class RunSummary:
         ]
 
 
-def _tell(state: State) -> dict[str, str]:
+def _show(state: State) -> dict[str, str]:
     """Each figure, with its interval if it has one, and for how many of how many masks it is not defined."""
     told, bounds = {}, {f"{name}_{end}" for name in state.metrics for end in ("low", "high")}
     for name, value in state.metrics.items():

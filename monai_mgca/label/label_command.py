@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DataError, CheckpointError, OSError) as error:
         say(f"error: {error}", file=sys.stderr)
         return 2
-    _tell(args, settings)
+    _print_addresses(args, settings)
     if _is_loopback(args.host):
         hosts = dict.fromkeys(("127.0.0.1", "localhost", "[::1]", args.host))
         os.environ.setdefault("MGCA_ALLOWED_HOSTS", ",".join(hosts))
@@ -115,7 +115,7 @@ def _settings(args: argparse.Namespace) -> LabelSettings:
     return settings
 
 
-def _tell(args: argparse.Namespace, settings: LabelSettings) -> None:
+def _print_addresses(args: argparse.Namespace, settings: LabelSettings) -> None:
     tasks = [name for name in settings.models if name == "grounding" or settings.weights(name)]
     later = [name for name in settings.models if name not in tasks]
     say(f"Models: {', '.join(tasks)}." + (f" After training: {', '.join(later)}." if later else ""))

@@ -155,9 +155,9 @@ def run_background_task(request: dict[str, Any], *options: Any) -> dict[str, Any
     return _run_background_task({**request, "gpus": str(request.get("gpus") or "all")}, *options)
 
 
-async def tell_failure(request: Request, error: Exception) -> JSONResponse:
+async def report_failure(request: Request, error: Exception) -> JSONResponse:
     """What nobody foresaw is told in a sentence as well; the log has it whole."""
-    return JSONResponse({"detail": f"The request failed ({type(error).__name__}): the server's log tells why."}, 500)
+    return JSONResponse({"detail": f"The request failed ({type(error).__name__}): the server's log says why."}, 500)
 
 
 def run_program(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
@@ -180,7 +180,7 @@ logs.subprocess = SimpleNamespace(run=run_program, PIPE=subprocess.PIPE)
 background.run_background_task = run_background_task
 replace_proxy()
 app.add_exception_handler(AnyHTTPException, answer_error)
-app.add_exception_handler(Exception, tell_failure)
+app.add_exception_handler(Exception, report_failure)
 # MONAI Label lets scripts of every site read every answer; Slicer needs no such leave, and OHIF is served from here
 app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not CORSMiddleware]
 app.add_middleware(PlainText)

@@ -49,7 +49,7 @@ class SentenceCleaner:
         self.min_words = min_words
 
     def has_words(self, text: str) -> bool:
-        """Whether the text has enough words to give any sentence; it is cut only where a look does not tell.
+        """Whether the text has enough words to give any sentence; it is cut only where a look does not say.
 
         Args:
             text: as that of a call.

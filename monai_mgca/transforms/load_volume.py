@@ -103,7 +103,7 @@ def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray]:
         itk.Object.SetGlobalWarningDisplay(told)
     if len(files) == 1:
         if len(values) != len(slices):
-            raise DataError(f"the file holds {len(values)} frames, and tells the places of {len(slices)}.")
+            raise DataError(f"the file holds {len(values)} frames, and gives the places of {len(slices)}.")
         values = values[[one.frame for one in slices]]
     return values.T, affine
 

@@ -184,7 +184,7 @@ def explain_errors() -> None:
 
         if world_size() > 1 and any(text in str(cause) for text in _GONE):
             told = str(cause).splitlines()[0]
-            say(f"Process {rank()} ends because it lost another one, which tells the cause: {told}", file=sys.stderr)
+            say(f"Process {rank()} ends because it lost another one, which says the cause: {told}", file=sys.stderr)
             return
         # the kind of another's error may be all that it tells, as of KeyError: 'x'
         ours = isinstance(cause, (DataError, CheckpointError, OptionError, StorageError))

@@ -72,14 +72,14 @@ def public_names(names: Sequence[str], patients: Sequence[str]) -> list[str]:
     outside = any(os.path.isabs(name) or ".." in Path(name).parts for name in plain)
     common = "" if outside or "" in folders else os.path.commonpath(folders)
     known = set(filter(None, patients))
-    if len(known) == 1 or any(_tells(common, patient) for patient in known):
+    if len(known) == 1 or any(_names_patient(common, patient) for patient in known):
         # of one patient all folders are shared, and one may be the patient's
         common = ""
     shown = [f"{common}/{os.path.basename(name)}".lstrip("/") for name in plain]
     count = Counter(shown)
     return [
         f"no. {number}"
-        if _tells(os.path.basename(name), os.path.basename(patient))
+        if _names_patient(os.path.basename(name), os.path.basename(patient))
         else name
         if count[name] == 1
         else f"no. {number}, {name}"
@@ -87,7 +87,7 @@ def public_names(names: Sequence[str], patients: Sequence[str]) -> list[str]:
     ]
 
 
-def _tells(name: str, patient: str) -> bool:
+def _names_patient(name: str, patient: str) -> bool:
     """Whether a name holds a patient's id, or its number where that has three digits or more."""
     digits = re.sub(r"\D", "", patient).lstrip("0")
     runs = {run.lstrip("0") for run in re.findall(r"\d+", name)}

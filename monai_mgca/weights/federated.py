@@ -72,6 +72,6 @@ def trained_settings(weights: str | os.PathLike, name: str = "model.json") -> di
         return read_model_settings(weights, name, required=True)
     except CheckpointError as error:
         raise CheckpointError(
-            f"{error} This client does not train, and nothing tells how the network is built whose weights are sent: "
+            f"{error} This client does not train, and nothing says how the network is built whose weights are sent: "
             "give MonaiAlgo the training's config too, or bring the file here from a site that trains."
         ) from None

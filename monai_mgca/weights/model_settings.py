@@ -17,7 +17,7 @@ from typing import Any
 from monai_mgca.utils.errors import CheckpointError, DataError, first_cause
 from monai_mgca.utils.files import parse_json, read_settings
 
-__all__ = ["add_settings", "read_model_settings", "refuse_sample", "telling_settings"]
+__all__ = ["add_settings", "naming_settings", "read_model_settings", "refuse_sample"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def read_model_settings(weights: str | os.PathLike, name: str = "model.json", re
 
 
 @contextmanager
-def telling_settings(weights: str | os.PathLike, name: str = "model.json") -> Iterator[None]:
+def naming_settings(weights: str | os.PathLike, name: str = "model.json") -> Iterator[None]:
     """What fails while a network is made from the settings of its weights is told of these settings.
 
     Args:
@@ -104,7 +104,7 @@ def telling_settings(weights: str | os.PathLike, name: str = "model.json") -> It
 
     Example::
 
-        with telling_settings("models/model.pt"):
+        with naming_settings("models/model.pt"):
             settings = {"in_channels": 1}["in_channels"]
     """
     try:
@@ -132,7 +132,7 @@ def refuse_sample(settings: Mapping[str, Any], dataset_dir: Any) -> None:
     """
     if dataset_dir is None and settings.get("use_sample") is False:
         raise DataError(
-            "These weights were trained on data of your own, and the built-in sample tells nothing of them: give "
+            "These weights were trained on data of your own, and the built-in sample says nothing of them: give "
             "--dataset_dir, the folder of images with their datalist.json."
         )
 

@@ -318,8 +318,8 @@ def test_modalities(tmp_path, save_dicom):
         save_dicom(tmp_path / name, pixels(i), Modality=modality)
         entry["image"] = name
     datalist = write(tmp_path, entries)
-    assert found(datalist) == once(("wrong modality", "mg.dcm"), ("modality not told", "none.dcm"))
-    assert found(datalist, limits=CheckLimits(modalities=("MG", "DX"))) == once(("modality not told", "none.dcm"))
+    assert found(datalist) == once(("wrong modality", "mg.dcm"), ("modality not given", "none.dcm"))
+    assert found(datalist, limits=CheckLimits(modalities=("MG", "DX"))) == once(("modality not given", "none.dcm"))
 
 
 @pytest.mark.parametrize("kind", ["lines", "lines of Windows", "list", "object", "absolute"])

@@ -272,7 +272,7 @@ def test_a_check_of_tags_of_no_kind(tmp_path, save_dicom):
         data = data.replace(tag, tag[:5] + b"[")
     path.write_bytes(data)
     found = check_radiograph(str(path), CheckLimits())
-    assert found.found == [("modality not told", "")]
+    assert found.found == [("modality not given", "")]
     assert found.pixels is not None
     assert list(tag_signs(found.tags)) == [("DICOM tag about a person", "PatientName")]
 

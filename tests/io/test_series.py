@@ -180,8 +180,8 @@ def test_a_slice_shifted_sideways():
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
-        ({"ImagePositionPatient": None}, "slices tell no position .*dcm.*export it with ImagePositionPatient"),
-        ({"ImagePositionPatient": ""}, "tell no position"),
+        ({"ImagePositionPatient": None}, "slices give no position .*dcm.*export it with ImagePositionPatient"),
+        ({"ImagePositionPatient": ""}, "give no position"),
         ({"ImageOrientationPatient": None}, "tell no orientation"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "no pair of perpendicular directions"),
         ({"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, "no pair of perpendicular directions"),
@@ -197,7 +197,7 @@ def test_tags_of_all_slices(tmp_path, tags, reason):
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
-        ({"ImagePositionPatient": None}, r"1 of 6 slices tell no position \(\d+.dcm\)"),
+        ({"ImagePositionPatient": None}, r"1 of 6 slices give no position \(\d+.dcm\)"),
         (
             {"ImageOrientationPatient": list(CORONAL)},
             r"1 of 6 slices have another orient.* \(\d+.dcm\): localizers",
@@ -341,7 +341,7 @@ class TestMultiFrame:
     def test_frames_without_places(self, tmp_path):
         path = tmp_path / "all.dcm"
         data = dataset(VALUES, path, "1", NumberOfFrames=6, ImagePositionPatient=[0, 0, 0])
-        refused(save(data, path), "the 6 frames of all.dcm tell no position")
+        refused(save(data, path), "the 6 frames of all.dcm give no position")
 
     def test_two_files_of_frames(self, tmp_path):
         first = enhanced(tmp_path / "ct" / "a.dcm", range(6))
@@ -388,7 +388,7 @@ def test_the_cases(shared):
         volume = LoadVolume()(cases / name)
         assert volume.shape == (1, 24, 20, 16)
         assert (volume.min(), volume.max()) == (-1000, 700)
-    refused(cases / "ct_no_position" / "series", "tell no position")
+    refused(cases / "ct_no_position" / "series", "give no position")
     refused(cases / "ct_localizer_same_uid" / "series", "090.dcm")
     refused(cases / "ct_gantry_tilt" / "series", "14.0 degrees")
 

@@ -385,7 +385,7 @@ def test_segmentation_refuses_what_it_cannot_read(make_radiograph):
     with pytest.raises(DataError, match="20 x 30, its radiograph 30 x 20"):
         read_segmentation(seg, (30, 20))
     del seg.PerFrameFunctionalGroupsSequence[0].SegmentIdentificationSequence
-    with pytest.raises(DataError, match="do not tell their segments"):
+    with pytest.raises(DataError, match="do not name their segments"):
         read_segmentation(seg, (20, 30))
     seg.PixelData = b"\0"
     with pytest.raises(DataError, match="cannot be read"):

@@ -88,7 +88,7 @@ def test_a_process_that_lost_another_one_does_not_hide_its_message(last_words, m
     assert last_words(error).startswith("error: ")  # one process has no other
     monkeypatch.setattr("monai_mgca.utils.dist.world_size", lambda: 2)
     told = last_words(error)
-    assert told == f"Process 0 ends because it lost another one, which tells the cause: {text}\n"
+    assert told == f"Process 0 ends because it lost another one, which says the cause: {text}\n"
     assert "Traceback" not in told
     assert last_words(wrapped(DataError("mine"))).startswith("error: mine\n")
 

@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--limit", type=int, metavar="N", help="the first N pairs of the section (default: all)")
     add("--logdir", metavar="DIR", help="folder of the training's event files (default: eval of the bundle)")
     add("--prompts", metavar="FILE", help="texts of the findings (default: prompts.json of the bundle)")
-    add("--with-text", action="store_true", help="show the reports too, which may tell who the patient is")
+    add("--with-text", action="store_true", help="show the reports too, which may show who the patient is")
     add("--sample-size", type=int, metavar="N", help="studies of the built-in sample (default: as trained, or 640)")
     add("--output", metavar="FILE", help="the page (default: eval/card.html of the bundle)")
     return parser

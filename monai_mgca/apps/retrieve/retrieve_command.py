@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--target", choices=("images", "reports"), default="images", help="what to find (default: images)")
     add("--top", type=int, default=10, metavar="K", help="results of each query (default: 10)")
     add("--evaluate", action="store_true", help="measure the retrieval of each image's report, and the other way")
-    add("--with-text", action="store_true", help="show the reports too, which may tell who the patient is")
+    add("--with-text", action="store_true", help="show the reports too, which may show who the patient is")
     add("--dataset-dir", metavar="DIR", help="folder of the images (default: the built-in sample)")
     add("--datalist", metavar="FILE", help="the datalist JSON (default: datalist.json in DIR)")
     add("--sections", nargs="+", choices=SECTIONS, help="sections of the datalist (default: all)")

@@ -118,7 +118,7 @@ def _tag_problems(header: ImageHeader, limits: CheckLimits) -> Iterator[tuple[st
 def _modality_problem(tags: Any, modalities: Any) -> Iterator[tuple[str, str]]:
     modality = tag_text(tags, "Modality").strip().upper()
     if modality not in modalities:
-        yield ("modality not told" if modality in DOUBTFUL else "wrong modality"), modality
+        yield ("modality not given" if modality in DOUBTFUL else "wrong modality"), modality
 
 
 def _reason(error: DataError) -> tuple[str, str]:

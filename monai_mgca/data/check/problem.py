@@ -51,7 +51,7 @@ ERRORS = (
 WARNINGS = (
     "in color",
     "turned by its header",
-    "modality not told",
+    "modality not given",
     "same report of several patients",
     "report has markup",
     "report partly not in Latin letters",
@@ -97,7 +97,7 @@ class CheckLimits:
         max_aspect: an image that is longer than so many times its width, or wider, is too elongated: films of the whole
             spine have 3.
         modalities: of DICOM files; others are wrong, and OT, SC or none is doubtful.
-        keep: reasons that are told but not left out, and do not make the check fail.
+        keep: reasons that are reported but not left out, and do not make the check fail.
 
     Raises:
         DataError: when a reason to keep is unknown, naming the nearest, or a limit makes no sense.

@@ -19,7 +19,7 @@ __all__ = ["collect_object_cxr"]
 def collect_object_cxr(dataset_dir: str | os.PathLike) -> Collection:
     """Collect Object-CXR: boxes of foreign objects; dev.csv is the test part, as its test labels were not published.
 
-    Rectangles, ellipses and polygons all become the boxes around them. The data does not tell which images are of one
+    Rectangles, ellipses and polygons all become the boxes around them. The data does not say which images are of one
     patient: every image counts as its own.
 
     Args:
@@ -35,7 +35,7 @@ def collect_object_cxr(dataset_dir: str | os.PathLike) -> Collection:
     folder = Path(dataset_dir)
     collection = Collection("object_cxr", folder, needs_report=False)
     collection.header = {"box_classes": ["foreign object"], "classes": ["foreign object"]}
-    collection.notes.append("the data does not tell patients: every image counts as its own, the split is by image")
+    collection.notes.append("the data names no patients: every image counts as its own, the split is by image")
     for part, split in (("train", None), ("dev", "test")):
         table = folder / f"{part}.csv"
         if not (folder / part).is_dir():

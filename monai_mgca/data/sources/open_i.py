@@ -37,7 +37,7 @@ def collect_open_i(
         reports: the folder of XML files.
         images: the folder of images, named as Open-i or Kaggle name them, sub-folders included.
         projections: the table uid, filename, projection (from Kaggle): all frontal images of a report are kept. The
-            XML does not tell the view: without the table only the first image of each report is kept.
+            XML does not say the view: without the table only the first image of each report is kept.
         headings: a JSON file of headings that the table lacks, see :class:`Headings`.
 
     Raises:

@@ -37,7 +37,7 @@ def collect_siim_acr(
 ) -> Collection:
     """Collect the SIIM-ACR pneumothorax data (Kaggle): masks as run lengths, and labels.
 
-    The data does not tell which images are of one patient: every image counts as its own.
+    The data does not say which images are of one patient: every image counts as its own.
 
     Args:
         dataset_dir: the folder of images, <ImageId>.dcm (or .png, .jpg), in any sub-folders.
@@ -59,7 +59,7 @@ def collect_siim_acr(
     encoding = look_up_option(encoding, ENCODINGS)
     collection = Collection("siim_acr", dataset_dir, needs_report=False)
     collection.header = {"classes": ["pneumothorax"], "mask_classes": ["pneumothorax"]}
-    collection.notes.append("the data does not tell patients: every image counts as its own, the split is by image")
+    collection.notes.append("the data names no patients: every image counts as its own, the split is by image")
     table = Path(table or Path(dataset_dir) / "train-rle.csv")
     rows = _read_table(table)
     path_of = _find_images(Path(dataset_dir), {row.image for row in rows})
@@ -130,7 +130,7 @@ def _is_relative(table: Path, rows: list[_Row], size_of: Mapping[str, tuple[int,
         why = "every row makes sense with relative and with absolute starts"
     else:
         why = f"line {misfit['relative']} makes no sense with relative starts, line {misfit['absolute']} with absolute"
-    raise DataError(f"{table}: {why}. Mend the table, or tell the encoding (--encoding relative or absolute).")
+    raise DataError(f"{table}: {why}. Mend the table, or name the encoding (--encoding relative or absolute).")
 
 
 def _ends(runs: str, relative: bool) -> int | None:

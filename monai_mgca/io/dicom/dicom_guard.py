@@ -180,7 +180,7 @@ def _count_pixels(found: dict[int, bytes], order: str) -> int:
     if bits not in (8, 16, 32) or not 1 <= values["BitsStored"] <= bits or not 0 <= values["HighBit"] < bits:
         raise DataError(f"the DICOM file describes no pixels: {values}.")
     if values["PixelRepresentation"] not in (0, 1):
-        raise DataError("the DICOM file does not tell whether its pixels have a sign.")
+        raise DataError("the DICOM file does not say whether its pixels have a sign.")
     frames = found.get(0x00280008, b"").strip(b"\0 ") or b"1"
     length = struct.unpack("<I", found[PIXELS])[0]
     if not frames.isdigit() or min(values["Rows"], values["Columns"]) < 1:

@@ -41,7 +41,7 @@ _MACROS = {
 
 
 class Slice(NamedTuple):
-    """What a slice's header tells of its place; None is what it does not tell.
+    """What a slice's header tells of its place; None is what it does not say.
 
     Args:
         file: that holds it.
@@ -126,7 +126,7 @@ def _slices_of(file: Path) -> Iterator[Slice]:
     count = int(data.get("NumberOfFrames") or 1)
     frames = list(data.get("PerFrameFunctionalGroupsSequence") or [None])
     if frames == [None] and count > 1:
-        raise DataError(f"the {count} frames of {file.name} tell no position; convert the file to NIfTI.")
+        raise DataError(f"the {count} frames of {file.name} give no position; convert the file to NIfTI.")
     shared = next(iter(data.get("SharedFunctionalGroupsSequence") or ()), None)
     size, series = (int(data.get("Columns") or 0), int(data.get("Rows") or 0)), str(data.get("SeriesInstanceUID") or "")
     for index, frame in enumerate(frames):

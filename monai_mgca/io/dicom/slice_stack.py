@@ -46,7 +46,7 @@ def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], np.ndarray]:
     ):
         without = [one for one in slices if getattr(one, what) is None]
         if without:
-            raise DataError(f"{len(without)} of {len(slices)} slices tell no {what} ({_names(without)}); {mend}.")
+            raise DataError(f"{len(without)} of {len(slices)} slices give no {what} ({_names(without)}); {mend}.")
     if len(slices) < 2:
         raise DataError("it is one slice; a volume is the folder of all slices of a series, or a file of all frames.")
     if len({one.rescale for one in slices}) > 1:

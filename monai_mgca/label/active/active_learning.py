@@ -182,7 +182,7 @@ class UncertaintyDiversity(MeaningStrategy):
         name = model if isinstance(model, str) and model else next(iter(ready), None)
         if name is not None and name not in self.infers:
             known = " or ".join(self.infers) or "none"
-            raise HTTPException(400, f"model: {known} can tell how sure it is, not '{name}'.")
+            raise HTTPException(400, f"model: {known} can say how sure it is, not '{name}'.")
         if name not in ready:
             wanted = name or " and ".join(self.infers) or "a classification"
             raise HTTPException(409, f"There are no weights yet of {wanted}: train first.")

@@ -51,7 +51,7 @@ def entropies_of(
                 try:
                     rows[name] = np.array([entropy(infer.probabilities(paths[name]))], np.float32)
                 except RuntimeError as error:  # MONAI's, around the file's
-                    logger.warning(f"{infer.task} cannot tell how sure it is: {first_cause(error)}")
+                    logger.warning(f"{infer.task} cannot say how sure it is: {first_cause(error)}")
         return rows
 
     fingerprint = fingerprint_of([weights, weights.with_suffix(".json")], None)

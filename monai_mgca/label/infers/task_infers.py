@@ -32,7 +32,7 @@ from monai_mgca.label.store.markups import boxes_to_markups
 from monai_mgca.transforms import SaveMaskd
 from monai_mgca.utils.errors import first_cause
 from monai_mgca.weights import load_network
-from monai_mgca.weights.model_settings import telling_settings
+from monai_mgca.weights.model_settings import naming_settings
 
 __all__ = ["BundleInfer", "ClassificationInfer", "DetectionInfer", "SegmentationInfer"]
 
@@ -140,7 +140,7 @@ class BundleInfer(InferTask):
         parser = ConfigParser()
         parser.read_config(self.settings.bundle / "configs" / f"inference_{self.task}.json")
         parser["bundle_root"], parser["pretrained_path"] = str(self.settings.bundle), str(path)
-        with telling_settings(path, f"{path.stem}.json"):
+        with naming_settings(path, f"{path.stem}.json"):
             network = parser.get_parsed_content("network_def")
             parser.get_parsed_content("classes")
         load_network(network, path)

@@ -231,7 +231,7 @@ class ContainedStore(_Store):
                 return
             except DataError as error:
                 told = (
-                    f"{error} It is made anew, without what clients told of images and labels, as the names in masks."
+                    f"{error} It is made anew, without what clients said of images and labels, as the names in masks."
                 )
                 if throw_exception:
                     raise DataError(told) from None

@@ -113,7 +113,7 @@ def read_segmentation(data: Dataset, size: tuple[int, int]) -> np.ndarray:
     if kind == "LABELMAP":
         return frames.max(0).astype(np.uint8)
     if len(numbers) != len(frames) or not all(0 < number < 256 for number in numbers):
-        raise DataError("the frames of the DICOM SEG do not tell their segments, numbered 1 to 255.")
+        raise DataError("the frames of the DICOM SEG do not name their segments, numbered 1 to 255.")
     mask = np.zeros((height, width), np.uint8)
     for number, frame in sorted(zip(numbers, frames, strict=True), key=lambda pair: pair[0]):
         mask[frame > 0] = number

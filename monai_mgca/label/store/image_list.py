@@ -40,8 +40,8 @@ def read_list(content: bytes) -> LocalDatastoreModel:
     images = {id: image for id, image in found.objects.items() if _is_name(id, image.image.ext)}
     for id, image in images.items():
         labels = {tag: label for tag, label in image.labels.items() if _is_name(id, label.ext, tag)}
-        told = {tag: _told(label) for tag, label in labels.items()}
-        images[id] = ImageLabelModel(image=_told(image.image), labels=told)
+        told = {tag: _believed(label) for tag, label in labels.items()}
+        images[id] = ImageLabelModel(image=_believed(image.image), labels=told)
     found.objects = images
     return found
 
@@ -57,7 +57,7 @@ def _is_name(id: str, ending: str, *folders: str) -> bool:
     return is_plain([name, *folders]) and id_and_ending(name)[0] == id
 
 
-def _told(item: DataModel) -> DataModel:
+def _believed(item: DataModel) -> DataModel:
     """Without what is told of it, where that could not be told to a client."""
     try:
         check_info(item.info)
