@@ -182,10 +182,10 @@ def test_a_slice_shifted_sideways():
     [
         ({"ImagePositionPatient": None}, "slices give no position .*dcm.*export it with ImagePositionPatient"),
         ({"ImagePositionPatient": ""}, "give no position"),
-        ({"ImageOrientationPatient": None}, "tell no orientation"),
+        ({"ImageOrientationPatient": None}, "give no orientation"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "no pair of perpendicular directions"),
         ({"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, "no pair of perpendicular directions"),
-        ({"PixelSpacing": None}, "tell no spacing"),
+        ({"PixelSpacing": None}, "give no spacing"),
         ({"PixelSpacing": [0, 0]}, "PixelSpacing is not above 0"),
         ({"ImagePositionPatient": [1, 2, 3]}, "all 6 slices are at one place"),
     ],
