@@ -21,7 +21,7 @@ from monai.utils import CommonKeys
 from monai_mgca.handlers.whole_batch import output_of
 from monai_mgca.utils.dist import all_gather_with_grad, rank, world_size
 from monai_mgca.utils.errors import DataError
-from monai_mgca.utils.files import parse_json, write_settings
+from monai_mgca.utils.files import parse_json, remove_unfinished, write_settings
 
 __all__ = ["SkipNonFiniteSteps"]
 
@@ -76,6 +76,8 @@ class SkipNonFiniteSteps:
         engine.add_event_handler(Events.COMPLETED, self._report)
 
     def _start(self, engine: Any) -> None:
+        if rank() == 0:
+            remove_unfinished(self.path.parent, self.path.name)
         self.listed = Counter(read_quarantine(self.path))
         self.bad = torch.zeros((), dtype=torch.bool, device=engine.state.device)
 

@@ -131,3 +131,16 @@ def test_nothing_of_a_report_is_told(new_bundle, canary_data, canaries, captured
         assert canary.lower() not in told.lower()
         for path in bundle.path("eval").iterdir():
             assert canary.encode() not in path.read_bytes()
+
+
+def test_what_killed_trainings_left_half_written_goes(new_bundle):
+    bundle = new_bundle()
+    models, output = bundle.path("models"), bundle.path("eval")
+    left = [models / f"{name}.0123abcd.tmp" for name in ("model.pt", "model.json", "model_pretrain.pt")]
+    left += [models / "model_pretrain_reference.safetensors.0123abcd.tmp", models / "checkpoint_iteration=4.pt.0.tmp"]
+    left.append(output / "quarantine.json.0123abcd.tmp")
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    bundle.run("train")
+    assert list(models.glob("*.tmp")) + list(output.glob("*.tmp")) == []

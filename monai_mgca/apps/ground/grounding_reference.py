@@ -21,7 +21,7 @@ from monai_mgca.apps.image_text_model import load_pretrained
 from monai_mgca.io.embedding_file import fingerprint_of
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import rank
-from monai_mgca.utils.files import replacing
+from monai_mgca.utils.files import remove_unfinished, replacing
 from monai_mgca.utils.signals import was_stopped
 from monai_mgca.weights import read_model_settings
 
@@ -68,7 +68,9 @@ def write_reference(
     model = load_pretrained(checkpoint, device)
     usual = usual_features(model, [item[CommonKeys.IMAGE] for item in data[:count]], KEPT)
     tensors = {f"{KEPT}.{number}": part.cpu().contiguous() for number, part in enumerate(usual)}
-    with replacing(reference_path(checkpoint)) as temporary:
+    path = reference_path(checkpoint)
+    remove_unfinished(path.parent, path.name)  # of a training that was killed here
+    with replacing(path) as temporary:
         # not its own save_file: only the user could read that, and a full disk would be no OSError
         temporary.write_bytes(save(tensors, {FINGERPRINT: fingerprint_of([checkpoint], None)}))
 
