@@ -14,10 +14,16 @@ from pathlib import Path
 import pytest
 
 from monai_mgca.__main__ import COMMANDS, main
-from monai_mgca.apps.data_command import EXAMPLES
+from monai_mgca.apps.data_command import EXAMPLES, make_parser
+from monai_mgca.apps.retrieve import retrieve_command
+from monai_mgca.apps.retrieve.embedding_index import BACKENDS
+from monai_mgca.data.sources.siim_acr import ENCODINGS
 
 HELP = [[name, "--help"] for name in COMMANDS]
 HELP += [["data", source, "--help"] for source in EXAMPLES] + [["weights", "convert", "--help"]]
+
+SOURCES = next(action.choices for action in make_parser()._actions if action.dest == "command")
+CHOICES = [(retrieve_command._parser(), "--backend", BACKENDS), (SOURCES["siim_acr"], "--encoding", ENCODINGS)]
 
 
 @pytest.mark.parametrize("arguments", HELP, ids=" ".join)
@@ -68,3 +74,10 @@ def test_help_imports_no_deep_learning():
                 assert heavy not in sys.modules, (heavy, arguments)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(("parser", "option", "known"), CHOICES)
+def test_choices_are_those_of_the_function(parser, option, known):
+    """The commands write them out, since importing the function's module would take seconds."""
+    (action,) = (action for action in parser._actions if option in action.option_strings)
+    assert tuple(action.choices) == known

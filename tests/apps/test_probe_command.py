@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from scipy import stats
 
-from monai_mgca.apps import run_command as command
+from monai_mgca.apps import choose_data as command
 from monai_mgca.apps.probe.probe_command import main
 from monai_mgca.networks import create_image_encoder
 from monai_mgca.utils import write_settings

@@ -25,11 +25,11 @@ from monai_mgca.apps.card.card_content import (
     shown_names,
 )
 from monai_mgca.apps.card.card_page import write_card
+from monai_mgca.apps.choose_data import choose_data
 from monai_mgca.apps.ground.grounding_reference import read_reference
 from monai_mgca.apps.ground.phrase_grounder import PhraseGrounder
 from monai_mgca.apps.ground.regions import Region, load_regions
 from monai_mgca.apps.image_text_model import PretrainedModel, load_pretrained
-from monai_mgca.apps.run_command import choose_data
 from monai_mgca.apps.zero_shot.prompts import prompted_classes
 from monai_mgca.apps.zero_shot.zero_shot_classifier import ZeroShotClassifier
 from monai_mgca.data import load_datalist, read_datalist
@@ -186,6 +186,18 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def compose_card(args: argparse.Namespace) -> list[str]:
+    """Measure a pretrained model, and write the page about it.
+
+    Args:
+        args: of ``mgca card``.
+
+    Returns:
+        The paths of the page.
+
+    Raises:
+        DataError: when the options or the data do not fit.
+        CheckpointError: when the weights cannot be read.
+    """
     root = bundle_root()
     args.own_prompts = args.prompts is not None
     args.checkpoint = args.checkpoint or f"{root}/models/model_pretrain.pt"

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from PIL import Image
 
+from monai_mgca.apps.choose_data import choose_data
 from monai_mgca.apps.ground.ground_command import RANDOM, REFERENCE
 from monai_mgca.apps.ground.grounding_reference import read_reference
 from monai_mgca.apps.ground.phrase_grounder import PhraseGrounder
 from monai_mgca.apps.ground.regions import GroundingFigures, load_regions, measure_regions
 from monai_mgca.apps.image_text_model import PretrainedModel, load_pretrained
-from monai_mgca.apps.run_command import choose_data
 from monai_mgca.data import load_datalist, read_datalist
 from monai_mgca.data.entry import SECTIONS
 from monai_mgca.options import bundle_root
@@ -138,6 +138,18 @@ def _evaluate(args: argparse.Namespace) -> list[str]:
 
 
 def ground(args: argparse.Namespace) -> list[str]:
+    """Draw the heat maps of phrases, of the words of reports, or of what is annotated, and measure these.
+
+    Args:
+        args: of ``mgca ground``.
+
+    Returns:
+        The paths of the pictures, tables and pages.
+
+    Raises:
+        DataError: when the options or the data do not fit.
+        CheckpointError: when the weights cannot be read.
+    """
     root = bundle_root()
     args.checkpoint = args.checkpoint or [f"{root}/models/model_pretrain.pt", *([RANDOM] if args.evaluate else [])]
     args.output = args.output or f"{root}/eval/grounding"

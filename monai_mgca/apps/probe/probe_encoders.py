@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from monai.transforms import Compose
 
+from monai_mgca.apps.choose_data import choose_data
 from monai_mgca.apps.probe.features import compute_features
 from monai_mgca.apps.probe.linear_probe import fit_linear_probe
-from monai_mgca.apps.run_command import choose_data
 from monai_mgca.data import class_names, load_labeled, read_datalist
 from monai_mgca.data.fraction import take_fraction
 from monai_mgca.io.csv_file import write_csv
@@ -209,6 +209,18 @@ def _write(path: str | os.PathLike, rows: list[dict[str, Any]]) -> None:
 
 
 def probe(args: argparse.Namespace) -> list[str]:
+    """Fit linear probes to the features of encoders, print their figures, and write the table and the drawing.
+
+    Args:
+        args: of ``mgca probe``.
+
+    Returns:
+        The paths of the table and the drawing.
+
+    Raises:
+        DataError: when the options or the data do not fit.
+        CheckpointError: when the weights cannot be read.
+    """
     require_extra("probe", "A linear probe")
     args.checkpoint = args.checkpoint or [f"{bundle_root()}/models/model.pt", RANDOM, PIXELS]
     settings = _settings(args)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from monai_mgca.apps.run_command import run_command
 from monai_mgca.data.entry import SECTIONS
 from monai_mgca.utils.arguments import ArgumentParser
 
@@ -46,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 2 when the input is wrong.
     """
     args = _parser().parse_args(argv)
-    # here, since they take seconds to import
+    # here, since it takes seconds to import
     from monai_mgca.apps.retrieve.search import retrieve
-    from monai_mgca.apps.run_command import run_command
 
     return run_command(retrieve, args)

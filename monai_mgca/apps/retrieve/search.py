@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from monai_mgca.apps.choose_data import choose_data
 from monai_mgca.apps.image_text_model import PretrainedModel, load_pretrained
 from monai_mgca.apps.retrieve.embedding_index import EmbeddingIndex
-from monai_mgca.apps.run_command import choose_data
 from monai_mgca.data import find_images, load_datalist, read_datalist
 from monai_mgca.data.entry import SECTIONS
 from monai_mgca.data.paths import find_dataset_dir
@@ -180,6 +180,18 @@ def _evaluate(model: PretrainedModel, data: _Set, arrays: dict[str, np.ndarray])
 
 
 def retrieve(args: argparse.Namespace) -> list[str]:
+    """Embed a set, search it by texts and images, and measure the retrieval of pairs.
+
+    Args:
+        args: of ``mgca retrieve``.
+
+    Returns:
+        The paths of the table and the page of the queries; none where only figures were asked for.
+
+    Raises:
+        DataError: when the options or the data do not fit.
+        CheckpointError: when the weights cannot be read.
+    """
     root = bundle_root()
     args.checkpoint = args.checkpoint or f"{root}/models/model_pretrain.pt"
     args.output = args.output or f"{root}/eval/retrieval"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from monai_mgca.apps.run_command import run_command
 from monai_mgca.utils.arguments import ArgumentParser
 
 __all__ = ["main"]
@@ -38,8 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 2 when the input is wrong.
     """
     args = _parser().parse_args(argv)
-    # here, since they take seconds to import
-    from monai_mgca.apps.run_command import run_command
+    # here, since it takes seconds to import
     from monai_mgca.apps.zero_shot.classify_images import classify_images
 
     return run_command(classify_images, args)
