@@ -5,6 +5,7 @@ from .classifier import RadiographClassifier, create_classifier
 from .detector import DetectorMaps, RadiographDetector, create_detector
 from .encoder_sizes import create_image_encoder, fitting_size
 from .image_encoder import ImageFeatures, ResNetImageEncoder, ViTImageEncoder
+from .last_attention import LastAttention
 from .matching import AttentionMatcher, attention_to_weights, soft_match
 from .mgca import MGCA, ImageEmbedder
 from .micro_batch import check_micro_batches, encode_in_micro_batches
@@ -22,6 +23,7 @@ __all__ = [
     "DetectorMaps",
     "ImageEmbedder",
     "ImageFeatures",
+    "LastAttention",
     "PUPSegmenter",
     "ProjectionHead",
     "RadiographClassifier",
