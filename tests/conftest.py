@@ -52,9 +52,9 @@ SLOW = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Without options for pytest-xdist: a process a core, and one more; ``-n 0`` for one process, as for a named file.
+    """Without options for pytest-xdist: a process a core, and two more; ``-n 0`` for one process, as for a named file.
 
-    A file's tests stay together, so that what they share is made once. The one more, for they often wait for commands.
+    A file's tests stay together, so that what they share is made once. The two more, for they often wait for commands.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:  # a worker starts no workers of its own
         return
@@ -62,7 +62,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     one = len(files) == 1 and all(file.endswith(".py") for file in files)
     if getattr(option, "numprocesses", 0) is None and not (one or option.usepdb or option.collectonly):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        option.numprocesses, option.dist, option.loadscopereorder = min(cores + 1, 5), "loadfile", False
+        option.numprocesses, option.dist, option.loadscopereorder = min(cores + 2, 6), "loadfile", False
 
 
 def pytest_configure(config: pytest.Config) -> None:

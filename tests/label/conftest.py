@@ -140,11 +140,11 @@ class Server:
 
     def wait_for(self, path: str) -> dict[str, Any]:
         """The newest task of a kind, such as "/train/", when it has ended."""
-        for _ in range(400):
+        for _ in range(2000):
             task = self.ask("GET", path).json()
             if task["status"] not in ("SUBMITTED", "RUNNING"):
                 break
-            time.sleep(0.5)
+            time.sleep(0.1)
         return task
 
     def logs(self) -> str:
@@ -188,14 +188,14 @@ def start_server(forks: ForkServer, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def _wait(server: Server) -> None:
-    for _ in range(240):
+    for _ in range(1200):
         if server.process.poll() is not None:
             break
         try:
             requests.get(f"{server.url}/info/", timeout=5)
             return
         except requests.ConnectionError:
-            time.sleep(0.5)
+            time.sleep(0.1)
     pytest.fail(f"the server did not start:\n{server.output.read_text()[-3000:]}")
 
 

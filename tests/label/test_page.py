@@ -51,7 +51,7 @@ def test_every_command_of_a_client_runs(start_server, label_bundle, tmp_path):
 def _wait(server) -> None:
     """Until the work that a command started is done."""
     for kind in ("train", "scoring"):
-        for _ in range(400):
+        for _ in range(2000):
             if server.ask("GET", f"/{kind}/?check_if_running=true").status_code == 404:
                 break
-            time.sleep(0.5)
+            time.sleep(0.1)
