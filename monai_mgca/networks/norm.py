@@ -78,16 +78,22 @@ def _normalize(norm: _BatchNorm, rows: torch.Tensor, mask: torch.Tensor | None, 
     with full_precision(rows) as (rows,):
         share = rows.new_ones(len(rows)) if mask is None else mask.to(rows.dtype)
         output, mean, variance, count = _NormalizeRows.apply(rows, share, norm.eps, synchronized)
-        with torch.no_grad():
-            if norm.num_batches_tracked is not None:
-                norm.num_batches_tracked.add_(1)
-            unbiased = variance * count / (count - 1).clamp_min(1)
-            for running, current in ((norm.running_mean, mean), (norm.running_var, unbiased)):
-                if running is not None:
-                    # a batch of padding only has no statistics
-                    momentum = norm.momentum * (count > 0).to(running.dtype)
-                    running.lerp_(current.to(running.dtype), momentum)
+        _track(norm, mean, variance, count)
         return output * norm.weight + norm.bias if norm.affine else output
+
+
+# a function of its own: of a loop with a condition in two "with" torch.compile loses track on Python 3.13
+@torch.no_grad()
+def _track(norm: _BatchNorm, mean: torch.Tensor, variance: torch.Tensor, count: torch.Tensor) -> None:
+    """Move the running statistics toward those of a batch."""
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    unbiased = variance * count / (count - 1).clamp_min(1)
+    for running, current in ((norm.running_mean, mean), (norm.running_var, unbiased)):
+        if running is not None:
+            # a batch of padding only has no statistics
+            momentum = norm.momentum * (count > 0).to(running.dtype)
+            running.lerp_(current.to(running.dtype), momentum)
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
