@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from monai.utils import optional_import
 
 from monai_mgca.data.datalist import load_datalist
+from monai_mgca.data.entry import Entry
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
 from monai_mgca.utils.progress import map_in_threads
@@ -49,7 +50,7 @@ def read_box_sizes(
     entries = [e for e in load_datalist(path, section, dataset_dir, report=False) if e.get("boxes")]
     load = LoadRadiograph()
 
-    def sizes(entry: dict[str, Any]) -> np.ndarray:
+    def sizes(entry: Entry) -> np.ndarray:
         boxes = np.asarray(entry["boxes"], dtype=float).reshape(-1, 4)
         if (boxes[:, 2:] - boxes[:, :2]).min() < 1 or boxes.max() <= 1:
             told = "boxes are smaller than a pixel: coordinates are pixels, [x0, y0, x1, y1]"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from monai_mgca.data.entry import Entry, has_value
 from monai_mgca.data.paths import file_problem
 from monai_mgca.io import kind_of
 from monai_mgca.io.dicom.dicom_file import read_dicom
@@ -54,7 +55,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def annotation_problems(
-    entry: Mapping[str, Any],
+    entry: Entry,
     base: str,
     classes: Sequence[str] | None = None,
     box_classes: Sequence[str] | None = None,
@@ -80,17 +81,17 @@ def annotation_problems(
         print(list(annotation_problems(entry, ".", classes=["edema"])))  # 1.png: 2 labels for 1 class
     """
     name = str(entry.get("image"))
-    if entry.get("labels") is not None:
+    if has_value(entry, "labels"):
         yield from ((name, reason) for reason in _label_problems(entry["labels"], classes))
-    masks = [entry[key] for key in mask_keys if entry.get(key) is not None]
-    if not masks and entry.get("boxes") is None:
+    masks = [entry.get(key) for key in mask_keys if has_value(entry, key)]
+    if not masks and not has_value(entry, "boxes"):
         return
     try:
         size = image_size(os.path.join(base, name))
     except DataError as error:
         yield name, str(error)
         return
-    if entry.get("boxes") is not None:
+    if has_value(entry, "boxes"):
         yield from (
             (name, reason) for reason in _box_problems(entry["boxes"], entry.get("box_labels"), size, box_classes)
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import monai_mgca
-from monai_mgca.data.entry import SECTIONS, check_document
+from monai_mgca.data.entry import SECTIONS, Entry, Sections, as_entry, check_document
 from monai_mgca.data.paths import file_problem, find_dataset_dir
 from monai_mgca.data.preflight import chosen_for_a_look, header_reason, report_reason, shared_with_other_sections
 from monai_mgca.utils import DataError
@@ -24,7 +24,7 @@ from monai_mgca.utils.progress import list_problems, many_objects, map_in_thread
 __all__ = ["content_hash", "load_datalist", "read_datalist", "write_datalist"]
 
 
-def content_hash(entries_by_split: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def content_hash(entries_by_split: Sections) -> str:
     """The sha256 of the entries' canonical JSON, so that two datalists with the same content have the same hash."""
     encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
     digest = hashlib.sha256()
@@ -43,7 +43,7 @@ def content_hash(entries_by_split: Mapping[str, Sequence[Mapping[str, Any]]]) ->
 
 def write_datalist(
     path: str | os.PathLike,
-    entries_by_split: Mapping[str, Sequence[Mapping[str, Any]]],
+    entries_by_split: Sections,
     /,
     name: str,
     source: str,
@@ -137,7 +137,7 @@ def load_datalist(
     dataset_dir: str | os.PathLike | None = None,
     keys: Sequence[str] | str = ("image",),
     report: bool = True,
-) -> list[dict[str, Any]]:
+) -> list[Entry]:
     """Load one section of a datalist, with absolute paths, after checking every entry.
 
     Every path and report is looked at, the header of up to 2,000 images, evenly spaced, and whether a patient is in
@@ -180,7 +180,7 @@ def load_datalist(
             " all that is broken, and with --write-clean FILE leaves it out."
         )
         raise DataError(list_problems(title, problems, mend))
-    return [{**entry, **{key: os.path.join(base, entry[key]) for key in keys}} for entry in entries]
+    return [as_entry({**entry, **{key: os.path.join(base, entry[key]) for key in keys}}) for entry in entries]
 
 
 def _section_problems(

@@ -6,17 +6,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any, TypedDict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypedDict, cast
 
 from monai_mgca.utils.errors import DataError
 
-__all__ = ["ANNOTATIONS", "CLASS_LISTS", "SECTIONS", "Entry", "as_text", "check_document", "refuse_repeated"]
+__all__ = [
+    "ANNOTATIONS",
+    "BOXES",
+    "CLASS_LISTS",
+    "LABELS",
+    "SECTIONS",
+    "Entry",
+    "Place",
+    "Sections",
+    "as_entry",
+    "as_text",
+    "check_document",
+    "has_value",
+    "keep_keys",
+    "mask_keys",
+    "places_of",
+    "refuse_repeated",
+]
 
 SECTIONS = ("training", "validation", "test")
 # top-level fields of a datalist: names of the classes of labels, boxes and masks
 CLASS_LISTS = ("classes", "box_classes", "mask_classes")
-# what an entry without a report is of use for
+# the keys of labels and of boxes; those of masks differ, see mask_keys
+LABELS = ("labels",)
+BOXES = ("boxes", "box_labels")
+# an entry without a report must have one of these
 ANNOTATIONS = ("labels", "boxes", "mask")
 
 
@@ -30,7 +50,43 @@ class Entry(TypedDict, total=False):
     labels: list[float | None]  # 1, 0, -1 for uncertain, None for unknown; one of each of the datalist's classes
     boxes: list[list[float]]  # [x0, y0, x1, y1] in pixels of the stored image
     box_labels: list[int]  # indices among box_classes
+    box_phrases: list[str]  # what the report says of each box
     mask: Any  # path, or run lengths, or these by class
+    view: str  # PA, AP, lateral ...
+
+
+Sections = Mapping[str, Sequence[Entry]]  # entries by the name of their section
+Place = tuple[str, int, Entry]  # section, index in it, entry
+
+
+def as_entry(values: Mapping[str, Any]) -> Entry:
+    """The same mapping under the type of an entry, for keys that are variables or further ones; nothing is checked."""
+    return cast(Entry, values)
+
+
+def has_value(entry: Mapping[str, Any], key: str) -> bool:
+    """Whether an entry has a key, and not null under it."""
+    return entry.get(key) is not None
+
+
+def keep_keys(entry: Mapping[str, Any], keys: Collection[str]) -> Entry:
+    """The image of an entry with the values under some keys, of which it may lack any."""
+    return as_entry({key: entry[key] for key in ("image", *keys) if key in entry})
+
+
+def mask_keys(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of an entry that hold masks: "mask", and those that end with "_mask"."""
+    return tuple(key for key in entry if key == "mask" or key.endswith("_mask"))
+
+
+def places_of(document: Mapping[str, Any], sections: Sequence[str] = SECTIONS) -> list[Place]:
+    """All entries of a datalist with their section and their index in it, section by section.
+
+    Args:
+        document: of :func:`check_document`.
+        sections: their order; those that the datalist lacks are skipped.
+    """
+    return [(section, index, entry) for section in sections for index, entry in enumerate(document.get(section, ()))]
 
 
 def as_text(value: Any) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
+from monai_mgca.data.entry import Entry
 from monai_mgca.data.sample.radiographs import make_sample
 from monai_mgca.data.sample.sample_folder import find_sample_dir
 from monai_mgca.io import IMAGE_SUFFIXES, FoundFiles, find_image_files, refuse_same_names, series_problem
@@ -71,7 +72,7 @@ def resolve_dataset(
     return str(sample_dir)
 
 
-def find_images(folder: str | os.PathLike) -> list[dict[str, str]]:
+def find_images(folder: str | os.PathLike) -> list[Entry]:
     """All radiographs below a folder, as entries for a dataset.
 
     Args:
@@ -108,7 +109,7 @@ def _log_others(found: FoundFiles, folder: str | os.PathLike, what: str) -> str:
     return f" {others}." if others else ""
 
 
-def find_volumes(folder: str | os.PathLike) -> list[dict[str, str]]:
+def find_volumes(folder: str | os.PathLike) -> list[Entry]:
     """All volumes below a folder, as entries for a dataset.
 
     Args:

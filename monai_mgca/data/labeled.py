@@ -15,7 +15,7 @@ from monai.utils import look_up_option
 
 from monai_mgca.data.annotations import annotation_problems
 from monai_mgca.data.datalist import load_datalist, read_datalist
-from monai_mgca.data.entry import refuse_repeated
+from monai_mgca.data.entry import BOXES, LABELS, Entry, has_value, keep_keys, refuse_repeated
 from monai_mgca.data.fraction import take_fraction
 from monai_mgca.data.paths import find_dataset_dir
 from monai_mgca.data.vanishing_boxes import refuse_vanishing_boxes
@@ -130,23 +130,20 @@ def _choose_classes(path: str | os.PathLike, known: list[str], classes: Sequence
 
 
 def _keys(task: str, label_key: str) -> tuple[str, ...]:
-    return {"segmentation": (label_key,), "detection": ("boxes", "box_labels"), "classification": ("labels",)}[task]
+    return {"segmentation": (label_key,), "detection": BOXES, "classification": LABELS}[task]
 
 
-def _check(
-    place: str, entries: list[dict[str, Any]], base: str, task: str, known: Sequence[str], label_key: str
-) -> None:
+def _check(place: str, entries: list[Entry], base: str, task: str, known: Sequence[str], label_key: str) -> None:
     """Refuse entries without what the task needs, or whose annotation does not fit the image."""
-    classes = {_CLASSES[task]: known}
+    classes, keys = {_CLASSES[task]: known}, _keys(task, label_key)
     masks = (label_key,) if task == "segmentation" else ()
 
-    def problems(entry: dict[str, Any]) -> list[tuple[str, str]]:
-        missing = [key for key in _keys(task, label_key) if entry.get(key) is None]
+    def problems(entry: Entry) -> list[tuple[str, str]]:
+        missing = [key for key in keys if not has_value(entry, key)]
         if missing:
             return [(entry["image"], f"has no '{missing[0]}'")]
-        wanted = {key: entry[key] for key in ("image", *_keys(task, label_key))}
         of = (classes.get("classes"), classes.get("box_classes"), masks, classes.get("mask_classes"))
-        return list(annotation_problems(wanted, base, *of))
+        return list(annotation_problems(keep_keys(entry, keys), base, *of))
 
     found = [p for some in map_in_threads(problems, entries, "checking annotations") for p in some]
     if found:
@@ -156,7 +153,7 @@ def _check(
 
 
 def _item(
-    entry: Mapping[str, Any], base: str, task: str, known: Sequence[str], chosen: Sequence[str], label_key: str
+    entry: Entry, base: str, task: str, known: Sequence[str], chosen: Sequence[str], label_key: str
 ) -> dict[str, Any]:
     item = {"image": entry["image"], "patient": entry.get("patient", entry["image"])}
     if task == "detection":
@@ -168,8 +165,8 @@ def _item(
     return {**item, "label": _absolute(_chosen_masks(entry, known, chosen, label_key), base)}
 
 
-def _chosen_masks(entry: Mapping[str, Any], known: Sequence[str], chosen: Sequence[str], label_key: str) -> Any:
-    mask = entry[label_key]
+def _chosen_masks(entry: Entry, known: Sequence[str], chosen: Sequence[str], label_key: str) -> Any:
+    mask = entry.get(label_key)
     if list(chosen) == list(known):
         return mask
     if not isinstance(mask, list) or len(mask) != len(known):

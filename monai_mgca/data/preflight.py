@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from monai_mgca.data.entry import as_text
+from monai_mgca.data.entry import Sections, as_text
 from monai_mgca.io import kind_of_name
 from monai_mgca.io.image_header import look_at_header
 from monai_mgca.text.sentence_cleaner import SentenceCleaner
@@ -61,7 +61,7 @@ def report_reason(report: Any) -> str | None:
     return _CLEAN.why_dropped(text) if text else "empty report"
 
 
-def shared_with_other_sections(splits: Mapping[str, Sequence[Mapping[str, Any]]], section: str) -> int:
+def shared_with_other_sections(splits: Sections, section: str) -> int:
     """The number of a section's patients who are in another one too: what is learned of them would be tested on them.
 
     Args:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from monai_mgca.data.entry import SECTIONS
+from monai_mgca.data.entry import SECTIONS, Entry
 from monai_mgca.utils import DataError
 
 __all__ = ["count_shared_patients", "split_by_patient", "split_name"]
@@ -28,8 +27,8 @@ def split_name(value: str) -> str | None:
 
 
 def split_by_patient(
-    entries: Iterable[Mapping[str, Any]], fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
-) -> dict[str, list]:
+    entries: Iterable[Entry], fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
+) -> dict[str, list[Entry]]:
     """Split entries so that no patient is in two splits.
 
     The patients are ordered by a hash of the seed and their id, then cut: the order of the entries has no say.
@@ -65,13 +64,13 @@ def split_by_patient(
     for i in wanted:
         section_of.update(dict.fromkeys(ordered[start : start + sizes[i]], SECTIONS[i]))
         start += sizes[i]
-    splits: dict[str, list] = {SECTIONS[i]: [] for i in wanted}
+    splits: dict[str, list[Entry]] = {SECTIONS[i]: [] for i in wanted}
     for entry in entries:
         splits[section_of[entry["patient"]]].append(entry)
     return splits
 
 
-def count_shared_patients(entries_by_split: Mapping[str, Iterable[Mapping[str, Any]]]) -> int:
+def count_shared_patients(entries_by_split: Mapping[str, Iterable[Entry]]) -> int:
     """The number of patients that are in more than one split."""
     patients = [{entry.get("patient") for entry in entries} - {None, ""} for entries in entries_by_split.values()]
     everyone = Counter(patient for group in patients for patient in group)

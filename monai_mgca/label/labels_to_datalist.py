@@ -19,6 +19,7 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from PIL import Image
 
 from monai_mgca.data.datalist import write_datalist
+from monai_mgca.data.entry import as_entry
 from monai_mgca.label.store.contained_store import OURS
 from monai_mgca.label.store.held_folder import HeldFolder
 from monai_mgca.label.store.saved_label import BOXES, check_names, read_label
@@ -73,7 +74,9 @@ def labels_to_datalist(
     base = Path(datastore.work_dir).parent  # of real folders; to follow it again would follow who replaced it since
     images = {name: os.path.relpath(os.path.realpath(image), base) for name, image, _ in wanted}
     annotations = _boxes(planes) if task == "detection" else _write_masks(planes, base, task)
-    entries = {name: {"id": name, "image": images[name], "patient": name, **annotations[name]} for name in planes}
+    entries = {
+        name: as_entry({"id": name, "image": images[name], "patient": name, **annotations[name]}) for name in planes
+    }
     sections = {part: [entries[name] for name in some] for part, some in parts.items()}
     key = "box_classes" if task == "detection" else "mask_classes"
     with tempfile.TemporaryDirectory() as own, HeldFolder(base, OURS, task) as folder:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import torch
 
 from monai_mgca.apps.ground.regions import Region
 from monai_mgca.apps.zero_shot.zero_shot_classifier import ZeroShotClassifier
+from monai_mgca.data.entry import Entry
 from monai_mgca.metrics import compute_classification
 from monai_mgca.metrics.retrieval import own_ranks
 from monai_mgca.transforms import ResolveUncertainLabels
@@ -64,7 +65,7 @@ def describe_settings(checkpoint: str | os.PathLike) -> dict[str, str]:
     }
 
 
-def shown_names(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+def shown_names(entries: Sequence[Entry]) -> list[str]:
     """The number of each entry and, unless the name tells the patient's id or its number, the image's file name.
 
     Args:
@@ -127,7 +128,7 @@ def best_and_worst(pairs: Sequence[Pair], count: int = 10) -> tuple[list[Pair], 
 
 
 def measure_zero_shot(
-    classify: ZeroShotClassifier, embedding: torch.Tensor, entries: Sequence[Mapping[str, Any]], classes: Sequence[str]
+    classify: ZeroShotClassifier, embedding: torch.Tensor, entries: Sequence[Entry], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
     """How well texts alone tell each finding: AUROC and its 95 % interval by bootstrap over the images.
 

@@ -16,6 +16,7 @@ import torch
 from monai_mgca.apps.ground.phrase_grounder import PhraseGrounder
 from monai_mgca.data.annotations import annotation_problems, image_size
 from monai_mgca.data.datalist import load_datalist, read_datalist
+from monai_mgca.data.entry import Entry
 from monai_mgca.data.paths import find_dataset_dir
 from monai_mgca.io.csv_file import write_csv
 from monai_mgca.metrics.grounding import compute_grounding
@@ -79,7 +80,7 @@ def load_regions(
 
 
 def _regions(
-    entry: Mapping[str, Any], classes: Sequence[str], phrases: Mapping[str, str] | None, mask_key: str | None
+    entry: Entry, classes: Sequence[str], phrases: Mapping[str, str] | None, mask_key: str | None
 ) -> Iterator[Region]:
     """The boxes of an image, those of the same phrase together."""
     size = image_size(entry["image"])
@@ -91,7 +92,7 @@ def _regions(
         boxes = [b for b, n, t in zip(entry["boxes"], names, texts, strict=True) if (n, t) == (name, phrase)]
         mask = BoxesToMask()(boxes, [0] * len(boxes), size)[0]
         if mask_key:
-            mask = mask * LoadMask()(entry[mask_key]).as_tensor()[0]
+            mask = mask * LoadMask()(entry.get(mask_key)).as_tensor()[0]
         if mask.any():
             yield Region(entry["image"], name, phrase, mask)
 

@@ -15,7 +15,18 @@ from monai_mgca.data.check.image_problems import check_radiograph, check_volume
 from monai_mgca.data.check.phi import image_signs, report_signs, tag_signs
 from monai_mgca.data.check.problem import CheckLimits, Problem
 from monai_mgca.data.datalist import read_datalist
-from monai_mgca.data.entry import SECTIONS, as_text
+from monai_mgca.data.entry import (
+    BOXES,
+    LABELS,
+    SECTIONS,
+    Entry,
+    Place,
+    as_text,
+    has_value,
+    keep_keys,
+    mask_keys,
+    places_of,
+)
 from monai_mgca.data.paths import file_problem, find_dataset_dir
 from monai_mgca.io.image_header import is_lateral
 from monai_mgca.text.sentence_cleaner import SentenceCleaner, report_doubts
@@ -23,6 +34,8 @@ from monai_mgca.utils import DataError
 from monai_mgca.utils.progress import map_in_threads
 
 __all__ = ["check_datalist"]
+
+_OUT_OF_RANGE = {"label out of range": LABELS, "box out of range": BOXES}
 
 
 def check_datalist(
@@ -59,7 +72,7 @@ def check_datalist(
     """
     document = read_datalist(datalist)
     base, limits = find_dataset_dir(datalist, dataset_dir), limits or CheckLimits()
-    places = [(section, index, entry) for section in SECTIONS for index, entry in enumerate(document.get(section, ()))]
+    places = places_of(document)
     if not places:
         raise DataError(f"{datalist} has no entries; make it anew with `mgca data`.")
     excluded = find_excluded(places, base, exclude)
@@ -75,7 +88,7 @@ def check_datalist(
     return [*problems, *duplicate_problems(splits, digests, broken)]
 
 
-def find_excluded(places: Collection[tuple[str, int, Mapping]], base: str, exclude: Collection[str]) -> set:
+def find_excluded(places: Collection[Place], base: str, exclude: Collection[str]) -> set:
     """Section and index of the entries whose image is among the paths, absolute or relative to the dataset folder."""
     wanted = {os.path.normpath(os.path.join(base, path)) for path in exclude}
     wanted |= {os.path.realpath(path) for path in wanted}
@@ -92,7 +105,7 @@ class _EntryCheck:
         self.base, self.limits, self.volumes, self.phi = base, limits, volumes, phi
         self.clean = SentenceCleaner()
 
-    def __call__(self, place: tuple[str, int, Mapping[str, Any]]) -> tuple[list[Problem], bytes | None]:
+    def __call__(self, place: Place) -> tuple[list[Problem], bytes | None]:
         section, index, entry = place
         digest = None
         found: list[tuple[str, str, str | None]] = [(reason, detail, None) for reason, detail in self._report(entry)]
@@ -115,11 +128,11 @@ class _EntryCheck:
         name = name_of(entry)
         return [Problem(reason, file or name, detail, section, index) for reason, detail, file in found], digest
 
-    def _report(self, entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        annotated = any(entry.get(key) is not None for key in ("labels", "boxes", *_mask_keys(entry)))
+    def _report(self, entry: Entry) -> Iterator[tuple[str, str]]:
+        annotated = any(has_value(entry, key) for key in ("labels", "boxes", *mask_keys(entry)))
         report = as_text(entry.get("report"))
         if not report:
-            if entry.get("report") is not None or not annotated:
+            if has_value(entry, "report") or not annotated:
                 yield "empty report", ""
         else:
             if dropped := self.clean.why_dropped(report):
@@ -130,18 +143,9 @@ class _EntryCheck:
             if self.phi:
                 yield from ((sign, "") for sign in report_signs(report))
 
-    def _annotations(self, entry: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-        image, masks = {"image": entry["image"]}, _mask_keys(entry)
-        parts = {
-            "label out of range": ("labels",),
-            "box out of range": ("boxes", "box_labels"),
-            "mask does not fit": masks,
-        }
-        for reason, keys in parts.items():
-            part = image | {key: entry[key] for key in keys if key in entry}
+    def _annotations(self, entry: Entry) -> Iterator[tuple[str, str, str]]:
+        masks = mask_keys(entry)
+        for reason, keys in {**_OUT_OF_RANGE, "mask does not fit": masks}.items():
+            part = keep_keys(entry, keys)
             for file, detail in annotation_problems(part, self.base, *self.classes, masks, self.mask_classes):
                 yield reason, detail.removeprefix("mask: "), file
-
-
-def _mask_keys(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(key for key in entry if key == "mask" or key.endswith("_mask"))

@@ -14,7 +14,7 @@ from typing import Any
 from monai_mgca.data.check.check_datalist import find_excluded
 from monai_mgca.data.check.problem import CheckLimits, Problem
 from monai_mgca.data.datalist import read_datalist, write_datalist
-from monai_mgca.data.entry import SECTIONS
+from monai_mgca.data.entry import SECTIONS, places_of
 from monai_mgca.data.paths import find_dataset_dir
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import parse_json
@@ -79,8 +79,7 @@ def write_clean(
     document, base = read_datalist(datalist), find_dataset_dir(datalist, dataset_dir)
     # of several reasons the first one counts
     reasons = {(p.section, p.index): p.reason for p in reversed(problems) if limits.leaves_out(p)}
-    places = [(section, index, entry) for section in SECTIONS for index, entry in enumerate(document.get(section, ()))]
-    reasons |= dict.fromkeys(find_excluded(places, base, exclude), "excluded")
+    reasons |= dict.fromkeys(find_excluded(places_of(document), base, exclude), "excluded")
     splits = {
         section: [entry for index, entry in enumerate(document[section]) if (section, index) not in reasons]
         for section in SECTIONS

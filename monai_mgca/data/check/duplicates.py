@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from typing import Any
 
 from monai_mgca.data.check.problem import Problem
-from monai_mgca.data.entry import SECTIONS, as_text
+from monai_mgca.data.entry import SECTIONS, Entry, Place, Sections, as_text, places_of
 
 __all__ = ["duplicate_problems"]
 
@@ -18,7 +18,7 @@ KEPT_FIRST = tuple(reversed(SECTIONS))
 
 
 def duplicate_problems(
-    splits: Mapping[str, Sequence[Mapping[str, Any]]],
+    splits: Sections,
     digests: Mapping[tuple[str, int], bytes],
     broken: Collection[tuple[str, int]] = (),
 ) -> Iterator[Problem]:
@@ -38,8 +38,7 @@ def duplicate_problems(
         for problem in duplicate_problems({"training": [entry, entry]}, {}):
             print(problem.reason)  # duplicate id
     """
-    ordered = [(section, index, entry) for section in KEPT_FIRST for index, entry in enumerate(splits.get(section, ()))]
-    ordered.sort(key=lambda place: place[:2] in broken)
+    ordered = sorted(places_of(splits, KEPT_FIRST), key=lambda place: place[:2] in broken)
     yield from _repeated(ordered, lambda section, index, entry: _text(entry.get("id")), lambda *_: "duplicate id")
     yield from _shared_patients(ordered)
 
@@ -50,7 +49,7 @@ def duplicate_problems(
     yield from _shared_reports(ordered)
 
 
-def name_of(entry: Mapping[str, Any]) -> str:
+def name_of(entry: Entry) -> str:
     """How an entry is named to people: by its image."""
     return str(entry.get("image") or "(an entry without an image)")
 
@@ -60,12 +59,12 @@ def _text(value: Any) -> str | None:
 
 
 def _repeated(
-    ordered: Sequence[tuple[str, int, Mapping[str, Any]]],
-    key: Callable[[str, int, Mapping[str, Any]], Hashable | None],
+    ordered: Sequence[Place],
+    key: Callable[[str, int, Entry], Hashable | None],
     reason: Callable[[str, str], str],
 ) -> Iterator[Problem]:
     """All but the first with the same key."""
-    first: dict[Hashable, tuple[str, int, Mapping[str, Any]]] = {}
+    first: dict[Hashable, Place] = {}
     for section, index, entry in ordered:
         found = key(section, index, entry)
         if found is None:
@@ -76,7 +75,7 @@ def _repeated(
             yield Problem(reason(kept_section, section), name_of(entry), detail, section, index)
 
 
-def _shared_patients(ordered: Sequence[tuple[str, int, Mapping[str, Any]]]) -> Iterator[Problem]:
+def _shared_patients(ordered: Sequence[Place]) -> Iterator[Problem]:
     stays: dict[str, str] = {}
     for section, index, entry in ordered:
         patient = _text(entry.get("patient"))
@@ -85,10 +84,10 @@ def _shared_patients(ordered: Sequence[tuple[str, int, Mapping[str, Any]]]) -> I
             yield Problem("one patient in two splits", name_of(entry), detail, section, index)
 
 
-def _shared_reports(ordered: Sequence[tuple[str, int, Mapping[str, Any]]]) -> Iterator[Problem]:
+def _shared_reports(ordered: Sequence[Place]) -> Iterator[Problem]:
     """Each text once, with the number of its patients: a normal finding is often told in the same words."""
     patients: dict[str, set[str]] = {}
-    first: dict[str, tuple[str, int, Mapping[str, Any]]] = {}
+    first: dict[str, Place] = {}
     for section, index, entry in ordered:
         report, patient = as_text(entry.get("report")), _text(entry.get("patient"))
         if report and patient is not None:

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from monai_mgca.data.datalist import read_datalist
-from monai_mgca.data.entry import SECTIONS
+from monai_mgca.data.entry import Entry, places_of
 from monai_mgca.utils.files import replacing
 
 __all__ = ["draw_sheet"]
@@ -41,7 +42,7 @@ def draw_sheet(output_dir: str | os.PathLike, file: str | os.PathLike) -> Path:
     """
     folder, file = Path(output_dir), Path(file)
     document = read_datalist(folder / "datalist.json")
-    entries = _choose([e for section in SECTIONS for e in document.get(section, ())], len(document["box_classes"]))
+    entries = _choose([entry for *_, entry in places_of(document)], len(document["box_classes"]))
     sheet = Image.new("RGB", (_COLUMNS * _TILE, _ROWS * (_TILE + _CAPTION)))
     for i, entry in enumerate(entries):
         sheet.paste(_draw_tile(folder, entry), (i % _COLUMNS * _TILE, i // _COLUMNS * (_TILE + _CAPTION)))
@@ -52,7 +53,7 @@ def draw_sheet(output_dir: str | os.PathLike, file: str | os.PathLike) -> Path:
     return file
 
 
-def _choose(entries: list[dict[str, Any]], num_classes: int) -> list[dict[str, Any]]:
+def _choose(entries: list[Entry], num_classes: int) -> list[Entry]:
     """Take entries class by class in turn, the last turn being that of the normal ones."""
     queues = [[e for e in entries if e["box_labels"][:1] == [k]] for k in range(num_classes)]
     queues.append([e for e in entries if not e["box_labels"]])
@@ -60,7 +61,7 @@ def _choose(entries: list[dict[str, Any]], num_classes: int) -> list[dict[str, A
     return [queue[i] for i in range(turns) for queue in queues if i < len(queue)][: _COLUMNS * _ROWS]
 
 
-def _draw_tile(folder: Path, entry: dict[str, Any]) -> Image.Image:
+def _draw_tile(folder: Path, entry: Mapping[str, Any]) -> Image.Image:
     with Image.open(folder / entry["image"]) as image, Image.open(folder / entry["finding_mask"]) as mask:
         scale = _TILE / image.width
         tile = image.convert("RGB").resize((_TILE, _TILE), Image.Resampling.BICUBIC)

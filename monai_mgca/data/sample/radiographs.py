@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from monai_mgca.data.entry import Entry, as_entry
 from monai_mgca.utils.files import replacing
 
 from .case import CLASSES, draw_anatomy, draw_findings
@@ -71,7 +72,7 @@ def make_sample(
     return fill_folder(_KIND, _make_study, output_dir, size, image_size, seed, num_workers, progress)
 
 
-def _make_study(folder: Path, image_size: int, seed: int, index: int, patient: int, prior: bool) -> dict[str, Any]:
+def _make_study(folder: Path, image_size: int, seed: int, index: int, patient: int, prior: bool) -> Entry:
     """Draw one study, write its three images, and give its entry of the datalist."""
     rng = np.random.default_rng([seed, index])
     anatomy = draw_anatomy(np.random.default_rng([seed, patient, 1]))
@@ -89,7 +90,7 @@ def _make_study(folder: Path, image_size: int, seed: int, index: int, patient: i
     entry["boxes"] = [_box(mask) for mask in masks]
     entry["box_labels"] = kinds
     entry["box_phrases"] = [finding.phrase for finding in findings]
-    return entry
+    return as_entry(entry)
 
 
 def _box(mask: np.ndarray) -> list[float]:

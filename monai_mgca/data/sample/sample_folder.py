@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from monai_mgca.data.datalist import read_datalist, write_datalist
-from monai_mgca.data.entry import SECTIONS
+from monai_mgca.data.entry import Entry, places_of
 from monai_mgca.data.paths import file_problem
 from monai_mgca.data.split import split_by_patient
 from monai_mgca.utils import DataError
@@ -56,7 +56,7 @@ class SampleKind:
 
 def fill_folder(
     kind: SampleKind,
-    make_study: Callable[..., dict[str, Any]],
+    make_study: Callable[..., Entry],
     output_dir: str | os.PathLike,
     size: int,
     image_size: int,
@@ -142,7 +142,7 @@ def _is_complete(kind: SampleKind, path: Path, settings: Mapping[str, int]) -> b
         raise DataError(f"{path} is the datalist of another data set; give the sample a folder of its own.")
     base = os.path.realpath(path.parent)
     files = [f"report_encoder/{name}" for name in ENCODER_FILES]
-    files += [entry.get(key) for section in SECTIONS for entry in document.get(section, ()) for key in kind.files]
+    files += [entry.get(key) for *_, entry in places_of(document) for key in kind.files]
     return document.get("settings") == settings and not any(file_problem(base, file) for file in files)
 
 

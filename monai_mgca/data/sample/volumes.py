@@ -8,11 +8,11 @@ from __future__ import annotations
 import gzip
 import os
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
 
+from monai_mgca.data.entry import Entry
 from monai_mgca.utils.files import replacing
 
 from .case import CLASSES, draw_anatomy, draw_findings
@@ -84,7 +84,7 @@ def make_volume_sample(
     return fill_folder(_KIND, _make_study, output_dir, size, image_size, seed, num_workers, progress)
 
 
-def _make_study(folder: Path, image_size: int, seed: int, index: int, patient: int, prior: bool) -> dict[str, Any]:
+def _make_study(folder: Path, image_size: int, seed: int, index: int, patient: int, prior: bool) -> Entry:
     """Draw one study, write its volume, and give its entry of the datalist."""
     rng = np.random.default_rng([seed, index])
     anatomy = draw_anatomy(np.random.default_rng([seed, patient, 1]))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_mgca.data.datalist import write_datalist
-from monai_mgca.data.entry import ANNOTATIONS, SECTIONS
+from monai_mgca.data.entry import ANNOTATIONS, SECTIONS, Entry, as_entry, has_value
 from monai_mgca.data.paths import file_problem
 from monai_mgca.data.sources.left_out import count_classes, write_left_out
 from monai_mgca.data.split import count_shared_patients, split_by_patient
@@ -75,7 +75,7 @@ class Collection:
         Without ``needs_report`` the report may be empty, but not all of "labels", "boxes" and "mask" may be missing.
         """
         if not self.needs_report:
-            if all(extra.get(key) is None for key in ANNOTATIONS):
+            if not any(has_value(extra, key) for key in ANNOTATIONS):
                 self.drop("no annotation", image)
                 return
             text = {"report": report} if report.strip() else {}
@@ -172,12 +172,13 @@ class Collection:
                 self.drop("same id as another entry", item[1]["image"])
         self.entries = list(unique.values())
 
-    def _split(self, fractions: Sequence[float], seed: int) -> dict[str, list[dict[str, Any]]]:
-        if all(split is None for split, _ in self.entries):
+    def _split(self, fractions: Sequence[float], seed: int) -> dict[str, list[Entry]]:
+        found = [(split, as_entry(entry)) for split, entry in self.entries]
+        if all(split is None for split, _ in found):
             self.notes.append(f"no splits given: patients split {' / '.join(map(str, fractions))} with seed {seed}")
-            return split_by_patient([entry for _, entry in self.entries], fractions, seed)
-        splits = {s: [entry for split, entry in self.entries if split == s] for s in SECTIONS}
-        rest = [entry for split, entry in self.entries if split is None]
+            return split_by_patient([entry for _, entry in found], fractions, seed)
+        splits = {s: [entry for split, entry in found if split == s] for s in SECTIONS}
+        rest = [entry for split, entry in found if split is None]
         if rest:  # a source with a test part, say, and no validation part
             parts = " / ".join(f"{part:g}" for part in fractions)
             given = ", ".join(split for split, entries in splits.items() if entries)

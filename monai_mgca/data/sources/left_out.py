@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_mgca.data.entry import Entry, has_value
 from monai_mgca.io.csv_file import write_csv
 
 __all__ = ["count_classes", "write_left_out"]
 
 
-def count_classes(header: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def count_classes(header: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator[str]:
     """Lines that count what the entries have of each class: images with a label, boxes, images with masks.
 
     Args:
@@ -29,7 +30,7 @@ def count_classes(header: Mapping[str, Any], entries: Sequence[Mapping[str, Any]
     """
     labels = Counter(i for entry in entries for i, value in enumerate(entry.get("labels") or ()) if value == 1)
     boxes = Counter(index for entry in entries for index in entry.get("box_labels") or ())
-    masks = sum(entry.get("mask") is not None for entry in entries)
+    masks = sum(has_value(entry, "mask") for entry in entries)
     if names := header.get("classes"):
         yield _count("labels (images that have it)", names, labels)
     if names := header.get("box_classes"):
