@@ -103,7 +103,7 @@ def precision(name: str, vectors: torch.Tensor, text: torch.Tensor, truth: np.nd
     return f"| {name} | {truth[best].mean():.1f} | {truth.mean():.2f} |"
 
 
-def told(values: Sequence[float], digits: int = 3) -> str:
+def format_interval(values: Sequence[float], digits: int = 3) -> str:
     mean, low, high = mean_interval(values)
     return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
@@ -114,8 +114,8 @@ def report(figures: dict[tuple[str, int], dict[int, list[dict]]], budgets: Seque
         of = {way: [np.mean([r["auroc"] for r in figures[way, budget][s]]) for s in range(seeds)] for way in WAYS}
         for way in WAYS:
             found = [np.mean([r["positives"] for r in figures[way, budget][s]]) for s in range(seeds)]
-            difference = told(np.subtract(of[way], of["random"])) if way != "random" else ""
-            print(f"| {budget} | {way} | {told(of[way])} | {difference} | {np.mean(found):.1f} |")
+            difference = format_interval(np.subtract(of[way], of["random"])) if way != "random" else ""
+            print(f"| {budget} | {way} | {format_interval(of[way])} | {difference} | {np.mean(found):.1f} |")
 
 
 def main() -> None:

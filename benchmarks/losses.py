@@ -27,7 +27,7 @@ from monai_mgca.losses import MatchedTokenLoss, MGCALoss
 from monai_mgca.networks import attention_to_weights, soft_match
 from monai_mgca.utils import MGCAKeys as Keys
 
-MEASURED = ("official", "vectorized", "in steps", "monai_mgca")  # whose memory is told
+MEASURED = ("official", "vectorized", "in steps", "monai_mgca")  # whose memory is reported
 LEAVES = ("image", "report", "patches", "words", "prototypes")
 
 

@@ -104,8 +104,8 @@ def main() -> None:
     for name, found in rows.items():
         print(f"\n| {name} | ms | ms of each | MiB |\n|---|---|---|---|")
         for count, seconds, memory in found:
-            told = f"{memory:.1f}" if memory else ""
-            print(f"| {count:,} | {1000 * seconds:.1f} | {1000 * seconds / count:.3f} | {told} |")
+            shown = f"{memory:.1f}" if memory else ""
+            print(f"| {count:,} | {1000 * seconds:.1f} | {1000 * seconds / count:.3f} | {shown} |")
     if args.plot:
         draw(rows, args.plot)
         print(f"\nWritten: {args.plot}")

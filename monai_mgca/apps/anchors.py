@@ -53,8 +53,8 @@ def read_box_sizes(
     def sizes(entry: Entry) -> np.ndarray:
         boxes = np.asarray(entry["boxes"], dtype=float).reshape(-1, 4)
         if (boxes[:, 2:] - boxes[:, :2]).min() < 1 or boxes.max() <= 1:
-            told = "boxes are smaller than a pixel: coordinates are pixels, [x0, y0, x1, y1]"
-            raise DataError(f"{entry['image']}: {told}; `mgca check` lists all.")
+            problem = "boxes are smaller than a pixel: coordinates are pixels, [x0, y0, x1, y1]"
+            raise DataError(f"{entry['image']}: {problem}; `mgca check` lists all.")
         return (boxes[:, 2:] - boxes[:, :2]) * image_size / max(load(entry["image"]).shape[1:])
 
     return np.concatenate([np.zeros((0, 2)), *map_in_threads(sizes, entries, "measuring boxes", os.cpu_count())])

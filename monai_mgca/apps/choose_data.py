@@ -27,7 +27,7 @@ def choose_data(args: argparse.Namespace, checkpoint: str) -> None:
 
     Args:
         args: with these two and ``sample_size``, None for that of the training.
-        checkpoint: whose ``model.json`` tells the sample's size and its pixels.
+        checkpoint: whose ``model.json`` holds the sample's size and its pixels.
 
     Raises:
         DataError: when ``dataset_dir`` does not exist, or none is given and the checkpoint is of other data.

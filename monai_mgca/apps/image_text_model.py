@@ -250,7 +250,7 @@ def load_pretrained(
 
 
 def _build(settings: Mapping[str, Any], checkpoint: str | os.PathLike, random: bool) -> MGCA:
-    """The network that the settings tell of; with random weights an encoder of reports keeps those it began with."""
+    """The network that the settings describe; with random weights an encoder of reports keeps those it began with."""
     official, begins = bool(settings.get("official_quirks")), random and not settings["use_sample"]
     source = settings.get("report_encoder_source", settings["report_encoder"]) if begins else settings["report_encoder"]
     try:

@@ -25,7 +25,7 @@ __all__ = ["annotation_problems", "image_size"]
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """The height and width of a radiograph, from the file's header where it can be told from there.
+    """The height and width of a radiograph, from the file's header where it can be read from there.
 
     Args:
         path: a file that :class:`monai_mgca.transforms.LoadRadiograph` reads.
@@ -48,7 +48,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
         if kind == "dicom":
             header = read_dicom(path, stop_before_pixels=True)
             return int(header.Rows), int(header.Columns)
-    except Exception:  # the reader below tells what is wrong
+    except Exception:  # the reader below reports what is wrong
         pass
     height, width = LoadRadiograph()(path).shape[1:]
     return height, width
@@ -100,7 +100,7 @@ def annotation_problems(
 
 
 def _shown(value: Any) -> str:
-    """A number as it is; what should be one may be a report's text or a patient's id, and is not told."""
+    """A number as it is; what should be one may be a report's text or a patient's id, and is not shown."""
     if value is None or isinstance(value, (int, float)):
         return repr(value)
     return "(a text)" if isinstance(value, str) else f"({type(value).__name__})"
@@ -128,20 +128,20 @@ def _box_problems(boxes: Any, labels: Any, size: tuple[int, int], classes: Seque
         yield f"{len(values)} boxes, but 'box_labels' are {len(labels) if isinstance(labels, list) else 'missing'}"
         return
     for box, label in zip(values, labels, strict=True):
-        told = "[" + ", ".join(f"{edge:g}" for edge in box) + "]"
+        edges = "[" + ", ".join(f"{edge:g}" for edge in box) + "]"
         x0, y0, x1, y1 = box
         if not np.isfinite(box).all():
-            yield f"the box {told} is not finite"
+            yield f"the box {edges} is not finite"
         elif box.max() <= 1 and box.min() >= 0:
-            yield f"the box {told} looks like parts of the image: coordinates are pixels, [x0, y0, x1, y1]"
+            yield f"the box {edges} looks like parts of the image: coordinates are pixels, [x0, y0, x1, y1]"
         elif x1 <= x0 or y1 <= y0:
             is_size = (x1 < x0 or y1 < y0) and min(box) >= 0 and x0 + x1 <= width and y0 + y1 <= height
             hint = ", and these may be [x, y, width, height]" if is_size else ""
-            yield f"the box {told} has no area (boxes are [x0, y0, x1, y1]{hint})"
+            yield f"the box {edges} has no area (boxes are [x0, y0, x1, y1]{hint})"
         elif x1 - x0 < 1 or y1 - y0 < 1:
-            yield f"the box {told} is smaller than a pixel: coordinates are pixels, [x0, y0, x1, y1]"
+            yield f"the box {edges} is smaller than a pixel: coordinates are pixels, [x0, y0, x1, y1]"
         elif x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-            yield f"the box {told} leaves the image of {width} x {height} pixels"
+            yield f"the box {edges} leaves the image of {width} x {height} pixels"
         if classes is not None and (not isinstance(label, int) or not 0 <= label < len(classes)):
             yield f"the box label {_shown(label)} is no index of the {len(classes)} classes"
 
@@ -160,7 +160,7 @@ def _mask_problems(
         if not isinstance(one, str | Mapping):
             yield name, "a mask is neither a path nor run lengths"
             continue
-        file = one if isinstance(one, str) else name  # run lengths are told by their image
+        file = one if isinstance(one, str) else name  # run lengths are reported under their image
         if isinstance(one, str):
             if reason := file_problem(base, one):
                 yield file, f"mask: {reason}"

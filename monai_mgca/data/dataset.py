@@ -96,8 +96,8 @@ class CachedOnDiskDataset(PersistentDataset):
                 mend = "mend that, or choose another cache_dir"
                 raise StorageError(f"the cache file {path} cannot be read ({error.strerror}): {mend}.") from error
             except ValueError as error:
-                told = f"The cache file {path} is damaged ({error}): it is made anew."
-                warnings.warn(visible(told), stacklevel=2)
+                message = f"The cache file {path} is damaged ({error}): it is made anew."
+                warnings.warn(visible(message), stacklevel=2)
         item = self._pre_transform(deepcopy(item_transformed))
         with replacing(path) as temporary, temporary.open("wb") as file:
             torch.save({"name": name, "item": item}, file)
@@ -117,7 +117,7 @@ class CachedOnDiskDataset(PersistentDataset):
 
 
 class WholeCacheDataset(CacheDataset):
-    """:class:`monai.data.CacheDataset` that tells all files that cannot be used, not only the first it meets.
+    """:class:`monai.data.CacheDataset` that reports all files that cannot be used, not only the first it meets.
 
     Args:
         args: see :class:`monai.data.CacheDataset`.

@@ -184,7 +184,7 @@ def _absolute(mask: Any, base: str) -> Any:
 
 
 def _positives(item: Mapping[str, Any], task: str) -> tuple[int, ...]:
-    """The classes that an item has, as far as it tells without opening a file."""
+    """The classes that an item has, as far as that is known without opening a file."""
     if task == "detection":
         return tuple(sorted(set(item["box_labels"])))
     if task == "classification":
@@ -198,8 +198,8 @@ def _check_measurable(place: str, items: list[dict], task: str, num_classes: int
         # -1, uncertain, may become either
         known = [{item["label"][index] for item in items} - {None} for index in range(num_classes)]
         if not any(len(values) > 1 for values in known) and rank() == 0:  # the accuracy of exclusive classes is defined
-            told = "no class has both positives and negatives: every AUROC is nan, and no network is the best by it"
-            logger.warning(f"{place}: {told}. Add such images.")
+            problem = "no class has both positives and negatives: every AUROC is nan, and no network is the best by it"
+            logger.warning(f"{place}: {problem}. Add such images.")
     elif task == "detection":
         if not any(item["boxes"] for item in items):
             raise DataError(f"{place}: no image has a box, so that no precision is defined: add images with boxes.")

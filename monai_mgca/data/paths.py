@@ -87,7 +87,7 @@ def file_problem(base: str, path: Any, folders: dict[str, str] | None = None) ->
 
 
 def _is_plain_file(base: str, path: str, folders: dict[str, str]) -> bool:
-    """Whether one look tells that all is well: no link, something in it, in a folder that is known to be inside."""
+    """Whether one look shows that all is well: no link, something in it, in a folder that is known to be inside."""
     folder, name = os.path.split(path)
     if name in ("", ".", ".."):
         return False

@@ -29,7 +29,7 @@ class StreamSampler(DistributedSampler):
 
     An epoch's order comes from the seed and the number of the epoch alone, so a training that is resumed goes on in
     the order of the one that was stopped. Of several processes, which must have the same seed, each takes its share
-    of every stretch of the order; what cannot be shared evenly is left out in this epoch. MONAI's trainers tell the
+    of every stretch of the order; what cannot be shared evenly is left out in this epoch. MONAI's trainers set the
     number of the epoch; elsewhere call ``set_epoch``.
 
     Args:

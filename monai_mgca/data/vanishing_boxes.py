@@ -54,8 +54,8 @@ def refuse_vanishing_boxes(place: str, items: Sequence[Mapping[str, Any]], image
     if not gone:
         return
     files = name_some(item["image"] for item, count in zip(items, counts, strict=True) if count)
-    told = f"{place}: {gone} of {total} boxes are smaller than a pixel at the network's image_size of {image_size}"
+    message = f"{place}: {gone} of {total} boxes are smaller than a pixel at the network's image_size of {image_size}"
     if gone == total:
-        raise DataError(f"{told}: nothing is left. Take a larger --image_size ({files}).")
+        raise DataError(f"{message}: nothing is left. Take a larger --image_size ({files}).")
     if rank() == 0:
-        logger.warning(f"{told}, and are left out; a larger --image_size keeps them. They are of {files}.")
+        logger.warning(f"{message}, and are left out; a larger --image_size keeps them. They are of {files}.")

@@ -99,7 +99,7 @@ def loss_terms(loss: MGCALoss, optimizer: torch.optim.Optimizer) -> Callable[[An
     """An output transform for MONAI's ``TensorBoardStatsHandler``: the loss, its terms by name, the learning rate.
 
     Args:
-        loss: the loss of the trainer, whose last terms are told.
+        loss: the loss of the trainer, whose last terms are reported.
         optimizer: of the trainer.
 
     Example::

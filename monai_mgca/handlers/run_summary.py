@@ -22,13 +22,13 @@ class RunSummary:
     """Logs at the end of a run what it reached, how long it took and what was written where.
 
     Of a training, the figures of the best epoch, whose network is kept, stand beside those of the last one. A figure
-    that has an interval, as NAME_low and NAME_high beside it, is told in one line with it.
+    that has an interval, as NAME_low and NAME_high beside it, is reported in one line with it.
 
     Args:
         files: the files' paths by what they are; a pattern ("eval/events*") stands for the newest that fits.
         evaluator: the validation engine, if it is another than the one attached to.
-        figures: the metrics to tell; all of the evaluator if None.
-        next_steps: lines that tell what can be done with the result.
+        figures: the metrics to report; all of the evaluator if None.
+        next_steps: lines that say what can be done with the result.
 
     Example::
 
@@ -95,13 +95,13 @@ class RunSummary:
             # resumed after its end: no epoch was validated in this process
             return [f"Best epoch {best}: {key} {state.best_metric:.4f}."]
         if best == last:
-            told = f"Best epoch {best}, the last one: {key} {state.best_metric:.4f}"
-            return [f"{told}.", *self._table({"": figures})]
-        told = f"Best epoch {best}: {key} {state.best_metric:.4f}; last epoch {last}: {key} {state.metrics[key]:.4f}"
+            summary = f"Best epoch {best}, the last one: {key} {state.best_metric:.4f}"
+            return [f"{summary}.", *self._table({"": figures})]
+        summary = f"Best epoch {best}: {key} {state.best_metric:.4f}; last epoch {last}: {key} {state.metrics[key]:.4f}"
         # the best epoch of a resumed training may be of a process that has ended
         known = self._by_epoch.get(best, {key: f"{state.best_metric:.4f}"})
         columns = {f"best epoch {best}": known, f"last epoch {last}": figures}
-        return [f"{told}. The files hold the best one.", *self._table(columns)]
+        return [f"{summary}. The files hold the best one.", *self._table(columns)]
 
     def _table(self, columns: Mapping[str, Mapping[str, str]]) -> list[str]:
         """A line for each figure, with a column for each epoch, which has a head where there are several."""
@@ -118,11 +118,11 @@ class RunSummary:
 
 def _show(state: State) -> dict[str, str]:
     """Each figure, with its interval if it has one, and for how many of how many masks it is not defined."""
-    told, bounds = {}, {f"{name}_{end}" for name in state.metrics for end in ("low", "high")}
+    shown, bounds = {}, {f"{name}_{end}" for name in state.metrics for end in ("low", "high")}
     for name, value in state.metrics.items():
         if name not in bounds:
             low, high = (state.metrics.get(f"{name}_{end}") for end in ("low", "high"))
             interval = "" if low is None or high is None else f" ({low:.4f} to {high:.4f})"
             missing, all_ = getattr(state, "undefined", {}).get(name, (0, 0))
-            told[name] = f"{value:.4f}{interval}" + (f"  (undefined for {missing} of {all_} masks)" if missing else "")
-    return told
+            shown[name] = f"{value:.4f}{interval}" + (f"  (undefined for {missing} of {all_} masks)" if missing else "")
+    return shown

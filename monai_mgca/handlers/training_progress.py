@@ -39,8 +39,8 @@ class TrainingProgress(ProgressBar):
     epochs before it took. The bar goes away when its epoch is done.
 
     Args:
-        evaluator: the validation engine, whose key metric is told too.
-        figures: further metrics of the evaluator to tell.
+        evaluator: the validation engine, whose key metric is reported too.
+        figures: further metrics of the evaluator to report.
         desc: text before the bar.
         kwargs: further arguments of ignite's ``ProgressBar``.
 
@@ -89,9 +89,9 @@ class TrainingProgress(ProgressBar):
         figures = {name: state.metrics[name] for name in sorted(state.metrics, key=len) if name.endswith("loss")}
         best = ""
         if self.evaluator is not None and self.evaluator.state.epoch == state.epoch:
-            told: Any = self.evaluator.state
-            figures |= {n: told.metrics[n] for n in (told.key_metric_name, *self.figures) if n in told.metrics}
-            best = " (best so far)" if told.best_metric_epoch == state.epoch else ""
+            found: Any = self.evaluator.state
+            figures |= {n: found.metrics[n] for n in (found.key_metric_name, *self.figures) if n in found.metrics}
+            best = " (best so far)" if found.best_metric_epoch == state.epoch else ""
         parts = ", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "done"
         # an epoch that a checkpoint was written in began in another process
         took = duration(now - getattr(self, "_epoch_begin", self._begin))

@@ -55,8 +55,8 @@ class RadiographDicomReader(PydicomReader):
             refuse_no_image(img)
             with open(filename, "rb") as file:
                 cut = PIXEL_TAG in file.read()  # pydicom leaves out what it could not read to its end
-            told = "is truncated: its pixels end too early" if cut else "holds no pixel data"
-            raise DataError(f"the DICOM file {told}.", reason="truncated" if cut else "unreadable")
+            problem = "is truncated: its pixels end too early" if cut else "holds no pixel data"
+            raise DataError(f"the DICOM file {problem}.", reason="truncated" if cut else "unreadable")
         return displayed_pixels(img)
 
     def _get_meta_dict(self, img: Any) -> dict:

@@ -24,7 +24,7 @@ class FoundFiles(NamedTuple):
     Attributes:
         kinds: path to kind of the images, in the paths' order.
         others: the other files, which are no image by name or content, as DICOM's reports and contours, or of a kind
-            that is not wanted; hidden ones and what a system left there are not told.
+            that is not wanted; hidden ones and what a system left there are not listed.
     """
 
     kinds: dict[Path, Kind]

@@ -34,7 +34,7 @@ LATERAL = re.compile(r"^(?:LL|RL|LAT|L)$|^(?!.*decub).*\blateral", re.IGNORECASE
 
 
 class ImageHeader(NamedTuple):
-    """What a radiograph's header tells, without its pixels.
+    """What a radiograph's header says, without its pixels.
 
     Args:
         problem: why it cannot be read, one of the reasons of :class:`monai_mgca.data.check.problem.Problem`; else None.
@@ -119,10 +119,10 @@ def _dicom(path: Path) -> ImageHeader:
         return ImageHeader("unreadable", type(error).__name__, "dicom")
     try:
         pixel_layout(data)
-        told = missing_decoder(syntax_of(data))
+        missing = missing_decoder(syntax_of(data))
     except DataError as error:
         return ImageHeader(error.reason or "unreadable", str(error).removesuffix("."), "dicom", dataset=data)
-    return ImageHeader("no decoder" if told else None, told or "", "dicom", dataset=data)
+    return ImageHeader("no decoder" if missing else None, missing or "", "dicom", dataset=data)
 
 
 def _nifti(path: Path) -> ImageHeader:

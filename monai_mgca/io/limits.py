@@ -46,9 +46,9 @@ def refuse_bomb(shape: Iterable[int], limit: int = MAX_PIXELS) -> None:
     """
     sizes = [int(size) for size in shape]
     if math.prod(sizes) > limit:
-        told = " x ".join(map(str, sizes))
+        shown = " x ".join(map(str, sizes))
         raise DataError(
-            f"it declares {told} values, and at most {limit:,} are read: a decompression bomb?",
+            f"it declares {shown} values, and at most {limit:,} are read: a decompression bomb?",
             reason="decompression bomb",
         )
 

@@ -28,7 +28,7 @@ _WHITE_IS_ZERO = 0
 _PHOTOMETRIC, _BITS, _PLANES, _SIGN = 262, 258, 284, 339
 _LUMINANCE = (0.299, 0.587, 0.114)
 
-# Pillow tells at DEBUG what the tags of TIFF and JPEG files hold, and that may be the patient's name
+# Pillow logs at DEBUG what the tags of TIFF and JPEG files hold, and that may be the patient's name
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.INFO)
 
 
@@ -49,8 +49,8 @@ def to_gray(image: ImageFile.ImageFile) -> Image.Image:
     if getattr(image, "is_animated", False) and image.format != "MPO":
         raise DataError("the file holds several frames or pages; a radiograph has one.", reason="multi-frame")
     if image.mode in OTHER_COLORS:
-        told = f"its channels are {image.mode}; a radiograph is gray, or gray stored as RGB."
-        raise DataError(told, reason="wrong number of channels")
+        message = f"its channels are {image.mode}; a radiograph is gray, or gray stored as RGB."
+        raise DataError(message, reason="wrong number of channels")
     turn = turn_of_picture(image)
     _load_tiff(image, turn)
     if image.mode[0] in "IF" or _has_deep_colors(image):

@@ -22,7 +22,7 @@ def read_plain_xml(path: str | os.PathLike) -> Element:
     """Read an XML file that stands for itself: one with a DOCTYPE, entities or references to other files is refused.
 
     Entities could make a small file take all memory, or open other files. Any encoding that the file names is read, and
-    what is refused there is refused in all of them, for the parser itself tells.
+    what is refused there is refused in all of them, for the parser itself reports it.
 
     Args:
         path: of the file, at most 16 MB.

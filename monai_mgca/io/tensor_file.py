@@ -18,8 +18,8 @@ __all__ = ["read_tensors"]
 def read_tensors(path: str | os.PathLike) -> Any:
     """Read what ``torch.save`` wrote, if it is as it was written: tensors and plain containers, on the CPU.
 
-    ``torch.load`` alone takes foreign bytes in the middle of a tensor for its values, and tells of a file that was cut
-    as of a disk that fails. The checksums of the archive, which the file is, tell both.
+    ``torch.load`` alone takes foreign bytes in the middle of a tensor for its values, and reports a file that was
+    cut as a disk that fails. The checksums of the archive, which the file is, reveal both.
 
     Args:
         path: of the file.

@@ -65,8 +65,8 @@ class MGCAApp(MONAILabelApp):
     """The app that MONAI Label's server runs: our models on the studies of a folder or of a PACS.
 
     A request for what does not exist is answered with an error that says so, and changes nothing; what is wrong with a
-    file is told by its name. An image is one of the datastore's, or one that the client sent with the request or as a
-    session: no other file of the server is read.
+    file is reported with its name. An image is one of the datastore's, or one that the client sent with the request or
+    as a session: no other file of the server is read.
 
     Args:
         app_dir: the folder that ``mgca label`` made.
@@ -152,7 +152,7 @@ class MGCAApp(MONAILabelApp):
         raise HTTPException(400, "Radiographs are no slides: POST /infer/ is for them.")
 
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """As MONAI Label's; an image that fails is told with its error, and the others go on."""
+        """As MONAI Label's; an image that fails is reported with its error, and the others go on."""
         _need(self._infers, request.get("model"), "model")
 
         def infer(one: dict[str, Any], store: Datastore) -> dict[str, Any]:

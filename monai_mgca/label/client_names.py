@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Ids, tags and what is told of them: which names a client may give, and which names are one."""
+"""Ids, tags and the information about them: which names a client may give, and which names are one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LABEL_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".png", ".json")
 NAME = re.compile(r"[^\W_]([\w .,=+@-]*[\w,=+@-])?")
 # of Windows, whatever follows a dot in them; a folder of studies may lie on one of its shares
 DEVICE = re.compile(r"(con|prn|aux|nul|com[\d\xb9\xb2\xb3]|lpt[\d\xb9\xb2\xb3])(\..*)?", re.IGNORECASE)
-# what is told of an image or label by ourselves: clients would take another image, or file, for it
+# fields of an image or label that the server sets itself: clients would take another image, or file, for it
 OWN = ("id", "name", "path", "ts")
 # levels of JSON; who reads the list of images gives up at 200
 DEEPEST = 50
@@ -64,7 +64,7 @@ def check_plain(name: Any, what: str) -> None:
 
 
 def check_info(info: Any) -> None:
-    """What a client tells of an image or label is answered as JSON later, and read by the strategies.
+    """What a client sends about an image or label is answered as JSON later, and read by the strategies.
 
     Args:
         info: of the client.
@@ -87,7 +87,7 @@ def check_info(info: Any) -> None:
 
 
 def without_own(info: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a client tells of an image or label, less what is told of it by ourselves.
+    """What a client sends about an image or label, without the fields that the server sets itself.
 
     Args:
         info: of the client.

@@ -41,7 +41,7 @@ class SameSite:
 
 
 def is_foreign(method: str, headers: Headers) -> bool:
-    """Whether a page of another site asks, as the browser tells: no page can change these headers.
+    """Whether a page of another site asks, according to the browser: no page can change these headers.
 
     Args:
         method: of the request.
@@ -76,9 +76,9 @@ class UploadLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        told = f"A request has at most {self.limit >> 20} MiB (MGCA_MAX_UPLOAD, at the server's start)."
+        detail = f"A request has at most {self.limit >> 20} MiB (MGCA_MAX_UPLOAD, at the server's start)."
         if int(Headers(scope=scope).get("content-length") or 0) > self.limit:
-            await JSONResponse({"detail": told}, 413, {"connection": "close"})(scope, receive, send)
+            await JSONResponse({"detail": detail}, 413, {"connection": "close"})(scope, receive, send)
             return
         received = 0
 
@@ -86,8 +86,8 @@ class UploadLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.limit:  # of one that did not tell its length
-                raise HTTPException(413, told, {"connection": "close"})
+            if received > self.limit:  # of one that did not declare its length
+                raise HTTPException(413, detail, {"connection": "close"})
             return message
 
         await self.app(scope, counted, send)
@@ -113,7 +113,7 @@ class PlainText:
         body = b"".join(message.get("body", b"") for message in messages)
         try:
             plain = is_plain(json.loads(body))
-        except (ValueError, RecursionError):  # the application tells what is wrong with it
+        except (ValueError, RecursionError):  # the application reports what is wrong with it
             plain = True
         if not plain:
             await JSONResponse({"detail": HALF}, 400)(scope, receive, send)

@@ -38,9 +38,9 @@ def labels_to_datalist(
     """Write the datalist of the labels that annotators saved, as the bundle's ``train_<task>.json`` takes it.
 
     Only labels of the tag "final" count: label maps for segmentation, Slicer's markups for detection. What a value of
-    a label map is tells the ``label_info`` that Slicer saves with it, else the order of the classes. Which images
-    validate is told by their ids alone: an image stays where it is when labels are added, unless there would be none
-    to train or to validate with.
+    a label map means is defined by the ``label_info`` that Slicer saves with it, else by the order of the classes.
+    Which images validate depends on their ids alone: an image stays where it is when labels are added, unless there
+    would be none to train or to validate with.
 
     Args:
         datastore: with a ``work_dir`` in its folder; masks and datalist are written there.

@@ -145,7 +145,7 @@ def get_logs(file: str, lines: int, *options: Any) -> Any:
 
 
 def run_background_task(request: dict[str, Any], *options: Any) -> dict[str, Any]:
-    """In a process of its own, which gets the request on its command line; that it cannot be started nobody would tell.
+    """In a process of its own, which gets the request on its command line; that it cannot be started is raised here.
 
     Raises:
         HTTPException: 400, when no process could take it.
@@ -156,7 +156,7 @@ def run_background_task(request: dict[str, Any], *options: Any) -> dict[str, Any
 
 
 async def report_failure(request: Request, error: Exception) -> JSONResponse:
-    """What nobody foresaw is told in a sentence as well; the log has it whole."""
+    """What nobody foresaw is reported in a sentence as well; the log has it whole."""
     return JSONResponse({"detail": f"The request failed ({type(error).__name__}): the server's log says why."}, 500)
 
 

@@ -74,7 +74,7 @@ class BundleTrain(TrainTask):
         }
 
     def stats(self) -> dict[str, Any]:
-        """How far a training is, or how the last one ended; nothing, where the file that tells it is damaged."""
+        """How far a training is, or how the last one ended; nothing, where the file with these figures is damaged."""
         try:
             return read_settings(self._partial / self._stats.name) or read_settings(self._stats)
         except CheckpointError as error:
@@ -119,9 +119,9 @@ class BundleTrain(TrainTask):
             counts = {"training_images": images, "validation_images": len(content["validation"])}
             stats |= {**counts, "new_weights": better, "total_time": f"{time.time() - start:.0f} s"}
             write_settings(self._stats, stats)
-        told = f"{stats['key_metric']} {stats['best_metric']:.4f}, before {stats['before']}"
+        figure = f"{stats['key_metric']} {stats['best_metric']:.4f}, before {stats['before']}"
         kept = "" if better else "no epoch was better than the weights served before, which stay; "
-        logger.info(f"{self.task}: {kept}served: {self.settings.weights(self.task)}; {told}.")
+        logger.info(f"{self.task}: {kept}served: {self.settings.weights(self.task)}; {figure}.")
         return stats
 
     @property
@@ -216,11 +216,15 @@ class BundleTrain(TrainTask):
 
             def stats(trainer: Engine | None = None) -> dict[str, Any]:
                 state = evaluator.state
-                told = {"key_metric": state.key_metric_name, "before": before, "best_metric": float(state.best_metric)}
+                reached = {
+                    "key_metric": state.key_metric_name,
+                    "before": before,
+                    "best_metric": float(state.best_metric),
+                }
                 epoch = (trainer or workflow.trainer).state.epoch
-                told |= {"epoch": epoch, "total_epochs": overrides["epochs"]}
-                write_settings(self._partial / self._stats.name, told)
-                return told
+                reached |= {"epoch": epoch, "total_epochs": overrides["epochs"]}
+                write_settings(self._partial / self._stats.name, reached)
+                return reached
 
             workflow.trainer.add_event_handler(Events.EPOCH_COMPLETED, stats)
             workflow.run()

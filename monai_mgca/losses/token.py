@@ -65,7 +65,7 @@ class TokenAlignmentLoss(_Loss):
     the tokens of a sample, averaged over all samples of the batch.
 
     Computed in float32 at least, also under autocast. A sample without weight (a report of padding only) adds 0; a
-    report of one word has nothing to be told from and adds 0. No gradient goes to ``weights``.
+    report of one word has nothing to be distinguished from and adds 0. No gradient goes to ``weights``.
 
     Args:
         temperature: divides the cosines; the paper's tau2. Below 1/30 it is computed in float64.

@@ -157,7 +157,7 @@ def _ranks(
 
 
 def chance_retrieval(report_tokens: torch.Tensor, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
-    """What :func:`compute_retrieval` gives on average where the embeddings tell nothing, the same for both ways.
+    """What :func:`compute_retrieval` gives on average where the embeddings hold no information, the same for both ways.
 
     Args:
         report_tokens: (N, L) token ids of the reports; with reports that are the same, chance is better.

@@ -15,7 +15,7 @@ __all__ = ["AttentionMatcher", "attention_to_weights", "soft_match"]
 
 
 def _open_empty(key_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention over no key at all is NaN: open all keys of such rows, and tell which rows had one."""
+    """Attention over no key at all is NaN: open all keys of such rows, and return which rows had one."""
     filled = key_mask.any(dim=1, keepdim=True)
     return key_mask | ~filled, filled[:, :, None]
 

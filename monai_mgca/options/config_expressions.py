@@ -83,7 +83,7 @@ def plain_options() -> dict[str, Any]:
     names = [name for name, item in resolver.items.items() if name and resolver.sep not in name and _is_scalar(item)]
     own = names[: names.index(LAST_OPTION)] if LAST_OPTION in names else []
     found = {name: resolver.get_resolved_content(name) for name in own}
-    # the parts of a training may need this very expression, so that only what is known by now is told of the others
+    # the parts of a training may need this very expression, so that of the others only what is resolved by now is given
     found |= {name: resolver.resolved_content[name] for name in names if name in resolver.resolved_content}
     return {name: value for name, value in found.items() if _is_plain(value)}
 

@@ -9,7 +9,7 @@ import re
 
 __all__ = ["BREAK", "hl7_to_text"]
 
-# Where markup ends a line: a line that was ended on purpose, more than a line end of plain text tells.
+# Where markup ends a line: unlike a line end of plain text, this one was set on purpose.
 BREAK = "\x0b"
 
 _ESCAPE = re.compile(

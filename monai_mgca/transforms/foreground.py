@@ -78,9 +78,9 @@ def _refuse_levels(values: np.ndarray, low: float, top: float, inside: np.ndarra
     few = flat.any() and not lossy and len(np.unique(values)) <= _FEW
     if few or ((part > _LOW) & (part < _HIGH)).sum() > _FLAT_PART * inside.sum():
         levels, sizes = np.unique(values[flat], return_counts=True)
-        told = ", ".join(f"{level:g}" for level in sorted(levels[np.argsort(-sizes)[:5]]))
+        seen = ", ".join(f"{level:g}" for level in sorted(levels[np.argsort(-sizes)[:5]]))
         raise DataError(
-            f"it has areas of several gray levels ({told} and {top:g}): classes, or degrees? Write a mask of 0 and 255 "
+            f"it has areas of several gray levels ({seen} and {top:g}): classes, or degrees? Write a mask of 0 and 255 "
             "for each class, or the classes as 1, 2, ..."
         )
 
@@ -154,8 +154,8 @@ def refuse_no_labels(values: Any, num_classes: int) -> None:
     """
     wrong = np.unique(values[~np.isin(values, np.arange(num_classes + 1))])
     if len(wrong):
-        told = ", ".join(f"{value:g}" for value in wrong[:5].tolist())
+        seen = ", ".join(f"{value:g}" for value in wrong[:5].tolist())
         raise DataError(
-            f"it holds the value {told}{' ...' if len(wrong) > 5 else ''}, but there are {num_classes} classes: values "
+            f"it holds the value {seen}{' ...' if len(wrong) > 5 else ''}, but there are {num_classes} classes: values "
             "are 0 for none, then 1, 2, ... in the order of the classes."
         )

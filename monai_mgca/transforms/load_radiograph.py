@@ -29,9 +29,9 @@ __all__ = ["LoadRadiograph", "LoadRadiographD", "LoadRadiographDict", "LoadRadio
 class LoadRadiograph(Transform):
     """Read a radiograph of any usual format as (1, H, W), float32, 0..255, rows from top to bottom as displayed.
 
-    DICOM is told by its content or name and shown as its own tags want it (:class:`RadiographDicomReader`), NIfTI by
-    its name (:class:`RadiographNiftiReader`); everything else is left to Pillow (PNG, JPEG, TIFF, ...): color becomes
-    luminance, 16-bit images are scaled from their minimum and maximum. The meta data hold ``filename_or_obj``,
+    DICOM is detected by its content or name and shown as its own tags want it (:class:`RadiographDicomReader`), NIfTI
+    by its name (:class:`RadiographNiftiReader`); everything else is left to Pillow (PNG, JPEG, TIFF, ...): color
+    becomes luminance, 16-bit images are scaled from their minimum and maximum. The meta data hold ``filename_or_obj``,
     ``spatial_shape`` (H, W) and ``affine`` (row, column) -> world.
 
     Args:
@@ -71,8 +71,8 @@ class LoadRadiograph(Transform):
                 refuse_not_finite(values)
         except Exception as e:
             reason = str(e) if isinstance(e, DataError) else f"{type(e).__name__}: {e}"
-            told = f"cannot read the radiograph {filename!s}: {reason}"
-            raise DataError(told, reason=getattr(e, "reason", None)) from e
+            message = f"cannot read the radiograph {filename!s}: {reason}"
+            raise DataError(message, reason=getattr(e, "reason", None)) from e
         meta[MetaKeys.SPATIAL_SHAPE] = np.asarray(values.shape)  # Pillow's is (W, H)
         meta[ImageMetaKey.FILENAME_OR_OBJ] = str(path)
         image = MetaTensor.ensure_torch_and_prune_meta(np.require(values[None], np.float32, ["C", "W"]), meta)

@@ -95,12 +95,12 @@ def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray]:
     files = list(dict.fromkeys(str(one.file) for one in slices))
     if len(files) not in (1, len(slices)):
         raise DataError("the folder holds several files of several frames; give each a folder of its own.")
-    told = itk.Object.GetGlobalWarningDisplay()
+    display_warnings = itk.Object.GetGlobalWarningDisplay()
     itk.Object.SetGlobalWarningDisplay(False)  # that slices are uneven, by less than stack_slices allows
     try:  # as floats: the first slice's type would cut what the slope of another one gives
         values = itk.array_from_image(itk.imread(files if len(files) > 1 else files[0], pixel_type=itk.F))
     finally:
-        itk.Object.SetGlobalWarningDisplay(told)
+        itk.Object.SetGlobalWarningDisplay(display_warnings)
     if len(files) == 1:
         if len(values) != len(slices):
             raise DataError(f"the file holds {len(values)} frames, and gives the places of {len(slices)}.")

@@ -158,7 +158,7 @@ def compare_preprocessing(pretrained: Mapping[str, Any], described: Any) -> None
     Sizes and crops are each task's own.
 
     Args:
-        pretrained: settings of the encoder's weights; nothing is compared where they tell no preprocessing.
+        pretrained: settings of the encoder's weights; nothing is compared where they contain no preprocessing.
         described: what :func:`describe_preprocessing` says of the finetuning.
 
     In a config: ``"$monai_mgca.transforms.compare_preprocessing(@pretrained, @model_settings#preprocessing)"``.
@@ -178,13 +178,13 @@ def compare_preprocessing(pretrained: Mapping[str, Any], described: Any) -> None
 def _steps_of_values(described: Any) -> str:
     if REFUSED in described:
         return f"what could not travel with the weights ({described[REFUSED]})"
-    told = []
+    steps = []
     for step in described:
         kind = _allowed().get(step[TARGET])
         if kind is not None and (kind.__module__ == MODULES[1] or kind.__name__.startswith("Load")):
             arguments = ", ".join(f"{name} {value}" for name, value in step.items() if name not in (TARGET, KEYS))
-            told.append(f"{kind.__name__}({arguments})")
-    return ", ".join(told)
+            steps.append(f"{kind.__name__}({arguments})")
+    return ", ".join(steps)
 
 
 def restore_preprocessing(settings: Mapping[str, Any]) -> list[MapTransform] | None:
@@ -243,7 +243,7 @@ def trained_preprocessing(settings: Mapping[str, Any], default: Sequence[Any]) -
 
     Args:
         settings: of the weights.
-        default: the evaluation's own steps. Those that concern the image are taken only where the settings tell none.
+        default: the evaluation's own steps. Those that concern the image are taken only where the settings have none.
 
     Raises:
         CheckpointError: as :func:`restore_preprocessing`.

@@ -20,7 +20,7 @@ __all__ = ["TokenizeReport", "TokenizeReportD", "TokenizeReportDict", "TokenizeR
 
 
 class TokenizeReport(Transform):
-    """Turn a clean report into word pieces, and tell which pieces make up which word.
+    """Turn a clean report into word pieces, and record which pieces make up which word.
 
     Args:
         tokenizer: a fast tokenizer of transformers, or what ``AutoTokenizer.from_pretrained`` takes: a hub name or a
@@ -117,7 +117,7 @@ class TokenizeReport(Transform):
 
 def _load(source: PathLike) -> Any:
     folder = Path(source)
-    # AutoTokenizer tells the kind of tokenizer by files that a bare vocabulary lacks.
+    # AutoTokenizer detects the kind of tokenizer from files that a bare vocabulary lacks.
     bare = (folder / "vocab.txt").is_file() and not any(
         (folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "config.json")
     )

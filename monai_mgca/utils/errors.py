@@ -97,7 +97,7 @@ def first_cause(error: BaseException) -> BaseException:
     """What an error is about, below the ``RuntimeError`` that MONAI puts around it once or several times.
 
     What happened in a process that loads data is taken out of the text that torch makes of it, and what the system
-    says of a full disk is told with the way to mend it.
+    says of a full disk is reported with the way to mend it.
 
     Args:
         error: as it was caught. What another library said below our own error is left alone.
@@ -132,7 +132,7 @@ def _is_lost_worker(error: BaseException | None) -> bool:
 
 
 def _lost_worker(error: BaseException | None) -> BaseException | None:
-    """What tells of a killed worker: the lowest such error, which names the signal.
+    """The error of a killed worker: the lowest such error, which names the signal.
 
     The signal comes at any time: where torch was writing a file, its own error stands above.
     """
@@ -146,9 +146,9 @@ def _lost_worker(error: BaseException | None) -> BaseException | None:
 def _raised_in_worker(text: str) -> BaseException:
     """The first cause in the text of a whole traceback, whose errors stand in the order in which they were raised."""
     raised = _RAISED.findall(text.split("\n", 1)[1]) or [(text.split()[-1], "without a message")]
-    name, told = next((found for found in reversed(raised) if found[0] != "RuntimeError"), raised[-1])
+    name, message = next((found for found in reversed(raised) if found[0] != "RuntimeError"), raised[-1])
     known = {kind.__name__: kind for kind in (DataError, CheckpointError, StorageError)}
-    return known[name](Lines(told)) if name in known else RuntimeError(f"{name}: {told}")
+    return known[name](Lines(message)) if name in known else RuntimeError(f"{name}: {message}")
 
 
 def _end_bars() -> None:
@@ -183,10 +183,10 @@ def explain_errors() -> None:
         from monai_mgca.utils.dist import rank, world_size  # which import torch
 
         if world_size() > 1 and any(text in str(cause) for text in _GONE):
-            told = str(cause).splitlines()[0]
-            say(f"Process {rank()} ends because it lost another one, which says the cause: {told}", file=sys.stderr)
+            message = str(cause).splitlines()[0]
+            say(f"Process {rank()} ends because it lost another one, which says the cause: {message}", file=sys.stderr)
             return
-        # the kind of another's error may be all that it tells, as of KeyError: 'x'
+        # the kind of another's error may be all that it says, as of KeyError: 'x'
         ours = isinstance(cause, (DataError, CheckpointError, OptionError, StorageError))
         say(f"error: {cause}" if ours else f"error: {type(cause).__name__}: {cause}", file=sys.stderr)
         if isinstance(cause, FolderInUseError):  # the log is that of the other training

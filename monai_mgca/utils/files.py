@@ -24,7 +24,7 @@ def replacing(path: str | os.PathLike, sync: bool = False) -> Iterator[Path]:
 
     Args:
         path: the file to write; what fails on the way leaves it as it was, and nothing beside it. Let torch write into
-            an open file: only then does it tell why it failed.
+            an open file: only then does it report why it failed.
         sync: wait until the disk has it, so that it is whole even after a power failure.
 
     Raises:
@@ -48,10 +48,10 @@ def replacing(path: str | os.PathLike, sync: bool = False) -> Iterator[Path]:
                 _sync(path.parent)
     except (OSError, RuntimeError) as error:
         about_others = isinstance(error, OSError) and error.filename not in (None, str(temporary))
-        told = None if about_others else storage_error(error, path)
-        if told is None:
+        failure = None if about_others else storage_error(error, path)
+        if failure is None:
             raise
-        raise told from error
+        raise failure from error
     finally:
         with suppress(OSError):  # where the folder cannot be read, there is nothing of ours
             temporary.unlink(missing_ok=True)

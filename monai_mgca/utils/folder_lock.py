@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""One training at a time writes into a folder: the second is told who the first is."""
+"""One training at a time writes into a folder: the second is refused with the name of the first."""
 
 from __future__ import annotations
 
@@ -146,8 +146,8 @@ def _claim(folders: Mapping[str, str | os.PathLike]) -> str:
             return f"{name} ({os.path.dirname(path)}): {error}"
         except OSError as error:
             if os.path.isdir(os.path.dirname(path)) and os.access(os.path.dirname(path), os.W_OK):
-                told = f"{name} ({folder}) cannot be locked ({error.strerror or error})"
-                logger.warning(f"{told}: a second training that writes there is not noticed.")
+                message = f"{name} ({folder}) cannot be locked ({error.strerror or error})"
+                logger.warning(f"{message}: a second training that writes there is not noticed.")
         else:
             taken.append(path)
     return ""
@@ -196,8 +196,8 @@ def _lock(handle: int, path: str) -> None:
 
 def _this_process() -> bytes:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    told = f"host {platform.node()}, process {os.getpid()}, since {since}: {shlex.join(sys.orig_argv)}"
-    return told.encode("utf-8", "backslashreplace")[:_LONGEST]
+    description = f"host {platform.node()}, process {os.getpid()}, since {since}: {shlex.join(sys.orig_argv)}"
+    return description.encode("utf-8", "backslashreplace")[:_LONGEST]
 
 
 def _is_at(handle: int, path: str) -> bool:

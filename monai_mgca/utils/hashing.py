@@ -31,7 +31,7 @@ def hash_contents(value: Any, files: bool = False) -> str:
     """The sha256 of what a value holds, the same in every process and for every equal value.
 
     Objects are taken apart as :mod:`copy` does, so nothing is left out: a transform's every argument, a network's every
-    weight, a function's code with its defaults and what it encloses. Only the globals that a function uses are told by
+    weight, a function's code with its defaults and what it encloses. Only the globals that a function uses are known by
     their names alone. The order of a set does not matter, that of a dictionary does.
 
     Args:
@@ -167,7 +167,7 @@ def _copied_parts(value: Any) -> tuple[Any, ...]:
 
 
 def _sha(kind: str, *parts: bytes) -> bytes:
-    """The parts are told apart by their lengths."""
+    """The parts are distinguished by their lengths."""
     digest = hashlib.sha256(kind.encode())
     for part in parts:
         digest.update(b"%d:" % len(part))

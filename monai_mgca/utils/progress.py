@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is done with many items: looked at in threads, with a progress bar, and told by file where they are bad."""
+"""What is done with many items: looked at in threads, with a progress bar, and reported by file where they are bad."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 __all__ = ["draw_heat", "draw_overlay"]
 
-# told apart by most eyes (Okabe and Ito 2008)
+# distinguished by most eyes (Okabe and Ito 2008)
 _COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 
 

@@ -20,7 +20,7 @@ Figure, _ = optional_import("matplotlib.figure", name="Figure")
 
 __all__ = ["draw_curves", "mean_interval", "summarize_curves"]
 
-# told apart by most eyes (Okabe and Ito 2008)
+# distinguished by most eyes (Okabe and Ito 2008)
 _COLORS = ("#0072b2", "#8a8a8a", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
 
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a config is told of federated learning, in which MONAI's client runs it and the weights come from a server."""
+"""What a config must know of federated learning, in which MONAI's client runs it and a server sends the weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLIENT = "monai.fl.client.monai_algo"
 
 
 def _client() -> Any:
-    """The ``monai.fl.client.MonaiAlgo`` on behalf of which this is called: MONAI tells the configs nothing of it."""
+    """The ``monai.fl.client.MonaiAlgo`` on behalf of which this is called: MONAI does not pass it to the configs."""
     kind = getattr(sys.modules.get(CLIENT), "MonaiAlgo", None)
     if kind is None:
         return None
@@ -44,7 +44,7 @@ def weights_are_sent() -> bool:
 
 
 def trained_settings(weights: str | os.PathLike, name: str = "model.json") -> dict[str, Any]:
-    """How the network that is evaluated is built and fed: what its weights tell.
+    """How the network that is evaluated is built and fed: the settings of its weights.
 
     A client of federated learning has none before its first training; there it is the network of the client's own
     training, which is the one whose weights are sent around.

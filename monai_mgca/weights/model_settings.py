@@ -58,7 +58,7 @@ def read_model_settings(weights: str | os.PathLike, name: str = "model.json", re
 
     What is in the file of the weights is of these weights. The JSON file beside them says the same, for people; where
     it says something else, as after a training that was killed between both, it is not obeyed, and the log says so.
-    Of weights without settings in them, such as converted ones, the JSON file tells alone.
+    Of weights without settings in them, such as converted ones, the JSON file is the only source.
 
     Args:
         weights: of a training: ``model.pt``, ``model_pretrain.pt``, ``model_segmentation.pt`` or alike.
@@ -93,7 +93,7 @@ def read_model_settings(weights: str | os.PathLike, name: str = "model.json", re
 
 @contextmanager
 def naming_settings(weights: str | os.PathLike, name: str = "model.json") -> Iterator[None]:
-    """What fails while a network is made from the settings of its weights is told of these settings.
+    """An error while a network is made from the settings of its weights names these settings.
 
     Args:
         weights: of a training.
@@ -156,13 +156,13 @@ def _settings_inside(weights: Path) -> dict[str, Any] | None:
 
 def _compare(settings: Mapping[str, Any], weights: Path, beside: Path) -> None:
     try:
-        told = read_settings(beside)
-        if not isinstance(told, Mapping):
+        stored = read_settings(beside)
+        if not isinstance(stored, Mapping):
             raise CheckpointError(f"{beside} holds no settings by name.")
     except CheckpointError as error:
         logger.warning(f"{error} The settings in {weights.name} are used.")
         return
-    other = [key for key in {**settings, **told} if key not in told or settings.get(key, told) != told[key]]
+    other = [key for key in {**settings, **stored} if key not in stored or settings.get(key, stored) != stored[key]]
     if other:
         logger.warning(
             f"{beside} is of other weights than {weights.name}, or was changed: {', '.join(other)}. The settings that "

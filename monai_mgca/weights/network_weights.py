@@ -148,9 +148,9 @@ def describe_start(
         print(describe_start(None, "emilyalsentzer/Bio_ClinicalBERT"))
     """
     if checkpoint:
-        told = f"Both encoders start from {checkpoint}."
+        description = f"Both encoders start from {checkpoint}."
     else:
         of_image, of_report = ("random weights" if source is None else str(source) for source in (image, report))
-        told = f"The image encoder starts from {of_image}, the report encoder from {of_report}."
-    logger.info(told)
-    return told
+        description = f"The image encoder starts from {of_image}, the report encoder from {of_report}."
+    logger.info(description)
+    return description

@@ -108,7 +108,7 @@ def convert_official_checkpoint(
             images; 3 keeps all apart, to train on as the official code does.
         encoder_only: write the image encoder and its projection alone, the state dict of :class:`ImageEmbedder`.
         matcher: "similarity" or "learned", what the network was trained with. If None, the file's hyperparameters
-            tell; where there are none, a file with learned maps is taken to have used them.
+            decide; where there are none, a file with learned maps is taken to have used them.
 
     Raises:
         CheckpointError: when the file cannot be read, lacks tensors or holds foreign ones, by name.
@@ -179,7 +179,7 @@ def _check(state: Mapping[str, torch.Tensor], settings: dict[str, dict[str, Any]
 def _fit_channels(
     state: dict[str, torch.Tensor], image: dict[str, Any], in_channels: int, path: str | os.PathLike
 ) -> dict[str, torch.Tensor]:
-    """The tensors for so many input channels; with one, all is summed that gray images cannot tell apart."""
+    """The tensors for so many input channels; with one, all is summed that gray images cannot distinguish."""
     for name in FIRST_KERNELS:
         key = f"image_encoder.backbone.{name}"
         if key not in state:

@@ -18,7 +18,7 @@ from monai_mgca.weights.model_settings import COPY
 
 __all__ = ["keep_report_encoder"]
 
-# what tells sizes and words of a BERT; its weights are in those of the training
+# what defines sizes and words of a BERT; its weights are in those of the training
 FILES = (
     "config.json",
     "vocab.txt",
@@ -33,7 +33,7 @@ def keep_report_encoder(source: str | os.PathLike, folder: str | os.PathLike) ->
     """Copy sizes and tokenizer of a report encoder beside the weights that were trained with it.
 
     The weights can then be used from any place, after a move, without network, and whatever becomes of the source.
-    The copy's name tells its content: another training in the same folder does not touch it.
+    The copy's name identifies its content: another training in the same folder does not touch it.
 
     Args:
         source: a folder, or a hub's model.

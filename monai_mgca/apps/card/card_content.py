@@ -38,7 +38,7 @@ BOOTSTRAP = 1000
 
 
 def describe_settings(checkpoint: str | os.PathLike) -> dict[str, str]:
-    """The settings of a pretraining for people; of a path, which tells about the machine, the last part alone.
+    """The settings of a pretraining for people; of a path, which reveals the machine, the last part alone.
 
     Args:
         checkpoint: with ``model.json`` in the same folder.
@@ -66,7 +66,7 @@ def describe_settings(checkpoint: str | os.PathLike) -> dict[str, str]:
 
 
 def shown_names(entries: Sequence[Entry]) -> list[str]:
-    """The number of each entry and, unless the name tells the patient's id or its number, the image's file name.
+    """The number of each entry and, unless the name reveals the patient's id or its number, the image's file name.
 
     Args:
         entries: with "image" and perhaps "patient".
@@ -80,8 +80,8 @@ def shown_names(entries: Sequence[Entry]) -> list[str]:
     for number, entry in enumerate(entries, 1):
         name, patient = os.path.basename(entry["image"]), str(entry.get("patient") or "")
         digits = re.sub(r"\D", "", patient).lstrip("0")
-        tells = patient.lower() in name.lower() or digits in {run.lstrip("0") for run in re.findall(r"\d+", name)}
-        names.append(f"no. {number}" if patient and tells else f"no. {number}, {name}")
+        reveals = patient.lower() in name.lower() or digits in {run.lstrip("0") for run in re.findall(r"\d+", name)}
+        names.append(f"no. {number}" if patient and reveals else f"no. {number}, {name}")
     return names
 
 
@@ -130,7 +130,7 @@ def best_and_worst(pairs: Sequence[Pair], count: int = 10) -> tuple[list[Pair], 
 def measure_zero_shot(
     classify: ZeroShotClassifier, embedding: torch.Tensor, entries: Sequence[Entry], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """How well texts alone tell each finding: AUROC and its 95 % interval by bootstrap over the images.
+    """How well texts alone classify each finding: AUROC and its 95 % interval by bootstrap over the images.
 
     Args:
         classify: of some of the classes.

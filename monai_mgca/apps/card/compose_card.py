@@ -72,10 +72,10 @@ def _epochs(curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
     if not losses:
         return f"{last} epochs."
     best, value = min(losses, key=lambda pair: pair[1])
-    told = f"{last} epochs. The loss of the validation is lowest in epoch {best} ({value:.4f})"
-    return (
-        f"{told}, the last one." if best == last else f"{told}; after epoch {losses[-1][0]} it is {losses[-1][1]:.4f}."
-    )
+    lowest = f"{last} epochs. The loss of the validation is lowest in epoch {best} ({value:.4f})"
+    if best == last:
+        return f"{lowest}, the last one."
+    return f"{lowest}; after epoch {losses[-1][0]} it is {losses[-1][1]:.4f}."
 
 
 def _retrieval(image: torch.Tensor, report: torch.Tensor, tokens: torch.Tensor) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _zero_shot(
 
 
 def _regions(model: PretrainedModel, data: Mapping[str, Any], args: argparse.Namespace) -> list[Region]:
-    """Findings to show: those with boxes, else those that the labels tell."""
+    """Findings to show: those with boxes, else those that the labels name."""
     entries = data["entries"]
     images = {entry["image"] for entry in entries}
     if data["box_classes"] and any(entry.get("boxes") for entry in entries):

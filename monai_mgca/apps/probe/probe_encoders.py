@@ -203,8 +203,8 @@ def _write(path: str | os.PathLike, rows: list[dict[str, Any]]) -> None:
     table: list[Sequence[Any]] = [COLUMNS]
     for row in rows:
         figures = {key: row.get(key, np.nan) for key in ("auroc", "ap", "accuracy")}
-        told = row | {key: "" if np.isnan(v) else f"{v:.6f}" for key, v in figures.items()}
-        table.append([told.get(column, "") for column in COLUMNS])
+        cells = row | {key: "" if np.isnan(v) else f"{v:.6f}" for key, v in figures.items()}
+        table.append([cells.get(column, "") for column in COLUMNS])
     write_csv(path, table)
 
 

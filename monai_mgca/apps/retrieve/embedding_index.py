@@ -30,7 +30,7 @@ class EmbeddingIndex:
         backend: "exact" looks at a chunk of keys at a time, on the queries' device, and needs memory for one chunk
             besides the keys; keys that score the same stand in their own order. "faiss" gives the same from a faiss
             ``IndexFlatIP`` on the CPU, which holds a copy of all keys, and answers one query faster; which of keys that
-            score the same come last among the k is then not told. 20 queries or more at once are searched as by
+            score the same come last among the k is then not defined. 20 queries or more at once are searched as by
             "exact", which is the faster for them.
         chunk: keys looked at at a time.
 

@@ -134,7 +134,7 @@ def _free_paths(folder: str) -> tuple[str, str]:
 
 
 def _shown(rankings: Sequence[Ranking], data: _Set) -> list[Ranking]:
-    """The results for a page that is handed on: no folder that tells of the machine or the patient."""
+    """The results for a page that is handed on: no folder that reveals the machine or the patient."""
     shown = dict(zip(data.images, public_names(data.names, data.patients), strict=True))
     real = {os.path.realpath(image): name for image, name in shown.items()}
     return [
@@ -148,7 +148,7 @@ def _shown(rankings: Sequence[Ranking], data: _Set) -> list[Ranking]:
 
 
 def _write(rankings: Sequence[Ranking], data: _Set, args: argparse.Namespace) -> list[str]:
-    """Write the table and the page, and tell their paths."""
+    """Write the table and the page, and return their paths."""
     table, page = _free_paths(args.output)
     rows: list[list] = [[*COLUMNS, *(["report"] if args.with_text else [])]]
     for ranking in rankings:

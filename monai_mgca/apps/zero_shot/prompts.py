@@ -85,7 +85,7 @@ def prompted_classes(path: str | os.PathLike, classes: Sequence[str]) -> list[st
 
     Args:
         path: as for :func:`read_prompts`.
-        classes: names in any case. The others are told in the log.
+        classes: names in any case. The others are reported in the log.
 
     Raises:
         DataError: when there is none; as :func:`read_prompts`.

@@ -97,7 +97,7 @@ def find_excluded(places: Collection[Place], base: str, exclude: Collection[str]
 
 
 class _EntryCheck:
-    """All that one entry tells by itself, and the digest of its image."""
+    """All problems of one entry by itself, and the digest of its image."""
 
     def __init__(self, document: Mapping[str, Any], base: str, limits: CheckLimits, volumes: bool, phi: bool) -> None:
         self.classes = (document.get("classes"), document.get("box_classes"))

@@ -85,7 +85,7 @@ def _shared_patients(ordered: Sequence[Place]) -> Iterator[Problem]:
 
 
 def _shared_reports(ordered: Sequence[Place]) -> Iterator[Problem]:
-    """Each text once, with the number of its patients: a normal finding is often told in the same words."""
+    """Each text once, with the number of its patients: a normal finding is often described in the same words."""
     patients: dict[str, set[str]] = {}
     first: dict[str, Place] = {}
     for section, index, entry in ordered:

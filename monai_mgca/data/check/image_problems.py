@@ -124,13 +124,13 @@ def _modality_problem(tags: Any, modalities: Any) -> Iterator[tuple[str, str]]:
 def _reason(error: DataError) -> tuple[str, str]:
     """The reason behind a reader's refusal; its header seemed well."""
     cause = error.__cause__
-    told = "" if cause is None else str(cause).removesuffix(".")
+    message = "" if cause is None else str(cause).removesuffix(".")
     if error.reason:
-        which = told.rpartition(". It is ")[1]  # of a series' files
-        return error.reason, told if which or error.reason in ("no decoder", "unreadable") else ""
-    if isinstance(cause, EOFError) or (isinstance(cause, _CUT) and _ENDS_EARLY.search(_QUOTED.sub("", told))):
+        which = message.rpartition(". It is ")[1]  # of a series' files
+        return error.reason, message if which or error.reason in ("no decoder", "unreadable") else ""
+    if isinstance(cause, EOFError) or (isinstance(cause, _CUT) and _ENDS_EARLY.search(_QUOTED.sub("", message))):
         return "truncated", ""
-    return "unreadable", told if isinstance(cause, DataError) else type(cause).__name__ if cause else ""
+    return "unreadable", message if isinstance(cause, DataError) else type(cause).__name__ if cause else ""
 
 
 def _is_colored(path: str) -> bool:

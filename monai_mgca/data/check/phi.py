@@ -109,7 +109,7 @@ def report_signs(text: str) -> Iterator[str]:
 
 
 def tag_signs(tags: Any) -> Iterator[tuple[str, str]]:
-    """The tags of a DICOM file that are filled in and tell of a person: reasons and the tags' names, never the values.
+    """The tags of a DICOM file that are filled in and identify a person: reasons and the tags' names, never the values.
 
     Args:
         tags: pydicom's data set; None where there is none.

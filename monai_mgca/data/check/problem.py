@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a check found, and how it is told: kinds of problems, limits, and the printed summary."""
+"""What a check found, and how it is reported: kinds of problems, limits, and the printed summary."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ ERRORS = (
     "same image in two splits",
     "same image twice in a split",
 )
-# What is told and stays: a person is to look.
+# What is reported and stays: a person is to look.
 WARNINGS = (
     "in color",
     "turned by its header",
@@ -56,7 +56,7 @@ WARNINGS = (
     "report has markup",
     "report partly not in Latin letters",
 )
-# What `--phi` finds; it is told and stays, but the check fails.
+# What `--phi` finds; it is reported and stays, but the check fails.
 PERSONAL = (
     "report: a name",
     "report: a date",

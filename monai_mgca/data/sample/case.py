@@ -51,7 +51,7 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding as both the image and the report tell it.
+    """One finding as both the image and the report show it.
 
     Args:
         kind: one of ``CLASSES``.

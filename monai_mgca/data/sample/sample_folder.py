@@ -33,7 +33,7 @@ _FRACTIONS = (0.75, 0.125, 0.125)
 
 @dataclass(frozen=True)
 class SampleKind:
-    """What is told apart of the samples.
+    """What distinguishes the samples.
 
     Args:
         source: name of the datalist and of its source.

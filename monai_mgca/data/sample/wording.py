@@ -149,7 +149,7 @@ def _choose(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def _tell(finding: Finding, part: int, rng: np.random.Generator) -> str:
+def _describe(finding: Finding, part: int, rng: np.random.Generator) -> str:
     """One sentence on a finding: of the impression (part 0) or of the findings (part 1)."""
     wordings = _DEVICE[finding.form] if finding.kind == "device" else _PRESENT[finding.kind]
     slots = {"side": finding.side, "form": finding.form, "mm": finding.millimeters}
@@ -163,7 +163,7 @@ def _tell(finding: Finding, part: int, rng: np.random.Generator) -> str:
     return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", _choose(rng, wordings[part]).format(**slots))
 
 
-def _tell_anatomy(anatomy: Anatomy, findings: tuple[Finding, ...], rng: np.random.Generator) -> list[str]:
+def _describe_anatomy(anatomy: Anatomy, findings: tuple[Finding, ...], rng: np.random.Generator) -> list[str]:
     """Sentences on what is unusual, and on some of what is usual, in the patient's anatomy."""
     sentences = []
     if rng.random() < (0.35 if anatomy.volume == "normal" else 0.9):
@@ -188,22 +188,22 @@ def write_report(anatomy: Anatomy, findings: tuple[Finding, ...], prior: bool, r
     """Write the report of a study: impression, then findings.
 
     Args:
-        anatomy: of the patient; what is unusual in it is mostly told.
-        findings: of the study; all are told, most of the other classes are said to be absent.
+        anatomy: of the patient; what is unusual in it is mostly described.
+        findings: of the study; all are described, most of the other classes are said to be absent.
         prior: True when the patient has an earlier study.
         rng: of the study.
     """
-    impression = [_tell(finding, 0, rng) for finding in findings] or [_choose(rng, _NORMAL)]
+    impression = [_describe(finding, 0, rng) for finding in findings] or [_choose(rng, _NORMAL)]
     if len(impression) > 1 and rng.random() < 0.3:
         impression = [f"{number}. {sentence}" for number, sentence in enumerate(impression, start=1)]
-    told = {finding.kind: _tell(finding, 1, rng) for finding in findings}
+    described = {finding.kind: _describe(finding, 1, rng) for finding in findings}
     body = []
     for kind in _ORDER:
-        if kind in told:
-            body.append(told[kind])
+        if kind in described:
+            body.append(described[kind])
         elif rng.random() < (0.25 if kind in ("device", "nodule") else 0.75):
             body.append(_choose(rng, _ABSENT[kind]))
-    body += _tell_anatomy(anatomy, findings, rng)
+    body += _describe_anatomy(anatomy, findings, rng)
     if rng.random() < 0.5:
         body = [body[i] for i in rng.permutation(len(body))]
     before = [_choose(rng, options) for options in (_VIEW, _PRIOR[prior]) if rng.random() < 0.35]

@@ -118,8 +118,8 @@ class Collection:
         self._keep_with_image(base)
         self._keep_one_per_id()
         if not self.entries:
-            told = [f"nothing is left of {self.source}.", *self.notes, *self._drop_lines(), *self.readings.lines()]
-            raise DataError(Lines("\n".join(map(visible, told))))
+            lines = [f"nothing is left of {self.source}.", *self.notes, *self._drop_lines(), *self.readings.lines()]
+            raise DataError(Lines("\n".join(map(visible, lines))))
         splits = self._split(fractions, seed)
         name = name or Path(base).name
         document = write_datalist(output, splits, name, self.source, dict(self.dropped), **{**self.header, **extra})

@@ -41,9 +41,9 @@ def count_classes(header: Mapping[str, Any], entries: Sequence[Entry]) -> Iterat
 
 
 def _count(what: str, names: Sequence[str], counts: Mapping[int, int]) -> str:
-    told = ", ".join(f"{name} {counts.get(i, 0)}" for i, name in enumerate(names))
+    counted = ", ".join(f"{name} {counts.get(i, 0)}" for i, name in enumerate(names))
     classes = "1 class" if len(names) == 1 else f"{len(names)} classes"
-    return textwrap.fill(f"{classes} of {what}: {told}", 110, subsequent_indent="  ", break_on_hyphens=False)
+    return textwrap.fill(f"{classes} of {what}: {counted}", 110, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def write_left_out(path: Path, left_out: Sequence[tuple[str, str]]) -> None:

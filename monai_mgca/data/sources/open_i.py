@@ -21,7 +21,7 @@ from monai_mgca.utils.progress import progress_bar
 __all__ = ["collect_open_i", "read_report_xml"]
 
 # Open-i names an image CXR11_IM-0067-1001, the table on Kaggle 11_IM-0067-1001.dcm; the first report's images are
-# CXR1_1_IM-... and 1_IM-... The report's number and the part from IM- on tell an image under either name.
+# CXR1_1_IM-... and 1_IM-... The report's number and the part from IM- on identify an image under either name.
 _IMAGE = re.compile(r"^(?:CXR)?(?P<report>\d+)_(?:\d+_)?(?P<image>IM-[\d-]+)")
 
 

@@ -84,8 +84,8 @@ def join_rows(
     """
     joined, problems = [], list[tuple[str, str]]()
     for path, rows in rows_of.items():
-        tell = partial(_note, problems, path, rows)
-        joined.append((path, _join_values(rows, tell), _join_found(rows, labels, path, base, tell)))
+        note = partial(_note, problems, path, rows)
+        joined.append((path, _join_values(rows, note), _join_found(rows, labels, path, base, note)))
     if problems:
         images = len({path for path, _ in problems})
         title = f"{table}: rows of one image contradict each other, of {images} images"
@@ -99,7 +99,7 @@ def _note(problems: list, path: str, rows: ImageRows, what: str, has: Callable[[
     problems.append((path, f"lines {lines}: {what}"))
 
 
-def _join_values(rows: ImageRows, tell: Callable) -> dict[str, str]:
+def _join_values(rows: ImageRows, note: Callable) -> dict[str, str]:
     if len(rows.values) == 1:
         return rows.values[0]
     joined = {}
@@ -107,11 +107,11 @@ def _join_values(rows: ImageRows, tell: Callable) -> dict[str, str]:
         different = dict.fromkeys(values[name] for values in rows.values if values[name])
         joined[name] = next(iter(different), "")
         if len(different) > 1:
-            tell(f"{len(different)} different values of the {name}", lambda i, name=name: rows.values[i][name])
+            note(f"{len(different)} different values of the {name}", lambda i, name=name: rows.values[i][name])
     return joined
 
 
-def _join_found(rows: ImageRows, columns: Sequence[str], path: str, base: str, tell: Callable) -> dict[str, Any]:
+def _join_found(rows: ImageRows, columns: Sequence[str], path: str, base: str, note: Callable) -> dict[str, Any]:
     if len(rows.found) == 1:
         found = dict(rows.found[0])
         masks = [[mask] if mask else [] for mask in found.pop("masks", ())]
@@ -122,11 +122,11 @@ def _join_found(rows: ImageRows, columns: Sequence[str], path: str, base: str, t
             found["boxes"] = _unique(box for one in rows.found for box in one.get("boxes", ()))
         labels = [one.get("labels") for one in rows.found]
         if any(isinstance(some, set) for some in labels):
-            found["labels"] = _join_names(labels, tell)
+            found["labels"] = _join_names(labels, note)
         elif any(labels):
-            found["labels"] = [_join_label(labels, j, name, tell) for j, name in enumerate(columns)]
+            found["labels"] = [_join_label(labels, j, name, note) for j, name in enumerate(columns)]
     if masks and all(masks):
-        joined = [some[0] if len(some) == 1 else _join_masks(some, path, base, tell) for some in masks]
+        joined = [some[0] if len(some) == 1 else _join_masks(some, path, base, note) for some in masks]
         found["mask"] = joined if len(joined) > 1 else joined[0]
     return found
 
@@ -139,25 +139,25 @@ def _unique(items: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _join_names(labels: Sequence[set[str] | None], tell: Callable) -> set[str]:
+def _join_names(labels: Sequence[set[str] | None], note: Callable) -> set[str]:
     def none_found(i: int) -> bool:
         return all(" ".join(n.lower().replace("_", " ").split()) in _NONE_FOUND for n in labels[i] or "-")
 
     said = [none_found(i) for i, names in enumerate(labels) if names]
     if any(said) and not all(said):
-        tell("a finding and 'no finding'", lambda i: labels[i])
+        note("a finding and 'no finding'", lambda i: labels[i])
     return set().union(*(names for names in labels if names))
 
 
-def _join_label(labels: Sequence[list | None], column: int, name: str, tell: Callable) -> int | None:
+def _join_label(labels: Sequence[list | None], column: int, name: str, note: Callable) -> int | None:
     values = [None if some is None else some[column] for some in labels]
     known = {value for value in values if value is not None}
     if len(known) > 1:
-        tell(f"{len(known)} different values of '{name}'", lambda i: values[i] is not None)
+        note(f"{len(known)} different values of '{name}'", lambda i: values[i] is not None)
     return next(iter(known), None)
 
 
-def _join_masks(masks: Sequence[Any], path: str, base: str, tell: Callable) -> Any:
+def _join_masks(masks: Sequence[Any], path: str, base: str, note: Callable) -> Any:
     """The union of an image's masks of one class, as training reads each of them."""
     from monai_mgca.transforms.load_mask import LoadMask  # which imports MONAI, for seconds
 
@@ -171,5 +171,5 @@ def _join_masks(masks: Sequence[Any], path: str, base: str, tell: Callable) -> A
             raise DataError("masks of different sizes")
         return encode_rle(np.logical_or.reduce(planes))
     except DataError as error:
-        tell(f"{len(masks)} masks that cannot be put together ({error})", lambda i: True)
+        note(f"{len(masks)} masks that cannot be put together ({error})", lambda i: True)
         return None

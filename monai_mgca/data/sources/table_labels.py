@@ -122,7 +122,7 @@ class LabelColumns:
             boxes = [(str(label), [float(edge) for edge in box]) for label, box in pairs]
             if not all(len(box) == 4 and all(map(math.isfinite, box)) for _, box in boxes):
                 raise ValueError("a box has four numbers")
-        except (ValueError, OverflowError, TypeError, KeyError):  # any column's text, which is not told
+        except (ValueError, OverflowError, TypeError, KeyError):  # any column's text, which is not reported
             form = "" if self.box_columns else '[[x0, y0, x1, y1], ...] or [{"label": ..., "box": [x0, y0, x1, y1]}], '
             raise DataError(f"the boxes of {image} cannot be understood ({form}a box has four numbers).") from None
         if not all(label for label, _ in boxes):

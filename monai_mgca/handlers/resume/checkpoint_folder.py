@@ -86,8 +86,8 @@ class CheckpointFolder:
             try:
                 state: dict[str, Any] = read_tensors(path)
             except OSError as error:
-                told = f"The checkpoint {path} cannot be read ({error.strerror}): mend that, or remove the file"
-                raise CheckpointError(f"{told} to go on from the one before it.") from error
+                message = f"The checkpoint {path} cannot be read ({error.strerror}): mend that, or remove the file"
+                raise CheckpointError(f"{message} to go on from the one before it.") from error
             except ValueError as error:
                 damaged.append(f"{path} ({error})")
                 continue

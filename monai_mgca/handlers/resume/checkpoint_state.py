@@ -67,7 +67,7 @@ FREE = {
     ),
     *("channels_last", "checkpointing", "micro_batch_size", "max_non_finite_steps", "checkpoint_interval"),
     *("val_interval", "early_stopping_patience"),
-    *("epochs", "total_steps", "warmup_steps"),  # the schedule is told of by itself
+    *("epochs", "total_steps", "warmup_steps"),  # the schedule is reported separately
 }
 _AS_IT_BEGAN = (
     "A resumed training goes on with what it began with: give that, or start a new training from its weights, "
@@ -142,13 +142,13 @@ def check_settings(now: Mapping[str, Any], path: Path, made: Mapping[str, Any]) 
     was, asked = made.get(OPTIONS, {}), now.get(OPTIONS, {})
     pairs |= {name: (was[name], asked[name]) for name in asked if name in was and name not in FREE}
     other = {name: f"{name} {was}, now {asked}" for name, (was, asked) in pairs.items() if was != asked}
-    told = [other.pop(name) for name in REPORTED if name in other]
+    reported = [other.pop(name) for name in REPORTED if name in other]
     if other:
         raise CheckpointError(
             f"The checkpoint {path} is of another training: {'; '.join(other.values())}. Resume with the data and "
             "options of that one, or start a new training, in another ckpt_dir, from its weights: --pretrained_path."
         )
-    for change in told if rank() == 0 else ():
+    for change in reported if rank() == 0 else ():
         logger.warning(f"The training that wrote {path} had {change}: {REPORTED[change.split()[0]]}")
 
 

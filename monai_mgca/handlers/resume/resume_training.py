@@ -68,7 +68,7 @@ class TrainingCheckpoint:
         metrics: of the trainer, by name, so that those of an epoch that was stopped are of all of it.
         data: the training entries; a checkpoint of other images is refused.
         options: of the config, by name (:func:`monai_mgca.options.plain_options`). A checkpoint of a training with
-            others that a resumed one does not obey is refused; the others are told of.
+            others that a resumed one does not obey is refused; the others are reported.
         interval: iterations between checkpoints within an epoch; 0: none.
         resume: go on from the newest checkpoint in ``save_dir``; start anew where there is none.
 
@@ -220,7 +220,7 @@ class TrainingCheckpoint:
         for name, item in self.objects.items():
             if isinstance(item, torch.optim.Optimizer) and name in state:
                 check_optimizer(item, path, state[name])
-            # one for other epochs is told of by itself
+            # one for other epochs is reported separately
             same = state["progress"].get("planned") == self._schedule.planned
             if isinstance(item, LRScheduler) and name in state and same:
                 check_schedule(item, path, state[name])

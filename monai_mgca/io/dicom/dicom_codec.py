@@ -95,8 +95,8 @@ def decode_frame(dataset: Any, rows: int, columns: int, bits: int, stored: int) 
         DataError: when they cannot be decoded; its reason is "no decoder", "truncated" or "unreadable".
     """
     syntax = syntax_of(dataset)
-    if told := missing_decoder(syntax):
-        raise DataError(f"there is no decoder for its pixels, which are {told}.", reason="no decoder")
+    if missing := missing_decoder(syntax):
+        raise DataError(f"there is no decoder for its pixels, which are {missing}.", reason="no decoder")
     frame = _frame_of(dataset.PixelData)
     if frame.startswith(_START_XL):
         return _decode_jpeg_xl(frame).reshape(rows, columns).astype(f"u{bits // 8}")
@@ -113,8 +113,8 @@ def decode_frame(dataset: Any, rows: int, columns: int, bits: int, stored: int) 
             reason="no decoder",
         )
     if stream.components > 1:
-        told = f"its compressed pixels have {stream.components} colors; a radiograph is gray."
-        raise DataError(told, reason="wrong number of channels")
+        message = f"its compressed pixels have {stream.components} colors; a radiograph is gray."
+        raise DataError(message, reason="wrong number of channels")
     if (stream.rows, stream.columns) != (rows, columns):  # before room is made for them
         found = f"{stream.rows} x {stream.columns}"
         raise DataError(f"its tags describe {rows} x {columns} pixels, and its compressed pixels are {found}.")
@@ -180,9 +180,10 @@ def _decode(frame: bytes, stream: _Stream, word: int) -> np.ndarray:
             image = itk.imread(str(path), imageio=itk.GDCMImageIO.New())
         except (RuntimeError, TypeError, KeyError):  # of damaged pixels, which may declare types that ITK has not
             ended = stream.syntax == _RLE or b"\xff\xd9" in frame[-16:]
-            told = "are damaged" if ended else "end too early"
+            fault = "are damaged" if ended else "end too early"
             raise DataError(
-                f"its compressed pixels {told}, and cannot be decoded.", reason="unreadable" if ended else "truncated"
+                f"its compressed pixels {fault}, and cannot be decoded.",
+                reason="unreadable" if ended else "truncated",
             ) from None
     return np.asarray(itk.array_from_image(image)).reshape(stream.rows, stream.columns)
 

@@ -87,8 +87,8 @@ def pixel_layout(dataset: Any) -> PixelLayout:
     if (frames := whole_number(dataset, "NumberOfFrames", 1)) > 1:
         raise DataError(f"the DICOM file holds {frames} frames; a radiograph has one.", reason="multi-frame")
     if (photometric := photometric_of(dataset)) not in ("MONOCHROME1", "MONOCHROME2"):
-        told = f"the DICOM file is {photometric}; a radiograph is MONOCHROME1 or MONOCHROME2."
-        raise DataError(told, reason="wrong number of channels")
+        message = f"the DICOM file is {photometric}; a radiograph is MONOCHROME1 or MONOCHROME2."
+        raise DataError(message, reason="wrong number of channels")
     if (samples := whole_number(dataset, "SamplesPerPixel", 1)) > 1:
         raise DataError(
             f"the DICOM file holds {samples} values a pixel ({tag_name('SamplesPerPixel')}); a radiograph has one.",

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which files of a folder are a DICOM series, and what the headers of its slices tell of their places."""
+"""Which files of a folder are a DICOM series, and what the headers of its slices say of their places."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TAGS = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
-# of a multi-frame file, where a frame's geometry is told
+# of a multi-frame file, where a frame's geometry is stored
 _MACROS = {
     "ImagePositionPatient": "PlanePositionSequence",
     "ImageOrientationPatient": "PlaneOrientationSequence",
@@ -41,7 +41,7 @@ _MACROS = {
 
 
 class Slice(NamedTuple):
-    """What a slice's header tells of its place; None is what it does not say.
+    """What a slice's header says of its place; None is what it does not say.
 
     Args:
         file: that holds it.

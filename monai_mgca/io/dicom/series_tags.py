@@ -37,7 +37,7 @@ def no_image(header: Any) -> str | None:
 
 
 def describes_image(file: str | os.PathLike) -> bool:
-    """Whether a DICOM file is an image; what is damaged counts as one, and its reader tells what is wrong.
+    """Whether a DICOM file is an image; what is damaged counts as one, and its reader reports what is wrong.
 
     Args:
         file: DICOM.
@@ -77,5 +77,5 @@ def series_problem(files: Sequence[str | os.PathLike]) -> str | None:
 def _header(file: str | os.PathLike) -> Any:
     try:
         return pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-    except Exception:  # the reader tells what is wrong
+    except Exception:  # the reader reports what is wrong
         return {}

@@ -18,7 +18,7 @@ __all__ = ["EmbeddingScoring"]
 
 
 class EmbeddingScoring(ScoringMethod):
-    """``mgca_embeddings``: computes what is missing of the studies' embeddings, and tells how far the labels reach.
+    """``mgca_embeddings``: computes what is missing of the studies' embeddings, and reports how far the labels reach.
 
     The server runs it in a process of its own when it starts, so that strategies need not wait for them.
 

@@ -77,7 +77,7 @@ class PhraseInfer(InferTask):
         kind, method = (self._choice(request, key) for key in ("result", "method"))
         threshold = number({**self.config(), **request}, "threshold", 0.01, 1)
         grounder = self._grounder(method)
-        grounder.model.read_text(text)  # an empty or unknown phrase is told before the work
+        grounder.model.read_text(text)  # an empty or unknown phrase is refused before the work
         heat = grounder(image, [text])[0].numpy()
         similarity = float(grounder.model.embed_images([image]) @ grounder.model.embed_texts([text])[0])
         y, x = np.unravel_index(int(heat.argmax()), heat.shape)

@@ -45,9 +45,9 @@ IMAGE, PRED = CommonKeys.IMAGE, CommonKeys.PRED
 class BundleInfer(InferTask):
     """A finetuned network on MONAI Label's server: the bundle's ``inference_<task>.json`` for one image at a time.
 
-    The configuration tells the network, the transforms before and after it and the inferer. The weights are the task's
-    own, loaded strictly and as tensors alone, and read anew when their file has changed; until there are some the model
-    is not listed.
+    The configuration defines the network, the transforms before and after it and the inferer. The weights are the
+    task's own, loaded strictly and as tensors alone, and read again when their file has changed; until there are some
+    the model is not listed.
 
     Args:
         settings: of the app.

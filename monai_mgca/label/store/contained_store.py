@@ -121,7 +121,7 @@ class ContainedStore(_Store):
 
     @contextmanager
     def _held(self, *parts: str) -> Iterator[HeldFolder]:
-        """The datastore's folder or one in it, held open; what prevents that, or writing there, is told."""
+        """The datastore's folder or one in it, held open; what prevents that, or writing there, is reported."""
         try:
             with HeldFolder(self._datastore_path, *parts) as folder:
                 yield folder
@@ -207,8 +207,8 @@ class ContainedStore(_Store):
             try:
                 read_label(self.get_image_uri(image_id), file, (info or {}).get("label_info"))
             except DataError as error:
-                told = str(error).replace(os.fspath(file), f"of '{image_id}'")
-                raise HTTPException(400, f"The label of '{image_id}' is not saved: {told}.") from None
+                message = str(error).replace(os.fspath(file), f"of '{image_id}'")
+                raise HTTPException(400, f"The label of '{image_id}' is not saved: {message}.") from None
 
     def _inside(self, path: str, name: str) -> str:
         if not self._is_inside(path):
@@ -230,12 +230,12 @@ class ContainedStore(_Store):
             except FileNotFoundError:
                 return
             except DataError as error:
-                told = (
+                message = (
                     f"{error} It is made anew, without what clients said of images and labels, as the names in masks."
                 )
                 if throw_exception:
-                    raise DataError(told) from None
-                logger.error(told)
+                    raise DataError(message) from None
+                logger.error(message)
                 return
         found.images_dir, found.labels_dir, found.base_path = ".", LABELS, self._datastore_path
         self._datastore, self._config_ts = found, changed

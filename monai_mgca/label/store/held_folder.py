@@ -70,8 +70,8 @@ class HeldFolder:
                 inner = os.open(part, _FOLDER, dir_fd=handle)
             except OSError as error:
                 path = os.path.join(self.root, *self.parts[: i + 1])
-                told = storage_error(error, path) or DataError(f"{path} is a link or no folder: put a folder there.")
-                raise told from error
+                failure = storage_error(error, path) or DataError(f"{path} is a link or no folder: put a folder there.")
+                raise failure from error
             finally:
                 os.close(handle)
             handle = inner
@@ -151,10 +151,10 @@ class HeldFolder:
                     os.fsync(self._handle)
         except OSError as error:
             path = os.path.join(self.path, name)
-            told = _folder_there(path) or storage_error(error, path)
-            if told is None:
+            failure = _folder_there(path) or storage_error(error, path)
+            if failure is None:
                 raise
-            raise told from error
+            raise failure from error
         finally:
             self.remove(temporary)
 
@@ -172,10 +172,10 @@ class HeldFolder:
         except FileNotFoundError:
             pass
         except OSError as error:
-            told = _folder_there(os.path.join(self.path, name))
-            if told is None:
+            failure = _folder_there(os.path.join(self.path, name))
+            if failure is None:
                 raise
-            raise told from error
+            raise failure from error
 
     def remove_unfinished(self, seconds: float = 3600) -> None:
         """Remove what processes that were killed while they wrote have left here.
@@ -194,7 +194,7 @@ class HeldFolder:
 
 
 def _folder_there(path: str) -> DataError | None:
-    """What to tell where a folder has a file's name; some systems do not say so themselves."""
+    """The error where a folder has a file's name; some systems do not report that themselves."""
     return DataError(f"{path} is a folder, where a file belongs: remove it.") if os.path.isdir(path) else None
 
 

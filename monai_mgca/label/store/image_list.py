@@ -23,10 +23,10 @@ def read_list(content: bytes) -> LocalDatastoreModel:
         content: of ``datastore_v2.json``.
 
     Returns:
-        The list. An id, tag or ending that would lead elsewhere is not in it, nor what could not be told to a client.
+        The list. An id, tag or ending that would lead elsewhere is not in it, nor what could not be sent to a client.
 
     Raises:
-        DataError: when it is no such list. Nothing of its content is told, which may be another file's.
+        DataError: when it is no such list. Nothing of its content is reported, which may be another file's.
 
     Example::
 
@@ -40,8 +40,8 @@ def read_list(content: bytes) -> LocalDatastoreModel:
     images = {id: image for id, image in found.objects.items() if _is_name(id, image.image.ext)}
     for id, image in images.items():
         labels = {tag: label for tag, label in image.labels.items() if _is_name(id, label.ext, tag)}
-        told = {tag: _believed(label) for tag, label in labels.items()}
-        images[id] = ImageLabelModel(image=_believed(image.image), labels=told)
+        believed = {tag: _believed(label) for tag, label in labels.items()}
+        images[id] = ImageLabelModel(image=_believed(image.image), labels=believed)
     found.objects = images
     return found
 
@@ -58,7 +58,7 @@ def _is_name(id: str, ending: str, *folders: str) -> bool:
 
 
 def _believed(item: DataModel) -> DataModel:
-    """Without what is told of it, where that could not be told to a client."""
+    """Without the information about it, where that could not be sent to a client."""
     try:
         check_info(item.info)
     except HTTPException:
