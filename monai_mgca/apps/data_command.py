@@ -90,7 +90,7 @@ def _add_csv(commands) -> None:
     image.add_argument("--image-template", metavar="TEXT", help=template)
     look = "folders to look through for the images by name, with or without suffix (default: take paths as they are)"
     table.add_argument("--images", nargs="+", default=(), metavar="DIR", help=look)
-    table.add_argument("--report", metavar="COL", help="column of whole reports; section headings are understood")
+    table.add_argument("--report", metavar="COL", help="column of whole reports; section headings are recognized")
     table.add_argument("--findings", metavar="COL", help="column of findings, instead of --report")
     table.add_argument("--impression", metavar="COL", help="column of impressions, instead of --report")
     table.add_argument("--patient", metavar="COL", help="column of patients (default: every image its own)")

@@ -126,7 +126,7 @@ def read_datalist(path: str | os.PathLike) -> dict[str, Any]:
     try:
         document = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as e:  # says line and column, not the content
-        raise DataError(f"{path} is not JSON ({e}); make it anew with `mgca data`.") from None
+        raise DataError(f"{path} is not JSON ({e}); recreate it with `mgca data`.") from None
     return check_document(document, path)
 
 

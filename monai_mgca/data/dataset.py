@@ -33,7 +33,7 @@ MAX_UNUSABLE = 100
 
 
 def hash_item(item: Any) -> bytes:
-    """Hash an entry together with the size and time of its files, so that a file made anew is read anew.
+    """Hash an entry together with the size and time of its files, so that a file that was rewritten is read again.
 
     Files are found in lists and dictionaries too, as where there is a mask for each class. A folder, such as that of a
     DICOM series, stands for all files in it but hidden ones.
@@ -62,7 +62,7 @@ class CachedOnDiskDataset(PersistentDataset):
 
     MONAI's gives a MetaTensor where an item is computed and a plain tensor where it is read back; a batch that mixes
     the two cannot be collated. A file of this one is whole or not there, however a run ended, and one that is damaged,
-    wherever that is, or of another item is made anew.
+    wherever that is, or of another item is recreated.
 
     Args:
         args: see :class:`monai.data.PersistentDataset`.
@@ -96,7 +96,7 @@ class CachedOnDiskDataset(PersistentDataset):
                 mend = "mend that, or choose another cache_dir"
                 raise StorageError(f"the cache file {path} cannot be read ({error.strerror}): {mend}.") from error
             except ValueError as error:
-                message = f"The cache file {path} is damaged ({error}): it is made anew."
+                message = f"The cache file {path} is damaged ({error}): it is recreated."
                 warnings.warn(visible(message), stacklevel=2)
         item = self._pre_transform(deepcopy(item_transformed))
         with replacing(path) as temporary, temporary.open("wb") as file:

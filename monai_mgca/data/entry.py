@@ -111,10 +111,10 @@ def check_document(document: Any, path: str | os.PathLike) -> dict[str, Any]:
     if not all(isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries) for entries in sections):
         raise DataError(f"{path} is not a datalist: an object with lists of entries under {', '.join(SECTIONS)}.")
     if any(isinstance(entry.get("patient"), (list, dict)) for entries in sections for entry in entries or ()):
-        raise DataError(f"{path} has an entry whose patient is no text; make it anew with `mgca data`.")
+        raise DataError(f"{path} has an entry whose patient is no text; recreate it with `mgca data`.")
     for key in CLASS_LISTS:
         if not isinstance(document.get(key) or [], list):
-            raise DataError(f"{path}: '{key}' is no list of names; make it anew with `mgca data`.")
+            raise DataError(f"{path}: '{key}' is no list of names; recreate it with `mgca data`.")
     checked: dict[str, Any] = document
     return checked
 

@@ -54,7 +54,7 @@ def class_names(path: str | os.PathLike, task: str, label_key: str | None = None
         return [str(label_key).removesuffix("_mask")]
     if not names:
         raise DataError(
-            f"{path} names no classes under '{key}', which {task} needs: make it anew with the labels of its source, "
+            f"{path} names no classes under '{key}', which {task} needs: recreate it with the labels of its source, "
             "see `mgca data --help`."
         )
     refuse_repeated(names := [str(name) for name in names], f"'{key}' of {path}")

@@ -96,7 +96,7 @@ def read_embeddings(path: str | os.PathLike, fingerprint: str) -> dict[str, np.n
         with np.load(path, allow_pickle=False) as file:
             found = str(file[FINGERPRINT])
         if found != fingerprint:
-            logger.info(f"{path} is of another checkpoint, datalist or state of the images: computed anew.")
+            logger.info(f"{path} is of another checkpoint, datalist or state of the images: recomputed.")
             return None
         with zipfile.ZipFile(path) as archive:
             if broken := archive.testzip():  # reads all, a piece at a time
@@ -104,7 +104,7 @@ def read_embeddings(path: str | os.PathLike, fingerprint: str) -> dict[str, np.n
             members = [info for info in archive.infolist() if info.filename != f"{FINGERPRINT}.npy"]
             return {info.filename.removesuffix(".npy"): _map(path, info) for info in members}
     except Exception as error:  # bytes that are no such file fail in any way
-        logger.warning(f"{path} is damaged ({type(error).__name__}: {error}): computed anew.")
+        logger.warning(f"{path} is damaged ({type(error).__name__}: {error}): recomputed.")
         return None
 
 

@@ -67,7 +67,7 @@ def refuse_not_finite(values: np.ndarray) -> None:
 
 
 def refuse_nifti_bomb(path: str | os.PathLike, limit: int = MAX_PIXELS) -> None:
-    """Refuse a NIfTI file, packed or not, by the first bytes of its header; what is none is left to its reader.
+    """Refuse a NIfTI file, packed or not, by the first bytes of its header; any other file is left to its reader.
 
     Args:
         path: the file.

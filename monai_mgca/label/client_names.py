@@ -38,7 +38,7 @@ NAME = re.compile(r"[^\W_]([\w .,=+@-]*[\w,=+@-])?")
 DEVICE = re.compile(r"(con|prn|aux|nul|com[\d\xb9\xb2\xb3]|lpt[\d\xb9\xb2\xb3])(\..*)?", re.IGNORECASE)
 # fields of an image or label that the server sets itself: clients would take another image, or file, for it
 OWN = ("id", "name", "path", "ts")
-# levels of JSON; who reads the list of images gives up at 200
+# levels of JSON; the reader of the list of images fails at 200
 DEEPEST = 50
 # bytes; a file system takes 255 with the ending and what a temporary name adds
 LONGEST = 200

@@ -156,7 +156,7 @@ def run_background_task(request: dict[str, Any], *options: Any) -> dict[str, Any
 
 
 async def report_failure(request: Request, error: Exception) -> JSONResponse:
-    """What nobody foresaw is reported in a sentence as well; the log has it whole."""
+    """An unexpected error is reported in a sentence as well; the log has it whole."""
     return JSONResponse({"detail": f"The request failed ({type(error).__name__}): the server's log says why."}, 500)
 
 

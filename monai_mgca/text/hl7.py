@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""HL7 version 2 to plain text: what interface engines leave in the texts that they hand on."""
+"""HL7 version 2 to plain text: what interface engines leave in the texts that they forward."""
 
 from __future__ import annotations
 

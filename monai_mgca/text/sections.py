@@ -179,7 +179,7 @@ def _section_of(mark: Mark, current: Mark) -> str | None:
         return None if current.kind in ("findings", "impression", "part") else "view"
     if mark.kind == "unknown" and not (mark.upper or (current.kind == "left_out" and not current.upper)):
         return None
-    return None if kept else mark.kind  # a line about the patient, or a heading that nobody knows
+    return None if kept else mark.kind  # a line about the patient, or an unknown heading
 
 
 def _cut(mark: Mark, text: str, impressed: bool) -> Iterator[_Piece]:

@@ -53,7 +53,7 @@ class Ranking:
 
 
 def public_names(names: Sequence[str], patients: Sequence[str]) -> list[str]:
-    """What is shown of images on a page that is handed on.
+    """What is shown of images on a page that is passed to others.
 
     It is the file's name, behind the folders that all images share. Folders that differ are often a patient's. Where
     the name, or what it shares, holds the patient's id or its number, or where it is not the only one, the number in

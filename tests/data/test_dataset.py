@@ -268,7 +268,7 @@ def test_a_cache_file_of_every_length_is_made_anew(one_cached):
             dataset._read(file, file.stem)
     for length in range(0, len(whole), 97):
         file.write_bytes(whole[:length])
-        with pytest.warns(UserWarning, match=rf"{file.name} is damaged \(.+\): it is made anew"):
+        with pytest.warns(UserWarning, match=rf"{file.name} is damaged \(.+\): it is recreated"):
             assert torch.equal(dataset[0]["image"], item["image"])
         assert file.stat().st_size == len(whole)
     with warnings.catch_warnings():

@@ -63,7 +63,7 @@ class TestCells:
     def test_lists_that_cannot_be_understood(self, collect, cell):
         if cell.endswith(("]", "}")):
             told = collect("image f", [["a.png", cell]], "--label", "f", fails=True)
-            assert "t.csv line 2: the names of a.png in column 'f' cannot be understood" in told
+            assert "t.csv line 2: the names of a.png in column 'f' cannot be parsed" in told
 
     def test_a_split_is_missing(self, collect):
         rows = [["a.png", TEXT, "train"], ["b.png", TEXT, "nan"]]

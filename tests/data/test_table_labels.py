@@ -175,7 +175,7 @@ class TestBoxes:
     )
     def test_what_cannot_be_understood(self, collect, cell):
         told = collect({"b": [cell]}, "--boxes", "b", fails=True)
-        assert "the boxes of 0.png cannot be understood ([[x0, y0, x1, y1], ...] or" in told
+        assert "the boxes of 0.png cannot be parsed ([[x0, y0, x1, y1], ...] or" in told
 
     def test_both_forms(self, collect):
         told = collect({"b": [""]}, "--boxes", "b", "--box-columns", "b", "b", "b", "b", fails=True)

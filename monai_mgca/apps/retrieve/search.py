@@ -134,7 +134,7 @@ def _free_paths(folder: str) -> tuple[str, str]:
 
 
 def _shown(rankings: Sequence[Ranking], data: _Set) -> list[Ranking]:
-    """The results for a page that is handed on: no folder that reveals the machine or the patient."""
+    """The results for a page that is passed to others: no folder that reveals the machine or the patient."""
     shown = dict(zip(data.images, public_names(data.names, data.patients), strict=True))
     real = {os.path.realpath(image): name for image, name in shown.items()}
     return [

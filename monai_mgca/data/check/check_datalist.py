@@ -74,7 +74,7 @@ def check_datalist(
     base, limits = find_dataset_dir(datalist, dataset_dir), limits or CheckLimits()
     places = places_of(document)
     if not places:
-        raise DataError(f"{datalist} has no entries; make it anew with `mgca data`.")
+        raise DataError(f"{datalist} has no entries; recreate it with `mgca data`.")
     excluded = find_excluded(places, base, exclude)
     places = [place for place in places if place[:2] not in excluded]
     check = _EntryCheck(document, base, limits, volumes, phi)

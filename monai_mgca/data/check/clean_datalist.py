@@ -21,7 +21,7 @@ from monai_mgca.utils.files import parse_json
 
 __all__ = ["read_exclusions", "write_clean"]
 
-# Fields that are written anew.
+# Fields that are not copied, but written again.
 _OWN = ("name", "source", "monai_mgca", "hash", "counts", "dropped", *SECTIONS)
 
 

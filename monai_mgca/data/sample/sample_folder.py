@@ -37,7 +37,7 @@ class SampleKind:
 
     Args:
         source: name of the datalist and of its source.
-        version: of the drawing and the wording: a sample of another version is made anew.
+        version: of the drawing and the wording: a sample of another version is recreated.
         least: the smallest `image_size`.
         files: key of an entry to the subfolder of its files.
         pattern: of the files' names.

@@ -50,7 +50,7 @@ def collect_table(
     Args:
         table: the CSV or TSV table.
         image: the column of image paths.
-        report: the column of whole reports; section headings are understood.
+        report: the column of whole reports; section headings are recognized.
         findings: the column of findings, in place of `report`; that of impressions too, or alone.
         impression: the column of impressions.
         patient: the column of patients. Without it every image counts as its own patient.
@@ -66,7 +66,7 @@ def collect_table(
 
     Raises:
         DataError: when a column is not there or there twice, the report columns do not fit together, a split has
-            another name, a cell cannot be understood, rows of one image contradict each other, or ids were numbers.
+            another name, a cell cannot be parsed, rows of one image contradict each other, or ids were numbers.
 
     Example::
 

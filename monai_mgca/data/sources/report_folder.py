@@ -39,7 +39,7 @@ def collect_folder(
 
     Args:
         images: the folder of images (DICOM, with or without a suffix, PNG, JPEG, TIFF, BMP, NIfTI).
-        reports: the folder of reports, UTF-8 text; section headings are understood. "one-per-folder" means one report
+        reports: the folder of reports, UTF-8 text; section headings are recognized. "one-per-folder" means one report
             a folder that lies beside or among its images.
         patient: "folder" where the first sub-folder is the patient's; "dicom" where all images are DICOM, to read
             their PatientID; "none": every image counts as its own patient, or every report where folders have one.

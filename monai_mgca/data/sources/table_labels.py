@@ -89,7 +89,7 @@ class LabelColumns:
             image: named in errors.
 
         Raises:
-            DataError: when a cell cannot be understood.
+            DataError: when a cell cannot be parsed.
         """
         found: dict[str, Any] = {}
         if self.masks:
@@ -108,7 +108,7 @@ class LabelColumns:
         try:
             return names_in(cell, self.separator)
         except ValueError as error:
-            raise DataError(f"the names of {image} in column '{self.label}' cannot be understood ({error}).") from None
+            raise DataError(f"the names of {image} in column '{self.label}' cannot be parsed ({error}).") from None
 
     def _boxes(self, row: Mapping[str, str], image: str) -> list[tuple[str, list[float]]]:
         name = row[self.box_label].strip() if self.box_label else "finding"
@@ -124,7 +124,7 @@ class LabelColumns:
                 raise ValueError("a box has four numbers")
         except (ValueError, OverflowError, TypeError, KeyError):  # any column's text, which is not reported
             form = "" if self.box_columns else '[[x0, y0, x1, y1], ...] or [{"label": ..., "box": [x0, y0, x1, y1]}], '
-            raise DataError(f"the boxes of {image} cannot be understood ({form}a box has four numbers).") from None
+            raise DataError(f"the boxes of {image} cannot be parsed ({form}a box has four numbers).") from None
         if not all(label for label, _ in boxes):
             raise DataError(f"a box of {image} has no class: fill column '{self.box_label}', or leave its row out.")
         if self.box_format == "xywh":

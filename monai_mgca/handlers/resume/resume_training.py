@@ -70,7 +70,7 @@ class TrainingCheckpoint:
         options: of the config, by name (:func:`monai_mgca.options.plain_options`). A checkpoint of a training with
             others that a resumed one does not obey is refused; the others are reported.
         interval: iterations between checkpoints within an epoch; 0: none.
-        resume: go on from the newest checkpoint in ``save_dir``; start anew where there is none.
+        resume: go on from the newest checkpoint in ``save_dir``; start from the beginning where there is none.
 
     Raises:
         CheckpointError: when no checkpoint in ``save_dir`` can be read, or the newest is of another network or of a
@@ -224,7 +224,7 @@ class TrainingCheckpoint:
             same = state["progress"].get("planned") == self._schedule.planned
             if isinstance(item, LRScheduler) and name in state and same:
                 check_schedule(item, path, state[name])
-        # without mixed precision there is none, or an empty one: it begins anew
+        # without mixed precision there is none, or an empty one: it starts from its default
         objects = {name: unwrap(item) for name, item in self.objects.items() if name != "scaler" or state.get(name)}
         try:
             Checkpoint.load_objects(objects, state)

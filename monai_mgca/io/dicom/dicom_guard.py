@@ -81,7 +81,7 @@ def refuse_damaged_dicom(path: str | os.PathLike) -> int:
             except zlib.error as error:
                 raise DataError(f"the deflated DICOM file is damaged ({error}).") from None
         place = file.tell()
-        kind = file.read(6)[4:]  # the file itself is surer than what it says of itself
+        kind = file.read(6)[4:]  # the data themselves are more reliable than the declared syntax
         form = _Form(kind.isalpha() and kind.isupper(), ">" if syntax == BIG_ENDIAN else "<")
         file.seek(place)
         return _count_pixels(_Walk(file, form).found, form.order)

@@ -24,7 +24,7 @@ from monai_mgca.label.request_values import number
 
 __all__ = ["Disagreement", "Diversity", "MeaningStrategy", "TextQuery", "UncertaintyDiversity"]
 
-# for new entropies in one request: MONAI Label answers nobody else in the meantime
+# for new entropies in one request: MONAI Label answers no other request in the meantime
 SECONDS = 10
 
 

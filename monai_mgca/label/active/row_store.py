@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 # so many are computed between two writes: what was computed is not lost
 CHUNK = 1024
-# seconds that a request waits while another process computes: MONAI Label answers nobody else in the meantime
+# seconds that a request waits while another process computes: MONAI Label answers no other request in the meantime
 PATIENCE = 5
 
 
@@ -35,7 +35,7 @@ class Rows:
     Args:
         ids: in the order of the rows.
         values: (N, D), float32.
-        computed: how many are new or were computed anew.
+        computed: how many are new or were recomputed.
         removed: how many are no longer asked for.
     """
 
@@ -57,7 +57,7 @@ def refresh_rows(
 
     Args:
         path: of the npz file; neither it nor its folder may be a link.
-        fingerprint: of what computes; when it changes, all is computed anew.
+        fingerprint: of what computes; when it changes, all is recomputed.
         states: what each id's vector is computed from, such as a file's size and time; those that are no longer here
             are dropped.
         compute: gives vectors of ids; those that it leaves out get no row, and are tried again the next time.
@@ -128,7 +128,7 @@ def _stored(path: Path, fingerprint: str) -> dict[str, tuple[str, np.ndarray]]:
             raise ValueError("no vectors")
         return dict(zip(ids.tolist(), zip(states.tolist(), values, strict=True), strict=True))
     except (KeyError, TypeError, ValueError):
-        logger.warning(f"{path} holds other things than were written: computed anew.")
+        logger.warning(f"{path} holds other things than were written: recomputed.")
         return {}
 
 

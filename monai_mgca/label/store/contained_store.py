@@ -231,7 +231,7 @@ class ContainedStore(_Store):
                 return
             except DataError as error:
                 message = (
-                    f"{error} It is made anew, without what clients said of images and labels, as the names in masks."
+                    f"{error} It is recreated, without what clients said of images and labels, as the names in masks."
                 )
                 if throw_exception:
                     raise DataError(message) from None
@@ -247,5 +247,5 @@ class ContainedStore(_Store):
             self._config_ts = os.lstat(self._datastore_config_path).st_mtime
 
     def _reconcile_datastore(self) -> None:
-        with self._held(LABELS):  # made anew where somebody removed it
+        with self._held(LABELS):  # recreated where somebody removed it
             super()._reconcile_datastore()

@@ -111,7 +111,7 @@ class Pacs:
         return self._remember("segmentations", ask)
 
     def forget(self) -> None:
-        """Ask for the lists anew next time."""
+        """Ask for the lists again next time."""
         self._lists.clear()
 
     def only_instance(self, series: Series) -> Dataset:

@@ -35,15 +35,15 @@ _hand_on = proxy.proxy_dicom
 def replace_endpoints() -> None:
     """Put ours in the place of a function of MONAI Label's endpoints.
 
-    ``/infer?output=dicom_seg`` would run a program that wants planes, which radiographs lack, and number the segments
-    anew.
+    ``/infer?output=dicom_seg`` would run a program that wants planes, which radiographs lack, and renumber the
+    segments.
     """
     infer.nifti_to_dicom_seg = result_as_segmentation
     replace_proxy()
 
 
 def replace_proxy() -> None:
-    """``/proxy/dicom`` would hand on, with the server's password, what is no DICOMweb.
+    """``/proxy/dicom`` would forward, with the server's password, what is no DICOMweb.
 
     ``../`` leads to all that the PACS has under other addresses.
     """
@@ -59,7 +59,7 @@ async def hand_on(request: Request, op: str, path: str) -> Response:
     if not settings.MONAI_LABEL_STUDIES.startswith(("http://", "https://")):
         raise HTTPException(404, "The studies are a folder: there is no PACS to hand a request on to.")
     if not RESOURCE.fullmatch(path):
-        raise HTTPException(404, "Only addresses of DICOMweb are handed on.")
+        raise HTTPException(404, "Only addresses of DICOMweb are forwarded.")
     try:
         return await _hand_on(request, op, path)
     except OSError as error:  # of requests
