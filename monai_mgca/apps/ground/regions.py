@@ -92,7 +92,8 @@ def _regions(
         boxes = [b for b, n, t in zip(entry["boxes"], names, texts, strict=True) if (n, t) == (name, phrase)]
         mask = BoxesToMask()(boxes, [0] * len(boxes), size)[0]
         if mask_key:
-            mask = mask * LoadMask()(entry.get(mask_key)).as_tensor()[0]
+            within: Any = entry.get(mask_key)
+            mask = mask * LoadMask()(within).as_tensor()[0]
         if mask.any():
             yield Region(entry["image"], name, phrase, mask)
 

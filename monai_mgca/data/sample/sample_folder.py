@@ -141,7 +141,7 @@ def _is_complete(kind: SampleKind, path: Path, settings: Mapping[str, int]) -> b
     if document.get("source") != kind.source:
         raise DataError(f"{path} is the datalist of another data set; give the sample a folder of its own.")
     base = os.path.realpath(path.parent)
-    files = [f"report_encoder/{name}" for name in ENCODER_FILES]
+    files: list[Any] = [f"report_encoder/{name}" for name in ENCODER_FILES]
     files += [entry.get(key) for *_, entry in places_of(document) for key in kind.files]
     return document.get("settings") == settings and not any(file_problem(base, file) for file in files)
 
