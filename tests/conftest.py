@@ -250,7 +250,7 @@ QUIET = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-backgro
 
 @pytest.fixture
 def open_page() -> Callable[..., dict[str, Any]]:
-    """A function that opens an HTML file from disk in headless Chromium and tells what went on.
+    """A function that opens an HTML file from disk in headless Chromium and gives what went on.
 
     It gives "errors" of the console and the page, the "requests" made, the "widths" of all pictures as they were
     decoded (0: broken), and the "text" one sees; with ``screenshot`` it takes a picture too.

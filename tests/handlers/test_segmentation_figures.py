@@ -68,7 +68,7 @@ def test_what_is_undefined_is_counted_in_the_summary(caplog):
     RunSummary({}).attach(engine)
     with caplog.at_level("INFO"):
         engine.run(pairs)
-    told = next(message for message in caplog.messages if message.startswith("Finished epoch"))
-    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in told.splitlines() if "val_" in line}
+    message = next(message for message in caplog.messages if message.startswith("Finished epoch"))
+    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in message.splitlines() if "val_" in line}
     assert lines["val_mean_dice"] == "0.3750  (undefined for 1 of 3 masks)"
     assert lines["val_hausdorff_95"] == "2.0000  (undefined for 2 of 3 masks)"

@@ -33,9 +33,9 @@ DESCRIBE = "$monai_mgca.transforms.describe_preprocessing(@steps)"
 
 def describe(steps, **values):
     """What a config's expression makes of the steps, as it comes out of a JSON file."""
-    parser = ConfigParser({"imports": ["$import monai_mgca"], "steps": steps, "told": DESCRIBE, **values})
+    parser = ConfigParser({"imports": ["$import monai_mgca"], "steps": steps, "described": DESCRIBE, **values})
     made = parser.get_parsed_content("steps")
-    return json.loads(json.dumps(parser.get_parsed_content("told"))), made
+    return json.loads(json.dumps(parser.get_parsed_content("described"))), made
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,8 @@ def image(tmp_path_factory):
 )
 def test_what_was_done_is_done_again(steps, image):
     """Bit for bit, through JSON; masks and boxes that are not there are not missed."""
-    told, made = describe([LOAD, *steps], mean=100.0, size=12)
-    restored = Compose(restore_preprocessing({"preprocessing": told}))({"image": image})["image"]
+    described, made = describe([LOAD, *steps], mean=100.0, size=12)
+    restored = Compose(restore_preprocessing({"preprocessing": described}))({"image": image})["image"]
     item = Compose(made[:1])({"image": image})
     item["label"] = item["image"].clone()
     wanted = Compose(made[1:])(item)["image"]
@@ -75,7 +75,7 @@ def test_what_was_done_is_done_again(steps, image):
 
 
 def test_other_steps_and_disabled_ones_stay_behind(image):
-    told, _ = describe(
+    described, _ = describe(
         [
             LOAD,
             step("CastToTyped", "label", dtype="$torch.float32"),
@@ -84,7 +84,7 @@ def test_other_steps_and_disabled_ones_stay_behind(image):
             step("SelectItemsd", ["image", "label"]),
         ]
     )
-    assert [made["_target_"] for made in told] == [OURS + "LoadRadiographd", M + "ScaleIntensityd"]
+    assert [made["_target_"] for made in described] == [OURS + "LoadRadiographd", M + "ScaleIntensityd"]
 
 
 @pytest.mark.parametrize(
@@ -101,12 +101,12 @@ def test_other_steps_and_disabled_ones_stay_behind(image):
         ({"_target_": "tests.transforms.test_preprocessing.Own", "keys": "image"}, "Own"),
     ],
 )
-def test_what_cannot_travel_is_told_and_refused(own, reason, caplog):
-    told, _ = describe([LOAD, own])
-    assert re.search(reason, told["refused"])
+def test_what_cannot_travel_is_reported_and_refused(own, reason, caplog):
+    described, _ = describe([LOAD, own])
+    assert re.search(reason, described["refused"])
     assert "cannot travel" in caplog.text
     with pytest.raises(CheckpointError, match=reason):
-        restore_preprocessing({"preprocessing": told})
+        restore_preprocessing({"preprocessing": described})
 
 
 @pytest.mark.parametrize(
@@ -143,18 +143,18 @@ def test_expressions_are_no_code(image):
 
 
 def test_only_steps_that_set_values_are_compared(caplog):
-    def told(*steps, **pretrained):
+    def comparison(*steps, **pretrained):
         caplog.clear()
         settings = pretrained or {"preprocessing": describe([LOAD, step("Resized", spatial_size=9), *steps])[0]}
         compare_preprocessing(settings, describe([LOAD, step("ScaleIntensityd", minv=-1.0)])[0])
         return caplog.text
 
-    assert told(step("ScaleIntensityd", minv=-1.0), step("CenterSpatialCropd", roi_size=7)) == ""
+    assert comparison(step("ScaleIntensityd", minv=-1.0), step("CenterSpatialCropd", roi_size=7)) == ""
     assert compare_preprocessing({}, []) is None
     assert caplog.text == ""
     other = "LoadRadiographd(), ScaleIntensityd(minv 0.0); here: LoadRadiographd(), ScaleIntensityd(minv -1.0)"
-    assert other in told(step("ScaleIntensityd", minv=0.0))
-    assert "could not travel with the weights (Lambdad)" in told(preprocessing={"refused": "Lambdad"})
+    assert other in comparison(step("ScaleIntensityd", minv=0.0))
+    assert "could not travel with the weights (Lambdad)" in comparison(preprocessing={"refused": "Lambdad"})
 
 
 def test_an_evaluation_keeps_its_own_steps_for_all_else():
