@@ -13,41 +13,18 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_mgca.apps import load_pretrained
 from monai_mgca.apps.ground.ground_command import main
 from monai_mgca.apps.ground.regions import GroundingFigures, Region, load_regions
-from monai_mgca.data import make_sample
 from monai_mgca.metrics import compute_grounding
-from monai_mgca.utils import DataError, write_settings
+from monai_mgca.utils import DataError
 
-SETTINGS = {
-    "use_sample": True,
-    "image_encoder": "resnet_tiny",
-    "image_size": 56,
-    "resize_size": 64,
-    "in_channels": 1,
-    "report_layers": None,
-    "pool_report": "mean",
-    "max_length": 60,
-    "embed_dim": 16,
-    "hidden_dim": 32,
-    "num_prototypes": 8,
-    "matcher": "similarity",
-    "matcher_heads": 1,
-}
+from ..tiny_pretraining import make_pretraining
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The sample, small, and a network with random weights."""
-    folder = tmp_path_factory.mktemp("ground")
-    make_sample(folder / "data", size=40, image_size=64, progress=False)
-    encoder = {"report_encoder": str(folder / "data" / "report_encoder")}
-    write_settings(folder / "models" / "model.json", SETTINGS | encoder)
-    torch.manual_seed(3)
-    network = load_pretrained(folder / "models" / "model_pretrain.pt", random=True).network
-    torch.save(network.state_dict(), folder / "models" / "model_pretrain.pt")
-    return folder
+    return make_pretraining(tmp_path_factory.mktemp("ground"), size=40)
 
 
 @pytest.fixture

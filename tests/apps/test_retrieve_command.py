@@ -15,42 +15,19 @@ import torch
 
 from monai_mgca.apps import EmbeddingIndex, load_pretrained
 from monai_mgca.apps.retrieve.retrieve_command import main
-from monai_mgca.data import make_sample
-from monai_mgca.utils import DataError, write_settings
+from monai_mgca.utils import DataError
 from monai_mgca.visualize.gallery import Hit, Ranking, public_names, write_gallery
 
-SETTINGS = {
-    "use_sample": True,
-    "image_encoder": "resnet_compact",
-    "image_size": 56,
-    "resize_size": 64,
-    "in_channels": 1,
-    "report_layers": None,
-    "pool_report": "mean",
-    "max_length": 40,
-    "embed_dim": 16,
-    "hidden_dim": 32,
-    "num_prototypes": 8,
-    "matcher": "similarity",
-    "matcher_heads": 1,
-}
+from ..tiny_pretraining import make_pretraining, write_network
+
+SETTINGS = {"image_encoder": "resnet_compact", "max_length": 40}
 TEXT = "small left pleural effusion"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The sample, small, and a network with weights of its own seed."""
-    folder = tmp_path_factory.mktemp("retrieve")
-    make_sample(folder / "data", size=24, image_size=64, progress=False)
-    write_model(folder / "models", folder / "data", seed=7)
-    return folder
-
-
-def write_model(folder, data, seed):
-    write_settings(folder / "model.json", SETTINGS | {"report_encoder": str(data / "report_encoder")})
-    torch.manual_seed(seed)
-    network = load_pretrained(folder / "model_pretrain.pt", random=True).network
-    torch.save(network.state_dict(), folder / "model_pretrain.pt")
+    return make_pretraining(tmp_path_factory.mktemp("retrieve"), seed=7, **SETTINGS)
 
 
 @pytest.fixture
@@ -228,7 +205,7 @@ class TestReuse:
 
     def test_another_checkpoint(self, place, capsys):
         _, rows = self.answers(place, capsys)
-        write_model(place / "models", place / "data", seed=8)
+        write_network(place, seed=8, **SETTINGS)
         computed, other = self.answers(place, capsys)
         assert computed
         assert other != rows
@@ -246,7 +223,7 @@ class TestReuse:
         assert self.answers(place, capsys)[0]
         assert not self.answers(place, capsys)[0]
 
-    def test_a_damaged_file_is_made_anew(self, place, capsys, caplog):
+    def test_a_damaged_file_is_made_again(self, place, capsys, caplog):
         _, rows = self.answers(place, capsys)
         path = place / "out" / "embeddings.npz"
         path.write_bytes(path.read_bytes()[:-100])
@@ -256,7 +233,7 @@ class TestReuse:
 
 
 class TestPage:
-    def test_tells_neither_the_machine_nor_the_patients(self, place):
+    def test_shows_neither_the_machine_nor_the_patients(self, place):
         document = json.loads((place / "data" / "datalist.json").read_text())
         for section in ("training", "validation", "test"):
             for number, entry in enumerate(document[section]):

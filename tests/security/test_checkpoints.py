@@ -134,10 +134,10 @@ class TestCommands:
         return tmp_path
 
     def refused(self, capsys, code, name="model_pretrain.pt"):
-        told = capsys.readouterr()
+        captured = capsys.readouterr()
         assert code in (1, 2)
-        assert f"{name}' holds pickled objects" in told.err
-        assert "Traceback" not in told.err
+        assert f"{name}' holds pickled objects" in captured.err
+        assert "Traceback" not in captured.err
 
     @pytest.mark.parametrize("command", ["retrieve", "ground", "report", "probe", "weights"])
     def test_each(self, made, place, capsys, command):
@@ -222,7 +222,7 @@ class TestReportEncoder:
 
 
 def test_an_index_of_embeddings(tmp_path, harm, caplog):
-    """Python objects in it are never read; it is computed anew."""
+    """Python objects in it are never read; it is computed again."""
     path = tmp_path / "index.npz"
     evil = np.array([Payload(harm)], dtype=object)
     np.savez(path, fingerprint=np.array("sha256:0"), image=evil)
