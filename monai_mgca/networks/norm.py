@@ -84,15 +84,17 @@ def _normalize(norm: _BatchNorm, rows: torch.Tensor, mask: torch.Tensor | None, 
 
 # a function of its own: of a loop with a condition in two "with" torch.compile loses track on Python 3.13
 @torch.no_grad()
-def _track(norm: _BatchNorm, mean: torch.Tensor, variance: torch.Tensor, count: torch.Tensor) -> None:
+def _track(norm: Any, mean: torch.Tensor, variance: torch.Tensor, count: torch.Tensor) -> None:
     """Move the running statistics toward those of a batch."""
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
+    # as torch has it: without a momentum all batches count alike
+    rate = norm.momentum if norm.momentum is not None else 1 / norm.num_batches_tracked
     unbiased = variance * count / (count - 1).clamp_min(1)
     for running, current in ((norm.running_mean, mean), (norm.running_var, unbiased)):
         if running is not None:
             # a batch of padding only has no statistics
-            momentum = norm.momentum * (count > 0).to(running.dtype)
+            momentum = rate * (count > 0).to(running.dtype)
             running.lerp_(current.to(running.dtype), momentum)
 
 

@@ -42,6 +42,17 @@ def test_in_one_process_it_is_batch_norm(norm, shape, affine, training):
     torch.testing.assert_close(ours.state_dict(), plain.state_dict(), rtol=1e-12, atol=1e-12)
 
 
+def test_without_a_momentum_all_batches_count_alike():
+    ours, theirs = MaskedBatchNorm(3), torch.nn.BatchNorm1d(3, momentum=None)
+    ours.momentum = None
+    for _ in range(3):
+        rows = torch.randn(6, 3)
+        ours(rows, torch.ones(6, dtype=torch.bool))
+        theirs(rows)
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+
+
 def test_input_without_channels():
     with pytest.raises(ValueError, match=r"\(B, C, ...\), got \(5,\)"):
         SynchronizedBatchNorm(5)(torch.rand(5))
