@@ -26,7 +26,7 @@ def advised(message: str, pattern: str) -> str:
     return found[1]
 
 
-def told(function, *args, **kwargs) -> str:
+def message_of(function, *args, **kwargs) -> str:
     """The message of what must fail."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         function(*args, **kwargs)
@@ -34,13 +34,13 @@ def told(function, *args, **kwargs) -> str:
 
 
 def test_batch_size():
-    message = told(check_batch_size, 35, 1200)
+    message = message_of(check_batch_size, 35, 1200)
     check_batch_size(35, int(advised(message, r"Set batch_size to at most (\d+)")))
 
 
 def test_a_report_encoder_without_weights(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({**BERT, "model_type": "bert"}))
-    message = told(ReportEncoder, tmp_path)
+    message = message_of(ReportEncoder, tmp_path)
     key = advised(message, r"--(\w+) false")
     assert key in json.loads((ROOT / "bundles/mgca/configs/train.json").read_text())
     argument = advised(message, r"(\w+)=False")
@@ -48,7 +48,7 @@ def test_a_report_encoder_without_weights(tmp_path):
 
 
 def test_layers_of_a_report_encoder():
-    message = told(ReportEncoder, BERT, num_layers=5)
+    message = message_of(ReportEncoder, BERT, num_layers=5)
     for number in range(1, int(advised(message, r"1 to (\d+)")) + 1):
         ReportEncoder(BERT, num_layers=number)
 
@@ -56,13 +56,13 @@ def test_layers_of_a_report_encoder():
 def test_reports_longer_than_the_encoder_knows():
     encoder = ReportEncoder({**BERT, "max_position_embeddings": 8})
     ids = torch.ones(1, 9, dtype=torch.long)
-    limit = int(advised(told(encoder, ids, ids), r"knows (\d+): lower max_length"))
+    limit = int(advised(message_of(encoder, ids, ids), r"knows (\d+): lower max_length"))
     encoder(ids[:, :limit], ids[:, :limit])
 
 
 def test_micro_batches_of_a_resnet():
     encoder, images = create_image_encoder("resnet_tiny"), torch.rand(4, 1, 32, 32)
-    message = told(encode_in_micro_batches, encoder, 2, images)
+    message = message_of(encode_in_micro_batches, encoder, 2, images)
     size = int(advised(message, r"set micro_batch_size to (\d)"))
     encode_in_micro_batches(encoder, size, images)
     assert "Train a ViT" in message
@@ -72,7 +72,7 @@ def test_micro_batches_of_a_resnet():
 
 
 def test_the_decoder_of_a_segmenter():
-    assert "needs a vision transformer" in told(create_segmenter, "resnet_tiny", 1, 32, decoder="unetr")
+    assert "needs a vision transformer" in message_of(create_segmenter, "resnet_tiny", 1, 32, decoder="unetr")
     create_segmenter("vit_tiny", 1, 32, decoder="unetr")
 
 
@@ -81,7 +81,7 @@ def test_a_batch_of_one():
     ids = torch.ones(2, 4, dtype=torch.long)
     words = torch.tensor([[-1, 0, 1, -1]]).expand(2, 4)
     images = torch.rand(2, 1, 32, 32)
-    count = int(advised(told(network, images[:1], ids[:1], ids[:1], words[:1]), r"at least (\d) pairs"))
+    count = int(advised(message_of(network, images[:1], ids[:1], ids[:1], words[:1]), r"at least (\d) pairs"))
     network(images[:count], ids[:count], ids[:count], words[:count])
 
 

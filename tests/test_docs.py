@@ -126,8 +126,8 @@ class TestKeys:
         rows = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \|", section, flags=re.MULTILINE)
         config = json.loads((CONFIGS / f"{verb}_{task}.json").read_text())
         scalars = list(config)[: list(config).index("device") + 1]
-        told = [key for key, tasks in rows if tasks == "all" or task in tasks.split(", ")]
-        assert told == [key for key in scalars if key not in ("_desc_", "imports")]
+        documented = [key for key, tasks in rows if tasks == "all" or task in tasks.split(", ")]
+        assert documented == [key for key in scalars if key not in ("_desc_", "imports")]
 
     def test_overlays(self):
         text = (ROOT / "docs" / "config.md").read_text()

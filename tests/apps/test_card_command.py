@@ -21,47 +21,28 @@ from monai_mgca.apps import load_pretrained
 from monai_mgca.apps.card import compose_card
 from monai_mgca.apps.card.card_command import main
 from monai_mgca.apps.card.card_content import Pair, best_and_worst, rank_pairs, shown_names
-from monai_mgca.data import make_sample
-from monai_mgca.utils import write_settings
+
+from ..tiny_pretraining import make_pretraining
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = {
-    "use_sample": True,
-    "image_encoder": "resnet_compact",
-    "image_size": 56,
-    "resize_size": 64,
-    "in_channels": 1,
-    "report_layers": None,
-    "pool_report": "mean",
-    "max_length": 40,
-    "embed_dim": 16,
-    "hidden_dim": 32,
-    "num_prototypes": 8,
-    "matcher": "similarity",
-    "matcher_heads": 1,
-}
-# what a page must not tell: in a report, as a patient, in a box's phrase; "<" is to be escaped
+# what a page must not show: in a report, as a patient, in a box's phrase; "<" is to be escaped
 TEXT, PATIENT, PHRASE = "zzcanarytext <b>7", "zzcanarypatient", "zzcanaryphrase effusion"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The sample, small, with canaries in it, and a network with random weights."""
-    folder = tmp_path_factory.mktemp("report")
-    make_sample(folder / "data", size=24, image_size=64, progress=False)
+    settings = {"image_encoder": "resnet_compact", "max_length": 40}
+    folder = make_pretraining(tmp_path_factory.mktemp("report"), seed=7, **settings)
     path = folder / "data" / "datalist.json"
     document = json.loads(path.read_text())
     for section in ("training", "validation", "test"):
         for number, entry in enumerate(document[section]):
             entry |= {"report": f"{entry['report']} {TEXT}", "patient": f"{PATIENT}-{section}-{number}"}
-    told = document["training"][2]  # a name that tells the patient
-    shutil.move(folder / "data" / told["image"], folder / "data" / "images" / f"{told['patient']}_a.png")
-    told["image"] = f"images/{told['patient']}_a.png"
+    entry = document["training"][2]  # a name that identifies the patient
+    shutil.move(folder / "data" / entry["image"], folder / "data" / "images" / f"{entry['patient']}_a.png")
+    entry["image"] = f"images/{entry['patient']}_a.png"
     path.write_text(json.dumps(document))
-    write_settings(folder / "models" / "model.json", SETTINGS | {"report_encoder": str(folder / "data/report_encoder")})
-    torch.manual_seed(7)
-    network = load_pretrained(folder / "models" / "model_pretrain.pt", random=True).network
-    torch.save(network.state_dict(), folder / "models" / "model_pretrain.pt")
     with SummaryWriter(folder / "eval") as writer:
         for epoch in (1, 2, 3):
             writer.add_scalar("train_loss", 9 - epoch, epoch)
@@ -124,7 +105,7 @@ class TestPage:
         assert (hits, shown) == (len(re.findall(r": the highest place is inside", seen["text"])), 6)
         assert ("Most of these maps miss" in seen["text"]) == (2 * hits < shown)
 
-    def test_tells_no_text_patient_or_place(self, place, capsys, caplog):
+    def test_shows_no_text_patient_or_place(self, place, capsys, caplog):
         caplog.set_level("DEBUG")
 
         def change(document):
@@ -136,7 +117,7 @@ class TestPage:
         printed = capsys.readouterr()
         shown = page_of(place) + printed.out + printed.err + caplog.text
         assert not re.search("zzcanary", shown, flags=re.IGNORECASE)
-        assert "no. 3<" in page_of(place) or "no. 3\n" in page_of(place), "the name that tells the patient"
+        assert "no. 3<" in page_of(place) or "no. 3\n" in page_of(place), "the name that identifies the patient"
         assert str(place) not in page_of(place)
         assert str(ROOT) not in page_of(place)
         assert "<td>report_encoder</td>" in page_of(place)

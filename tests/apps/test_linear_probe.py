@@ -64,7 +64,7 @@ def test_the_penalty_is_chosen_where_there_is_enough():
     assert fit_linear_probe(features[:12], labels, np.arange(12) // 3).penalties == [FIXED_PENALTY]
 
 
-def test_what_cannot_be_fitted_is_none():
+def test_a_class_that_cannot_be_fitted_has_no_model():
     features, labels = make_set(30)
     labels[:, 0] = 0
     probe = fit_linear_probe(features, labels, range(30))

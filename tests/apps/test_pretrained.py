@@ -96,7 +96,7 @@ def test_texts_that_say_nothing(place, text, message):
         model.read_text(text)
 
 
-def test_some_unknown_words_are_told(place, caplog):
+def test_some_unknown_words_are_reported(place, caplog):
     model = load_pretrained(place[0] / "model_pretrain.pt")
     assert not model.knows("left heart effusion qyzzy")
     assert model.read_text("left heart effusion qyzzy")["input_ids"][1] == PIECES.index("left")

@@ -170,7 +170,7 @@ class TestZeroShotClassifier:
             ZeroShotClassifier(model, path)
         assert str(error.value).startswith(f"{path}: 'negative' of finding 'nodule': ")
 
-    def test_unknown_words_are_told_once(self, model, write, caplog):
+    def test_unknown_words_are_reported_once(self, model, write, caplog):
         path = write({"nodule": {"positive": ["solid nodule", "spiky nodule"], "negative": ["no nodule"]}})
         ZeroShotClassifier(model, path)
         (record,) = caplog.records

@@ -222,7 +222,7 @@ def studies(sample: Path, save_dicom: Callable[..., Path], tmp_path_factory: pyt
 
 
 @pytest.fixture
-def told(caplog: Any, capfd: Any, recwarn: Any) -> Callable[[], str]:
+def all_output(caplog: Any, capfd: Any, recwarn: Any) -> Callable[[], str]:
     """All that was logged from DEBUG on, all warnings, and all that went to stdout and stderr, from C too."""
     caplog.set_level(logging.DEBUG)
     return lambda: caplog.text + "".join(capfd.readouterr()) + "\n".join(str(w.message) for w in recwarn.list)

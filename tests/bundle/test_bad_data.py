@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Bad data in a training: all of it is told by file before anything is trained, and what was there stays."""
+"""Bad data in a training: all of it is reported by file before anything is trained, and existing files stay."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_training_on_bad_files_ends_before_it_begins(new_bundle, data, command):
 
 
 @pytest.mark.parametrize("config", ["train", "train_segmentation"])
-def test_all_bad_images_are_told_when_the_cache_is_filled(new_bundle, data, config):
+def test_all_bad_images_are_reported_when_the_cache_is_filled(new_bundle, data, config):
     bundle, images = new_bundle(), images_of(data)
     for path in images[2:5]:
         cut(path)

@@ -143,9 +143,9 @@ class TestTorchrun:
         arguments = ["-m", "monai.bundle", "run", "--config_file", str(configs), *options]
         done = forks.run(*torchrun, *arguments, cwd=tmp_path, forking=True)
         assert done.returncode == 1
-        (told,) = re.findall(r"error: (cannot .*)", done.stderr)
-        assert told.startswith("cannot read the radiograph")
-        assert str(broken) in told
+        (message,) = re.findall(r"error: (cannot .*)", done.stderr)
+        assert message.startswith("cannot read the radiograph")
+        assert str(broken) in message
         # the other one waited for it, in an exchange whose time-out is half an hour
         logs = "".join(path.read_text() for path in bundle.path("eval").glob("run*.log"))
         raised = re.findall(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ .*terminating due to exception", logs)

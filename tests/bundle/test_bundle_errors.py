@@ -42,14 +42,14 @@ def edit(data):
 
 @pytest.fixture
 def fail(new_bundle, data):
-    """Runs a config that must fail, and gives the error that a user is told."""
+    """Runs a config that must fail, and gives the error that a user sees."""
 
     def run(*names, kind="train", **overrides):
         if kind == "train":
             overrides = {"dataset_dir": str(data), "use_sample": True, "num_workers": 0, **overrides}
         with pytest.raises(Exception) as caught:  # noqa: PT011
             new_bundle().run(*(names or ("train",)), kind=kind, **overrides)
-        return first_cause(caught.value)  # what explain_errors() tells
+        return first_cause(caught.value)  # what explain_errors() prints
 
     return run
 
@@ -215,7 +215,7 @@ def test_unknown_value(fail, option, value, near):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         ({"instance_weight": 0, "token_weight": 0, "prototype_weight": 0}, "not all 0"),
         ({"report_layers": 3}, "num_layers must be 1 to 2, got 3"),
@@ -225,8 +225,8 @@ def test_unknown_value(fail, option, value, near):
         ({"use_sample": True, "sample_size": 3, "dataset_dir": None}, "size must be at least 8, got 3"),
     ],
 )
-def test_impossible_value(fail, overrides, told):
-    assert told in str(fail(**overrides))
+def test_impossible_value(fail, overrides, message):
+    assert message in str(fail(**overrides))
 
 
 def test_the_command_ends_with_the_cause(new_bundle, command, tmp_path):

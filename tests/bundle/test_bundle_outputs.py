@@ -63,8 +63,8 @@ class TestEvaluation:
         compared = set()
         for tag in events.Tags()["scalars"]:
             if tag in figures:
-                (told,) = [scalar.value for scalar in events.Scalars(tag) if scalar.step == epoch]
-                assert figures[tag] == pytest.approx(told, rel=1e-3, abs=1e-4), tag
+                (logged,) = [scalar.value for scalar in events.Scalars(tag) if scalar.step == epoch]
+                assert figures[tag] == pytest.approx(logged, rel=1e-3, abs=1e-4), tag
                 compared.add(tag)
         assert compared >= {"val_loss", "val_token_loss", "val_image_collapse", "val_image_to_report_recall_at_5"}
 
@@ -93,7 +93,7 @@ class TestInference:
             torch.testing.assert_close(embedding, expected, rtol=0, atol=1e-5)
             assert embedding.norm() == pytest.approx(1, abs=1e-5)
 
-    def test_model_json_tells_the_architecture(self, new_bundle, tmp_path):
+    def test_model_json_holds_the_architecture(self, new_bundle, tmp_path):
         bundle = new_bundle()
         bundle.run("train", image_encoder="vit_compact", embed_dim=64, in_channels=3)
         images = self.images(bundle.data, tmp_path / "images")

@@ -194,7 +194,7 @@ class TestResume:
         assert train(new_bundle(), resume=True, epochs=1)["epochs"] == [1]
 
     @pytest.mark.parametrize(
-        ("options", "told"),
+        ("options", "message"),
         [
             ({"learning_rate": 1e-5}, "learning_rate 0.001, now 1e-05"),
             ({"warmup": 0.3, "weight_decay": 0.1}, "weight_decay 0.05, now 0.1; warmup 0.1, now 0.3"),
@@ -206,12 +206,12 @@ class TestResume:
             ({"seed": 7, "batch_size": 4}, "batch_size 8, now 4"),
         ],
     )
-    def test_options_that_it_would_not_obey_are_refused(self, first_half, options, told):
+    def test_options_that_it_would_not_obey_are_refused(self, first_half, options, message):
         with pytest.raises(RuntimeError) as caught:
             train(first_half, resume=True, **options)
         error = first_cause(caught.value)
         assert isinstance(error, CheckpointError)
-        assert told in str(error)
+        assert message in str(error)
         assert "--pretrained_path" in str(error)
 
     def test_more_epochs_stay_at_the_last_rate(self, new_bundle, captured_logs):
@@ -248,8 +248,8 @@ class TestResume:
         paths[1].write_bytes(paths[1].read_bytes()[:1000])
         with captured_logs() as log:
             assert train(bundle, resume=True, epochs=2)["epochs"] == [2]
-        told = f"The checkpoint {paths[1]} (BadZipFile: File is not a zip file) cannot be read"
-        assert f"{told}: going on from the one before it, {paths[0]}." in log.getvalue()
+        message = f"The checkpoint {paths[1]} (BadZipFile: File is not a zip file) cannot be read"
+        assert f"{message}: going on from the one before it, {paths[0]}." in log.getvalue()
         for path in paths:
             path.write_bytes(path.read_bytes()[:1000])
         with pytest.raises(RuntimeError) as caught:

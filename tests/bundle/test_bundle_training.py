@@ -120,15 +120,15 @@ def test_prototypes_rest_in_the_first_epoch(new_bundle):
     assert (seen[2] - seen[1]).abs().max() > 1e-4
 
 
-def test_nothing_of_a_report_is_told(new_bundle, canary_data, canaries, captured_logs, capfd):
+def test_nothing_of_a_report_is_printed(new_bundle, canary_data, canaries, captured_logs, capfd):
     bundle = new_bundle()
     with captured_logs() as stream:
         bundle.run("train", dataset_dir=str(canary_data), cache="disk")
         bundle.run("train", "evaluate", dataset_dir=str(canary_data))
-    told = stream.getvalue() + "".join(capfd.readouterr())
-    assert "Finished epoch 1" in told  # the capture works
+    output = stream.getvalue() + "".join(capfd.readouterr())
+    assert "Finished epoch 1" in output  # the capture works
     for canary in canaries:
-        assert canary.lower() not in told.lower()
+        assert canary.lower() not in output.lower()
         for path in bundle.path("eval").iterdir():
             assert canary.encode() not in path.read_bytes()
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A word put into reports, patient ids and DICOM headers is found nowhere in what a training tells or writes."""
+"""A word put into reports, patient ids and DICOM headers is found nowhere in what a training prints or writes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ TRAININGS = ("train", "train_segmentation", "train_detection", "train_classifica
 
 def test_the_words_are_in_the_data(studies, canaries):
     assert {path.suffix for path in (studies / "images").iterdir()} == {".png", ".dcm", ".jpg", ".gz", ".tif"}
-    told = json.loads((studies / "datalist.json").read_text())["training"]
-    assert all(canaries[0] in entry["report"] and canaries[1] in entry["patient"] for entry in told)
+    entries = json.loads((studies / "datalist.json").read_text())["training"]
+    assert all(canaries[0] in entry["report"] and canaries[1] in entry["patient"] for entry in entries)
     for path in (studies / "images").iterdir():
         content = path.read_bytes()
         content = gzip.decompress(content) if path.suffix == ".gz" else content
@@ -27,10 +27,10 @@ def test_the_words_are_in_the_data(studies, canaries):
 
 @pytest.mark.parametrize("cache", ["memory", "disk"])
 @pytest.mark.parametrize("training", TRAININGS)
-def test_no_training_tells_or_writes_them(new_bundle, studies, holding, told, training, cache):
+def test_no_training_prints_or_writes_them(new_bundle, studies, holding, all_output, training, cache):
     bundle = new_bundle()
     bundle.run(training, dataset_dir=str(studies), cache=cache, batch_size=4, image_size=64, num_workers=0)
-    log = told()
+    log = all_output()
     assert "Epoch[1]" in log
     assert str(bundle.root) in log
     written = [path.name for path in bundle.root.rglob("*") if path.is_file()]
@@ -42,7 +42,7 @@ def test_no_training_tells_or_writes_them(new_bundle, studies, holding, told, tr
 
 @pytest.mark.parametrize("training", TRAININGS)
 @pytest.mark.parametrize("harm", ["missing", "broken"])
-def test_no_error_tells_them(new_bundle, studies, holding, told, tmp_path, training, harm):
+def test_no_error_holds_them(new_bundle, studies, holding, all_output, tmp_path, training, harm):
     data = shutil.copytree(studies, tmp_path / "data")
     document = json.loads((data / "datalist.json").read_text())
     image = data / document["training"][0]["image"]
@@ -53,6 +53,6 @@ def test_no_error_tells_them(new_bundle, studies, holding, told, tmp_path, train
         image.write_bytes(image.read_bytes()[:-100])
     with pytest.raises((RuntimeError, ValueError)) as failed:
         new_bundle().run(training, dataset_dir=str(data), batch_size=4, image_size=64, num_workers=0)
-    log = told() + "".join(traceback.format_exception(failed.value))
+    log = all_output() + "".join(traceback.format_exception(failed.value))
     assert image.name in log
     assert holding(log) == []

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""No evaluation, inference or command tells or writes a word of the reports, a patient's id or an image's header.
+"""No evaluation, inference or command prints or writes a word of the reports, a patient's id or an image's header.
 
 Datalists hold reports and patients by purpose, and so they are left out. What shows reports does so where one asks for
 it: ``--with-text`` of retrieve and report, ``--words`` of ground. What a user types is shown to the same user.
@@ -39,7 +39,7 @@ def bundle(new_bundle, studies):
 
 
 @pytest.mark.parametrize("task", ["pretraining", *TASKS, "zero_shot"])
-def test_no_evaluation(bundle, studies, holding, told, tmp_path, task):
+def test_no_evaluation(bundle, studies, holding, all_output, tmp_path, task):
     options = {"dataset_dir": str(studies), "output_dir": str(tmp_path / "out"), "num_workers": 0}
     if task == "zero_shot":
         bundle.run("evaluate_zero_shot", kind="infer", bootstrap=5, device="$torch.device('cpu')", **options)
@@ -48,28 +48,28 @@ def test_no_evaluation(bundle, studies, holding, told, tmp_path, task):
     else:
         more = {} if task == "classification" else {"overlays": True}
         bundle.run(f"train_{task}", f"evaluate_{task}", **{**TINY, **options}, **more)
-    assert holding(told()) == []
+    assert holding(all_output()) == []
     assert holding(tmp_path) == []
 
 
 @pytest.mark.parametrize("task", ["embedding", *TASKS])
-def test_no_inference(bundle, studies, holding, told, tmp_path, task):
+def test_no_inference(bundle, studies, holding, all_output, tmp_path, task):
     """Masks of NIfTI images are NIfTI, with a header of their own."""
     name = "inference" if task == "embedding" else f"inference_{task}"
     options = {"dataset_dir": str(studies / "images"), "output_dir": str(tmp_path / "out")}
     bundle.run(name, kind="infer", num_workers=0, device="$torch.device('cpu')", **options)
-    assert holding(told()) == []
+    assert holding(all_output()) == []
     assert holding(tmp_path) == []
     if task == "segmentation":
         assert {".png", ".gz"} <= {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
 
 
-def test_no_command_with_mlflow(new_bundle, studies, holding, told):
+def test_no_command_with_mlflow(new_bundle, studies, holding, all_output):
     pytest.importorskip("mlflow")
     made = new_bundle()
     made.run("train", dataset_dir=str(studies), tracking="mlflow", **TINY)
     assert list(made.path("eval").glob("*.db"))
-    assert holding(told()) == []
+    assert holding(all_output()) == []
     assert holding(made.root) == []
 
 
@@ -90,7 +90,7 @@ def volumes(tmp_path_factory, canaries):
     return folder
 
 
-def test_no_work_on_volumes(new_bundle, volumes, write_series, holding, told, tmp_path):
+def test_no_work_on_volumes(new_bundle, volumes, write_series, holding, all_output, tmp_path):
     pytest.importorskip("itk")
     made, options = new_bundle(), {"image_size": 32, "voxel_size": 12.0, "num_workers": 0}
     made.run("train", "train_volume", dataset_dir=str(volumes), **options)
@@ -99,7 +99,7 @@ def test_no_work_on_volumes(new_bundle, volumes, write_series, holding, told, tm
     device = "$torch.device('cpu')"
     options = {"dataset_dir": str(tmp_path / "series"), "output_dir": str(tmp_path / "out"), "device": device}
     made.run("inference", "inference_volume", kind="infer", num_workers=0, **options)
-    text = told()
+    text = all_output()
     assert holding(text) == []
     assert "Doe" not in text
     assert holding(made.root) == []
@@ -147,14 +147,14 @@ def run(name, bundle, studies, output):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_command(bundle, studies, holding, told, tmp_path, name):
+def test_no_command(bundle, studies, holding, all_output, tmp_path, name):
     assert run(name, bundle, studies, tmp_path) == 0
-    assert holding(told()) == []
+    assert holding(all_output()) == []
     assert holding(tmp_path) == []
 
 
 @pytest.mark.parametrize(("name", "option"), [("retrieve reports", "--with-text"), ("report", "--with-text")])
-def test_reports_are_there_when_asked_for(bundle, studies, canaries, told, tmp_path, name, option):
+def test_reports_are_there_when_asked_for(bundle, studies, canaries, all_output, tmp_path, name, option):
     """And patients' ids are not."""
     module, options = COMMANDS[name]
     try:
@@ -162,13 +162,13 @@ def test_reports_are_there_when_asked_for(bundle, studies, canaries, told, tmp_p
         assert run(name, bundle, studies, tmp_path) == 0
     finally:
         COMMANDS[name] = module, options
-    text = told() + "".join(path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file())
+    text = all_output() + "".join(path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file())
     assert canaries[0] in text
     assert canaries[1] not in text
 
 
 def harm(data, kind):
-    """Break the data of a command in one of the ways that must not be told with a report; the file to be named."""
+    """Break the data of a command in one of the ways whose error must not quote a report; the file to be named."""
     path = data / "datalist.json"
     document = json.loads(path.read_text())
     entry = document["validation"][0]
@@ -195,7 +195,7 @@ HARMS = ("missing image", "broken image", "no report", "a report of another type
 
 @pytest.mark.parametrize("kind", [*HARMS, "broken datalist"])
 @pytest.mark.parametrize("name", ["retrieve", "ground and measure", "report", "probe"])
-def test_no_error_of_a_command(bundle, studies, holding, told, tmp_path, name, kind):
+def test_no_error_of_a_command(bundle, studies, holding, all_output, tmp_path, name, kind):
     data = shutil.copytree(studies, tmp_path / "data")
     harm(data, kind)
     (tmp_path / "out").mkdir()
@@ -203,7 +203,7 @@ def test_no_error_of_a_command(bundle, studies, holding, told, tmp_path, name, k
         code, error = run(name, bundle, data, tmp_path / "out"), ""
     except Exception as failed:
         code, error = 1, "".join(traceback.format_exception(failed))
-    assert holding(told() + error) == []
+    assert holding(all_output() + error) == []
     if kind in ("missing image", "broken datalist"):
         assert code == 2
     if any(path.is_file() for path in (tmp_path / "out").rglob("*")):
@@ -212,7 +212,7 @@ def test_no_error_of_a_command(bundle, studies, holding, told, tmp_path, name, k
 
 @pytest.mark.parametrize("kind", [*HARMS, "broken datalist"])
 @pytest.mark.parametrize("task", ["pretraining", *TASKS, "zero_shot"])
-def test_no_error_of_a_workflow(bundle, studies, holding, told, tmp_path, task, kind):
+def test_no_error_of_a_workflow(bundle, studies, holding, all_output, tmp_path, task, kind):
     data = shutil.copytree(studies, tmp_path / "data")
     harm(data, kind)
     options = {"dataset_dir": str(data), "output_dir": str(tmp_path / "out"), "num_workers": 0}
@@ -227,4 +227,4 @@ def test_no_error_of_a_workflow(bundle, studies, holding, told, tmp_path, task, 
     except Exception as failed:
         error = "".join(traceback.format_exception(failed)) + str(first_cause(failed))
     assert error or kind not in ("missing image", "broken datalist")
-    assert holding(told() + error) == []
+    assert holding(all_output() + error) == []

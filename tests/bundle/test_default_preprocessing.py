@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What inference does to an image where nothing is told of its training is what the training configs do."""
+"""What inference does to an image where nothing is known of its training is what the training configs do."""
 
 from __future__ import annotations
 

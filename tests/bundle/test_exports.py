@@ -71,8 +71,8 @@ def exported(request, new_bundle):
 
 def test_what_goes_in_and_comes_out(exported):
     verify_net_in_out(device="cpu", **exported.arguments)
-    told = exported.metadata["network_data_format"]["outputs"]["pred"]
-    shape = [size for size in told["spatial_shape"] if size != 1]
+    described = exported.metadata["network_data_format"]["outputs"]["pred"]
+    shape = [size for size in described["spatial_shape"] if size != 1]
     found = list(exported.output().shape)[2:]
     assert len(found) == len(shape)
 
@@ -83,9 +83,9 @@ def test_torchscript_says_what_it_is(exported, tmp_path):
     weights, path = (str(tmp_path / name) for name in ("model.pt", "model.ts"))
     torch.save(exported.network.state_dict(), weights)
     ckpt_export(filepath=path, ckpt_file=weights, **exported.arguments)
-    network, told, _ = load_net_with_metadata(path)
-    assert told["network_data_format"] == exported.metadata["network_data_format"]
-    assert told["name"] == exported.metadata["name"]
+    network, metadata, _ = load_net_with_metadata(path)
+    assert metadata["network_data_format"] == exported.metadata["network_data_format"]
+    assert metadata["name"] == exported.metadata["name"]
     with torch.no_grad():
         torch.testing.assert_close(network.eval()(exported.image), exported.output(), rtol=0, atol=1e-5)
 

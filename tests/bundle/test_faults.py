@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Faults of the machine during a training, each provoked for real: what is told, how it ends, and what is kept."""
+"""Faults of the machine during a training, each provoked for real: what is reported, how it ends, and what is kept."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Running:
     def children(self):
         return [int(n) for n in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
 
-    def told(self):
+    def last_words(self):
         """The last words of the training, which must have failed."""
         try:
             text = self.process.communicate(timeout=200)[1]
@@ -107,12 +107,12 @@ class TestWhileItRuns:
         running = start(num_workers=1)
         running.wait_for_checkpoints()
         os.kill(running.children()[0], signal.SIGKILL)
-        told = running.told()
+        message = running.last_words()
         # torch says the first, or the second where its signal came while something else caught errors
         killed = r"DataLoader worker \(pid\S* \d+\) (is killed by signal: Killed|exited unexpectedly)"
-        assert re.search(killed + ": a process that loads data was ended from outside", told)
-        assert "num_workers" in told
-        assert "--resume true" in told
+        assert re.search(killed + ": a process that loads data was ended from outside", message)
+        assert "num_workers" in message
+        assert "--resume true" in message
         assert_kept(running.models)
 
     def test_the_disk_of_the_checkpoints_is_full(self, start, small_disk, data):
@@ -120,10 +120,10 @@ class TestWhileItRuns:
         running = start(ckpt_dir=models)
         running.wait_for_checkpoints()
         fill(models.parent)
-        told = running.told()
-        assert told.startswith(f"cannot write {models}/")
-        assert ".pt: the disk is full" in told
-        assert told.endswith("--resume true.")
+        message = running.last_words()
+        assert message.startswith(f"cannot write {models}/")
+        assert ".pt: the disk is full" in message
+        assert message.endswith("--resume true.")
         assert_kept(running.models)
         (models.parent / "filler").unlink()
         epochs = 2 + max(int(p.stem.split("=")[1]) for p in models.glob("checkpoint_*.pt")) // 2
@@ -153,13 +153,13 @@ class TestInTheSecondEpoch:
         return run
 
     @pytest.mark.parametrize("workers", [0, 1])
-    @pytest.mark.parametrize(("fault", "told"), [("vanishes", "there is no such file"), ("breaks", "file is empty")])
-    def test_a_file(self, fail, data, workers, fault, told):
+    @pytest.mark.parametrize(("fault", "message"), [("vanishes", "there is no such file"), ("breaks", "file is empty")])
+    def test_a_file(self, fail, data, workers, fault, message):
         path = data / json.loads((data / "datalist.json").read_text())["training"][3]["image"]
         error = fail(path.unlink if fault == "vanishes" else lambda: path.write_bytes(b""), num_workers=workers)
         assert isinstance(error, DataError)
         assert str(error).startswith(f"cannot read the radiograph {path}: ")
-        assert told in str(error)
+        assert message in str(error)
 
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own thread
     def test_the_disk_of_the_curves_is_full(self, fail, small_disk):
@@ -177,8 +177,8 @@ class TestBeforeItStarts:
         locked = tmp_path / "locked"
         locked.mkdir()
         locked.chmod(0o555)
-        told = start(output_dir=locked / "eval", process=heeding_permissions).told()
-        assert told.startswith(f"output_dir: cannot write {locked / 'eval'}: you have no permission")
+        message = start(output_dir=locked / "eval", process=heeding_permissions).last_words()
+        assert message.startswith(f"output_dir: cannot write {locked / 'eval'}: you have no permission")
 
     @pytest.fixture
     def fail(self, new_bundle, data):
@@ -268,12 +268,12 @@ def test_a_second_training_in_the_folder_of_the_first(forks, new_bundle, data):
     try:
         first.wait_for_checkpoints()
         second = Running(forks, bundle, data, num_workers=1)
-        code, (_, told) = second.process.wait(), second.process.communicate()
+        code, (_, output) = second.process.wait(), second.process.communicate()
         assert code == 1
-        assert f", process {first.process.pid}, since " in told
-        (line,) = [line for line in told.splitlines() if line.startswith("error")]
+        assert f", process {first.process.pid}, since " in output
+        (line,) = [line for line in output.splitlines() if line.startswith("error")]
         assert line.startswith(f"error: ckpt_dir ({bundle.path('models')}): another training writes there (host ")
-        assert "Traceback" not in told
+        assert "Traceback" not in output
         assert "another training" not in bundle.path("eval", "run.log").read_text()
         assert first.process.poll() is None
     finally:

@@ -24,7 +24,7 @@ from monai_mgca.weights.encoder_weights import find_backbone
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs"
 TASKS = ("segmentation", "detection", "classification")
 BACKBONES = ("resnet_compact", "vit_compact")
-# what evaluation must tell
+# what an evaluation must report
 FIGURES = {
     "segmentation": {"val_mean_dice", "val_mean_iou", "val_hausdorff_95"},
     "detection": {"val_map_50", "val_map_40_75", "val_map_50_95", "val_froc", "val_froc_1_8", "val_froc_8"},
@@ -198,8 +198,8 @@ class TestFrozen:
         with torch.no_grad():
             expected = flat(network(image))
         if command == "ckpt_export":
-            made, told, _ = load_net_with_metadata(str(path))
-            assert told["network_data_format"] == names(f"metadata_{task}")["network_data_format"]
+            made, metadata, _ = load_net_with_metadata(str(path))
+            assert metadata["network_data_format"] == names(f"metadata_{task}")["network_data_format"]
             with torch.no_grad():
                 exported = flat(made.eval()(image))
         else:
@@ -313,7 +313,7 @@ def test_unetr(start, new_bundle):
 
 
 def test_classes_that_exclude_each_other(new_bundle, sample, tmp_path):
-    """The datalist tells that they do, and then the accuracy is told, too."""
+    """The datalist says that they do, and then the accuracy is reported, too."""
     data = tmp_path / "data"
     shutil.copytree(sample, data)
     document = json.loads((data / "datalist.json").read_text())
@@ -347,7 +347,7 @@ for names, more in (
     assert workflow.check_properties() == [], workflow.check_properties()
     workflow.run()
     torch.distributed.barrier()  # the first process writes the network that all evaluate
-workflow.finalize()  # once: a process group that is made anew would find the addresses of the first
+workflow.finalize()  # once: a process group that is made again would find the addresses of the first
 """
 
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is wrong with masks, boxes and labels is told by file before a finetuning starts."""
+"""What is wrong with masks, boxes and labels is reported by file before a finetuning starts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def fail(new_bundle, sample, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("task", "change", "told"),
+    ("task", "change", "problem"),
     [
         ("segmentation", break_mask, "9 x 9"),
         ("segmentation", remove("lung_mask"), "lung_mask"),
@@ -66,8 +66,8 @@ def fail(new_bundle, sample, tmp_path):
         ("classification", remove("labels"), "labels"),
     ],
 )
-def test_listed_by_file(fail, task, change, told):
+def test_listed_by_file(fail, task, change, problem):
     message, files = fail(task, change)
-    assert told in message
+    assert problem in message
     assert all(file in message for file in files)
     assert "2 problems" in message

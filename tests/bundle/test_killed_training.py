@@ -23,7 +23,7 @@ PRETRAINING |= {"image_encoder": "resnet_tiny"}
 
 @pytest.fixture
 def killed(forks, tmp_path, sample):
-    """Runs trainings with so many kills, and tells which of them there were."""
+    """Runs trainings with so many kills, and gives which of them there were."""
 
     def run(names, kills, workers, **options):
         settings = {
@@ -87,8 +87,8 @@ def test_signal_to_the_whole_group(forks, new_bundle, sample, tmp_path):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
     code = process.wait(100)
-    told = (tmp_path / "log.txt").read_text()
-    assert code == 128 + signal.SIGTERM, told[-3000:]
-    assert "Traceback" not in told
-    assert told.count("SIGTERM: stopped after iteration") == 1
-    assert "Finished epoch" not in told  # as it says when all is done
+    output = (tmp_path / "log.txt").read_text()
+    assert code == 128 + signal.SIGTERM, output[-3000:]
+    assert "Traceback" not in output
+    assert output.count("SIGTERM: stopped after iteration") == 1
+    assert "Finished epoch" not in output  # as it says when all is done

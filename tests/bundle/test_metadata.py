@@ -94,7 +94,7 @@ def test_a_value_of_another_kind_is_an_error(name):
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_tensor_that_is_not_told_in_full_is_an_error(name):
+def test_a_tensor_that_is_not_described_in_full_is_an_error(name):
     for side, values in DOCUMENTS[name][FORMAT].items():
         for tensor in values:
             for key in RULES["$defs"]["tensor"]["required"]:
@@ -109,6 +109,6 @@ def test_classes_are_those_of_the_sample(task):
     parser = ConfigParser(ConfigParser.load_config_file(str(CONFIGS / f"inference_{task}.json")))
     parser["bundle_root"] = "nowhere"
     classes = parser.get_parsed_content("classes")
-    told = list(DOCUMENTS[f"metadata_{task}"][FORMAT]["outputs"]["pred"]["channel_def"].values())
-    assert told[: len(classes)] == classes
-    assert len(told) == len(classes) + (4 if task == "detection" else 0)
+    channels = list(DOCUMENTS[f"metadata_{task}"][FORMAT]["outputs"]["pred"]["channel_def"].values())
+    assert channels[: len(classes)] == classes
+    assert len(channels) == len(classes) + (4 if task == "detection" else 0)

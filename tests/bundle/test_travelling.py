@@ -63,7 +63,7 @@ class TestAnotherTrainingInTheFolder:
         assert snapshot(bundle.path("models")) == before
 
     def test_killed_at_any_write(self, bundle, monkeypatch):
-        """Between any two renames each file of weights tells its own settings."""
+        """Between any two renames each file of weights comes with its own settings."""
 
         class Killed(BaseException):
             pass
@@ -185,7 +185,7 @@ class TestOwnPreprocessing:
             figures.append(workflow.parser.get_parsed_content("validate#evaluator").state.metrics)
         assert figures[0] == figures[1]
 
-    def test_what_cannot_travel_is_told_at_the_start_and_refused_later(self, new_bundle, captured_logs):
+    def test_what_cannot_travel_is_reported_at_the_start_and_refused_later(self, new_bundle, captured_logs):
         bundle = new_bundle()
         own = [{"_target_": "monai.transforms.Lambdad", "keys": "image", "func": "$lambda x: x / 255"}]
         with captured_logs() as log:
@@ -196,13 +196,13 @@ class TestOwnPreprocessing:
 
     @pytest.mark.parametrize("task", ["segmentation", "detection", "classification"])
     def test_a_finetuning_that_prepares_images_in_another_way_says_so(self, own, bundle, task, captured_logs):
-        for start, told in ((own[0], True), (bundle, False)):
+        for start, warned in ((own[0], True), (bundle, False)):
             weights = str(start.path("models", "model.pt"))
             with captured_logs() as log:
                 workflow = bundle.workflow(f"train_{task}", pretrained_path=weights, cache="none")
                 workflow.initialize()
                 workflow.finalize()
-            assert ("pretrained on images of other values: " in log.getvalue()) == told, log.getvalue()
+            assert ("pretrained on images of other values: " in log.getvalue()) == warned, log.getvalue()
 
     @pytest.mark.parametrize("task", ["segmentation", "classification"])
     def test_finetuned_networks_too(self, new_bundle, task):

@@ -207,7 +207,7 @@ class TestDicomSeries:
         next(Path(entry["image"]).iterdir()).write_bytes(b"another")
         assert hash_item(entry) != before
 
-    def test_empty_folder_is_told(self, both):
+    def test_empty_folder_is_refused(self, both):
         entry = json.loads((both / "datalist.json").read_text())["training"][0]
         for file in (both / entry["image"]).iterdir():
             file.unlink()
@@ -216,7 +216,7 @@ class TestDicomSeries:
 
 
 def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, workflow_of):
-    """With model.json beside the weights, neither needs to be told of sizes, windows and voxels."""
+    """With model.json beside the weights, neither needs options for sizes, windows and voxels."""
     folder = str(trained_volumes.path("models", "resnet_tiny"))
     output = str(trained_volumes.path("eval"))
     names = [str(trained_volumes.path("configs", f"{name}.json")) for name in (*CONFIGS, "evaluate")]

@@ -33,12 +33,12 @@ def collect(tmp_path, capsys):
         where = () if "--image-template" in options else ("--image", header.split()[0])
         args = ["csv", tmp_path / "t.csv", *where, *options, "--output", out, "--fractions", 1, 0, 0]
         code = main([str(arg) for arg in args])
-        told = capsys.readouterr()
-        assert code == (2 if fails else 0), told.err
+        captured = capsys.readouterr()
+        assert code == (2 if fails else 0), captured.err
         if fails:
             assert not out.exists()
-            return told.err
+            return captured.err
         document = json.loads(out.read_text())
-        return {entry["image"]: entry for entry in document["training"]}, document, told.out
+        return {entry["image"]: entry for entry in document["training"]}, document, captured.out
 
     return run

@@ -99,9 +99,9 @@ def test_right_annotations(problems, tmp_path):
     ],
 )
 def test_wrong_box(problems, box, reason):
-    ((file, told),) = problems(boxes=[box], box_labels=[0])
+    ((file, problem),) = problems(boxes=[box], box_labels=[0])
     assert file == "a.png"
-    assert reason in told
+    assert reason in problem
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_wrong_box(problems, box, reason):
     ],
 )
 def test_wrong_box_labels(problems, labels, reason):
-    ((_, told),) = problems(boxes=[[0, 0, 5, 5]], box_labels=labels)
-    assert reason in told
+    ((_, problem),) = problems(boxes=[[0, 0, 5, 5]], box_labels=labels)
+    assert reason in problem
 
 
 @pytest.mark.parametrize(
@@ -131,19 +131,19 @@ def test_wrong_box_labels(problems, labels, reason):
     ],
 )
 def test_wrong_labels(problems, labels, reason):
-    ((file, told),) = problems(labels=labels)
+    ((file, problem),) = problems(labels=labels)
     assert file == "a.png"
-    assert reason in told
+    assert reason in problem
 
 
 def test_mask_of_another_size(problems, tmp_path):
     Image.new("L", (HEIGHT, WIDTH)).save(tmp_path / "turned.png")
-    ((file, told),) = problems(mask="turned.png")
+    ((file, problem),) = problems(mask="turned.png")
     assert file == "turned.png"
-    assert told == "mask of 20 x 30 pixels on the image a.png of 30 x 20"
-    ((file, told),) = problems(mask=encode_rle(np.ones((WIDTH, HEIGHT))))
+    assert problem == "mask of 20 x 30 pixels on the image a.png of 30 x 20"
+    ((file, problem),) = problems(mask=encode_rle(np.ones((WIDTH, HEIGHT))))
     assert file == "a.png"
-    assert "mask of 20 x 30 pixels" in told
+    assert "mask of 20 x 30 pixels" in problem
 
 
 def test_masks_that_cannot_be_read(problems, tmp_path):
@@ -152,12 +152,12 @@ def test_masks_that_cannot_be_read(problems, tmp_path):
     masks = ["none.png", "empty.png", "text.png", "../a.png", {"size": [20, 30], "counts": [7]}]
     found = problems(mask=masks)
     assert [file for file, _ in found] == [*masks[:4], "a.png"]
-    told = [reason for _, reason in found]
-    assert told[0] == "mask: missing"
-    assert told[1] == "mask: zero bytes"
-    assert "cannot read the mask" in told[2]
-    assert told[3] == "mask: lies outside the dataset folder"
-    assert "run lengths cover 7 pixels" in told[4]
+    reasons = [reason for _, reason in found]
+    assert reasons[0] == "mask: missing"
+    assert reasons[1] == "mask: zero bytes"
+    assert "cannot read the mask" in reasons[2]
+    assert reasons[3] == "mask: lies outside the dataset folder"
+    assert "run lengths cover 7 pixels" in reasons[4]
 
 
 def test_values_of_a_mask_of_several_classes(problems, tmp_path):
@@ -165,23 +165,23 @@ def test_values_of_a_mask_of_several_classes(problems, tmp_path):
     values[4:12, 4:12] = 60
     Image.fromarray(values).save(tmp_path / "m.png")
     assert problems(mask="m.png") == []
-    ((file, told),) = problems(mask="m.png", mask_classes=["lung", "heart"])
+    ((file, problem),) = problems(mask="m.png", mask_classes=["lung", "heart"])
     assert file == "m.png"
-    assert "holds the value 60, but there are 2 classes" in told
+    assert "holds the value 60, but there are 2 classes" in problem
     values[14:18, 4:12] = 255
     Image.fromarray(values).save(tmp_path / "m.png")
-    ((file, told),) = problems(mask=["m.png"])
+    ((file, problem),) = problems(mask=["m.png"])
     assert file == "m.png"
-    assert "areas of several gray levels" in told
+    assert "areas of several gray levels" in problem
 
 
 def test_an_image_that_cannot_be_read_is_named_once(problems, tmp_path):
     (tmp_path / "a.png").unlink()
-    ((file, told),) = problems(boxes=[[0, 0, 99, 99]], box_labels=[0], mask="none.png")
+    ((file, problem),) = problems(boxes=[[0, 0, 99, 99]], box_labels=[0], mask="none.png")
     assert file == "a.png"
-    assert "there is no such file" in told
+    assert "there is no such file" in problem
 
 
-def test_every_problem_is_told(problems):
+def test_every_problem_is_reported(problems):
     found = problems(labels=[3, 3], boxes=[[0, 0, 0, 0], [0, 0, 99, 99]], box_labels=[0, 7], mask="none.png")
     assert len(found) == 6

@@ -135,11 +135,11 @@ def test_every_broken_file(tmp_path, capsys, save_dicom):
     before = datalist.read_bytes()
     assert found(datalist, num_workers=2) == once(*((reason, name) for name, reason in reasons.items()))
     assert main([str(datalist), "--write-clean", str(folder / "clean.json")]) == 1
-    told = capsys.readouterr()
-    assert "      4  truncated" in told.out
-    assert f"training: 1 of {len(bad) + 1} entries" in told.out
-    assert "link.png" in told.out
-    assert "secret" not in told.out + told.err
+    captured = capsys.readouterr()
+    assert "      4  truncated" in captured.out
+    assert f"training: 1 of {len(bad) + 1} entries" in captured.out
+    assert "link.png" in captured.out
+    assert "secret" not in captured.out + captured.err
     assert datalist.read_bytes() == before
     clean = json.loads((folder / "clean.json").read_text())
     assert clean["training"] == [good[0]]
@@ -233,7 +233,7 @@ def test_the_reason_is_not_in_the_name_of_the_folder(tmp_path):
     assert found(write(folder, [entry])) == once(("unreadable", "a.png"))
 
 
-def test_what_a_view_says_is_not_told(tmp_path):
+def test_the_text_of_a_view_is_not_quoted(tmp_path):
     (entry,) = make_entries(tmp_path, ["a.png"])
     entry["view"] = "Frontal and lateral views of Jane Doe"
     (problem,) = check_datalist(write(tmp_path, [entry]))
@@ -348,10 +348,10 @@ def test_wrong_input(tmp_path, capsys):
 
     def refused(*options):
         assert main([*map(str, options)]) == 2
-        told = capsys.readouterr().err
-        assert told.startswith("error: ")
-        assert told.count("\n") == 1
-        return told
+        message = capsys.readouterr().err
+        assert message.startswith("error: ")
+        assert message.count("\n") == 1
+        return message
 
     assert "Did you mean" in refused(tmp_path / "lst.json")
     assert "does not exist" in refused(datalist, "--dataset-dir", tmp_path / "no")
@@ -382,5 +382,5 @@ def test_command_line(forks, tmp_path):
     assert run.stderr == ""
 
 
-def test_reasons_are_told_once():
+def test_reasons_are_listed_once():
     assert len({*ERRORS, *WARNINGS}) == len(ERRORS) + len(WARNINGS)

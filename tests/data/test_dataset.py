@@ -245,7 +245,7 @@ def test_disk_cache_loads_tensors_only(tmp_path):
     file = next((tmp_path / "cache").iterdir())
     torch.save(Payload(), file)
     with pytest.warns(UserWarning, match="damaged"):
-        assert dataset[0]["image"].shape == (1, 8, 8)  # made anew
+        assert dataset[0]["image"].shape == (1, 8, 8)  # made again
     assert not (tmp_path / "harm").exists()
 
 
@@ -259,12 +259,12 @@ def one_cached(tmp_path):
     return dataset, item, file
 
 
-def test_a_cache_file_of_every_length_is_made_anew(one_cached):
+def test_a_cache_file_of_every_length_is_made_again(one_cached):
     dataset, item, file = one_cached
     whole = file.read_bytes()
     for length in range(len(whole)):
         file.write_bytes(whole[:length])
-        with pytest.raises(ValueError):  # which is what makes it anew  # noqa: PT011
+        with pytest.raises(ValueError):  # so that it is made again  # noqa: PT011
             dataset._read(file, file.stem)
     for length in range(0, len(whole), 97):
         file.write_bytes(whole[:length])
@@ -296,7 +296,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_cache_file_is_made_anew(one_cached, damage):
+def test_a_damaged_cache_file_is_made_again(one_cached, damage):
     dataset, item, file = one_cached
     damage(file)
     with warnings.catch_warnings(record=True):
@@ -339,7 +339,7 @@ def test_a_forbidden_cache_file_is_named(tmp_path, forks, heeding_permissions):
     assert f"the cache file {tmp_path / '0.pt'} cannot be read (Permission denied)" in done.stdout, done.stderr
 
 
-def test_several_processes_make_damaged_files_anew(tmp_path):
+def test_several_processes_make_damaged_files_again(tmp_path):
     data = make_images(tmp_path, 12)
     dataset = make_dataset(data, Compose(make_transform().transforms[:2]), "disk", tmp_path / "cache")
     expected = [item["image"] for item in dataset]

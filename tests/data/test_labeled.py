@@ -187,7 +187,7 @@ class TestFraction:
         assert self.load(tmp_path, fraction=0.1, seed=1) == self.load(tmp_path, fraction=0.1, seed=1)
         assert self.load(tmp_path, fraction=0.1, seed=1) != self.load(tmp_path, fraction=0.1, seed=2)
 
-    def test_it_is_told(self, tmp_path, caplog):
+    def test_it_is_logged(self, tmp_path, caplog):
         with caplog.at_level(logging.INFO, logger="monai_mgca.data.labeled"):
             self.load(tmp_path, fraction=0.1)
         assert "training: 8 of 80 images (label_fraction 0.1)." in caplog.text

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Signs of personal data in reports, DICOM tags and pictures: found, told by file, never quoted."""
+"""Signs of personal data in reports, DICOM tags and pictures: found, reported by file, never quoted."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_command(sample, tmp_path, save_dicom, capsys):
     assert capsys.readouterr().out == f"{tmp_path / 'list.json'}: nothing is broken\n"
     command = [str(tmp_path / "list.json"), "--phi", "--write-clean", str(tmp_path / "clean.json")]
     assert main(command) == 1
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     for line in (
         "image: text near a corner:\n  a.png: upper left",
         "report: a name:\n  b.dcm",
@@ -150,7 +150,7 @@ def test_command(sample, tmp_path, save_dicom, capsys):
         "DICOM: BurnedInAnnotation is YES:\n  b.dcm",
         "training: 3 of 3 entries",
     ):
-        assert line in told.out
-    assert "c.dcm" not in told.out
-    assert "canary" not in (told.out + told.err).lower()
-    assert "2019" not in told.out
+        assert line in captured.out
+    assert "c.dcm" not in captured.out
+    assert "canary" not in (captured.out + captured.err).lower()
+    assert "2019" not in captured.out

@@ -49,8 +49,13 @@ def test_headers(tmp_path, save_dicom):
     save_dicom(tmp_path / "5.dcm", np.zeros((8, 8), np.uint8), Rows=60000, Columns=60000)
     entries[5]["image"] = "5.dcm"
     message = error_of(tmp_path, {"training": entries})
-    told = ("0.png: not an image", "1.png: unreadable", "2.png: decompression bomb", "3.jpg: wrong number of channels")
-    for line in ("6 problems", *told, "4.dcm: not an image", "5.dcm: decompression bomb"):
+    some = (
+        "0.png: not an image",
+        "1.png: unreadable",
+        "2.png: decompression bomb",
+        "3.jpg: wrong number of channels",
+    )
+    for line in ("6 problems", *some, "4.dcm: not an image", "5.dcm: decompression bomb"):
         assert line in message
 
 
@@ -90,7 +95,7 @@ def test_patients_in_two_sections(tmp_path):
 
 
 @pytest.mark.parametrize("track_meta", [None, False])
-def test_all_images_that_cannot_be_cached_are_told(tmp_path, track_meta):
+def test_all_images_that_cannot_be_cached_are_reported(tmp_path, track_meta):
     entries = make_entries(tmp_path, 6)
     for i in (1, 4):
         (tmp_path / f"{i}.png").write_bytes((tmp_path / f"{i}.png").read_bytes()[:200])

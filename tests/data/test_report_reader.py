@@ -93,7 +93,7 @@ def test_open_i(place, capsys):
     assert "left out: 3 words under INDICATION in 1 reports" in capsys.readouterr().out
 
 
-def test_check_tells_what_is_odd(place, capsys):
+def test_check_reports_what_is_odd(place, capsys):
     texts = (FREE, "The lungs are clear, see 双肺.", "双肺纹理清晰，心影大小正常。")
     entries = [{"id": str(i), "image": f"{i}.png", "report": t, "patient": str(i)} for i, t in enumerate(texts)]
     (place / "images" / "list.json").write_text(json.dumps({"training": entries}))

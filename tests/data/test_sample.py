@@ -184,7 +184,7 @@ class TestDrawing:
 
 
 class TestReport:
-    def test_tells_what_is_there(self):
+    def test_describes_what_is_there(self):
         rng = np.random.default_rng(0)
         known, texts = set(vocabulary()), []
         for _ in range(300):

@@ -30,12 +30,12 @@ class TestCells:
         rows += [[cell, "p3", TEXT, "mass", "0"], ["d.png", "p4", TEXT, cell, cell]]
         header, images = "image p r f n", ["a.png", "b.png", "c.png", "d.png"]
         options = ("--patient", "p", "--report", "r", "--label", "f")
-        entries, document, told = collect(header, rows, *options, images=images)
+        entries, document, output = collect(header, rows, *options, images=images)
         assert document["dropped"] == {"no patient": 1, "empty report": 1, "no image path": 1}
         assert list(entries) == ["a.png", "d.png"]
         assert "labels" not in entries["d.png"]
         assert document["classes"] == ["edema"]
-        assert ("say that a value is missing (nan, None, - ...)" in told) == bool(cell.strip())
+        assert ("say that a value is missing (nan, None, - ...)" in output) == bool(cell.strip())
         rows = [["a.png", "p1", TEXT, "edema", "1"], ["d.png", "p4", TEXT, cell, cell]]
         entries, _, _ = collect(header, rows, "--labels", "n")
         assert entries["d.png"]["labels"] == [None]
@@ -62,37 +62,37 @@ class TestCells:
     )
     def test_lists_that_cannot_be_understood(self, collect, cell):
         if cell.endswith(("]", "}")):
-            told = collect("image f", [["a.png", cell]], "--label", "f", fails=True)
-            assert "t.csv line 2: the names of a.png in column 'f' cannot be parsed" in told
+            output = collect("image f", [["a.png", cell]], "--label", "f", fails=True)
+            assert "t.csv line 2: the names of a.png in column 'f' cannot be parsed" in output
 
     def test_a_split_is_missing(self, collect):
         rows = [["a.png", TEXT, "train"], ["b.png", TEXT, "nan"]]
-        told = collect("image r s", rows, "--report", "r", "--split", "s", fails=True)
-        assert "column 's' names no split of 1 images: fill it" in told
+        output = collect("image r s", rows, "--report", "r", "--split", "s", fails=True)
+        assert "column 's' names no split of 1 images: fill it" in output
 
     def test_names_that_are_nearly_one(self, collect):
-        _, _, told = collect(
+        _, _, output = collect(
             "image f", [["a.png", "Edema|pleural_effusion"], ["b.png", "edema|Pleural effusion"]], "--label", "f"
         )
-        assert "classes of nearly one name: Edema, edema;" in told
-        assert "classes of nearly one name: Pleural effusion, pleural_effusion;" in told
+        assert "classes of nearly one name: Edema, edema;" in output
+        assert "classes of nearly one name: Pleural effusion, pleural_effusion;" in output
 
     def test_an_empty_list(self, collect):
-        _, document, told = collect("image f", [["a.png", "[]"], ["b.png", "['x']"]], "--label", "f")
+        _, document, output = collect("image f", [["a.png", "[]"], ["b.png", "['x']"]], "--label", "f")
         assert document["classes"] == ["x"]
-        assert "dropped: 1 (no annotation)" in told
+        assert "dropped: 1 (no annotation)" in output
 
     def test_another_separator_is_hinted_at(self, collect):
-        _, _, told = collect("image f", [["a.png", "edema;mass"]], "--label", "f")
-        assert "1 classes have a separator in their name, 'edema;mass' say: is --separator right?" in told
+        _, _, output = collect("image f", [["a.png", "edema;mass"]], "--label", "f")
+        assert "1 classes have a separator in their name, 'edema;mass' say: is --separator right?" in output
 
     def test_a_report_in_a_list(self, collect):
         rows = [["a.png", "['The lungs are clear.', 'No effusion.']"], ["b.png", '["The lungs are clear."]']]
         entries, _, _ = collect("image r", rows, "--report", "r")
         assert [entry["report"] for entry in entries.values()] == [TEXT, "The lungs are clear."]
-        told = collect("image r", [["a.png", "['The lungs' 'are clear']"]], "--report", "r", fails=True)
-        assert "line 2" in told
-        assert "lungs" not in told
+        output = collect("image r", [["a.png", "['The lungs' 'are clear']"]], "--report", "r", fails=True)
+        assert "line 2" in output
+        assert "lungs" not in output
 
     @pytest.mark.parametrize(
         "cell",
@@ -104,17 +104,17 @@ class TestCells:
     def test_a_report_in_a_dictionary(self, collect, cell):
         entries, _, _ = collect("image r", [["a.png", cell]], "--report", "r")
         assert entries["a.png"]["report"] == "No effusion. The lungs are clear."
-        told = collect("image r", [["a.png", "{'lungs': {'right': 'clear'}}"]], "--report", "r", fails=True)
-        assert "line 2: texts were expected" in told
-        assert "lungs" not in told
+        output = collect("image r", [["a.png", "{'lungs': {'right': 'clear'}}"]], "--report", "r", fails=True)
+        assert "line 2: texts were expected" in output
+        assert "lungs" not in output
 
     @pytest.mark.parametrize("column", ["image", "patient", "split"])
     def test_a_list_where_one_value_is_expected(self, collect, column):
         row = {"image": "a.png", "patient": "p", "split": "train", "r": TEXT} | {column: "['secret', 'b.png']"}
         options = ("--patient", "patient", "--split", "split", "--report", "r")
-        told = collect("image patient split r", [list(row.values())], *options, images=["a.png"], fails=True)
-        assert f"line 2: column '{column}' holds a list" in told
-        assert "secret" not in told
+        output = collect("image patient split r", [list(row.values())], *options, images=["a.png"], fails=True)
+        assert f"line 2: column '{column}' holds a list" in output
+        assert "secret" not in output
 
     @pytest.mark.parametrize(
         ("ids", "lines"),
@@ -122,9 +122,10 @@ class TestCells:
     )
     def test_ids_that_were_taken_for_numbers(self, collect, ids, lines):
         rows = [[f"{i}.png", name, TEXT] for i, name in enumerate(ids)]
-        told = collect("image p r", rows, "--patient", "p", "--report", "r", fails=True)
+        output = collect("image p r", rows, "--patient", "p", "--report", "r", fails=True)
         assert (
-            f"column 'p' holds ids that were taken for numbers:\n  line{'s' if 'and' in lines else ''} {lines}" in told
+            f"column 'p' holds ids that were taken for numbers:\n  line{'s' if 'and' in lines else ''} {lines}"
+            in output
         )
 
     @pytest.mark.parametrize("ids", [("007", "008"), ("7", "70", "700"), ("1.0", "2.0"), ("1e10", "12e4"), ("0", "10")])
@@ -149,8 +150,8 @@ class TestCells:
 
     def test_a_box_without_a_class(self, collect):
         rows = [["a.png", 1, 2, 3, 4, "nan"]]
-        told = collect("image x y w h kind", rows, "--box-label", "kind", *BOXES, fails=True)
-        assert "line 2: a box of a.png has no class" in told
+        output = collect("image x y w h kind", rows, "--box-label", "kind", *BOXES, fails=True)
+        assert "line 2: a box of a.png has no class" in output
 
     def test_run_lengths_of_kaggle(self, collect):
         assert "siim_acr" in collect("image m", [["a.png", "12 3 40 5"]], "--mask", "m", fails=True)
@@ -168,9 +169,9 @@ class TestFiles:
         assert rows == [(2, {"image": "a.png", "report": report}), (4, {"image": "b.png", "report": "x"})]
 
     def test_latin_1(self, tmp_path, collect):
-        told = collect("image r", [["a.png", "Größe normal."]], "--report", "r", encoding="latin-1", fails=True)
-        assert "is not UTF-8 (at or after line" in told
-        assert "--encoding" in told
+        output = collect("image r", [["a.png", "Größe normal."]], "--report", "r", encoding="latin-1", fails=True)
+        assert "is not UTF-8 (at or after line" in output
+        assert "--encoding" in output
         options = ("--report", "r", "--encoding", "latin-1")
         entries, _, _ = collect("image r", [["a.png", "Die Größe ist normal."]], *options, encoding="latin-1")
         assert "Größe" in entries["a.png"]["report"]

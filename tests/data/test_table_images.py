@@ -54,18 +54,18 @@ class TestWhereTheImagesAre:
         images = [f"images_00{i}/images/{i}.png" for i in (1, 2)]
         rows = [["1.png", "a"], ["2.png", "b"], ["3.png", "b"]]
         folders = ("--images", tmp_path / "images_001", tmp_path / "images_002")
-        entries, document, told = collect("image f", rows, "--label", "f", *folders, images=images)
+        entries, document, output = collect("image f", rows, "--label", "f", *folders, images=images)
         assert list(entries) == images
         assert document["dropped"] == {"image: missing": 1}
-        assert "3.png: missing" in told
+        assert "3.png: missing" in output
         entries, _, _ = collect("image f", rows, "--label", "f", "--images", tmp_path, images=())
         assert list(entries) == images
 
     @pytest.mark.parametrize("images", [["a/1.png", "b/1.png"], ["a/1.png", "a/1.jpg"]])
     def test_a_name_of_several_files(self, collect, tmp_path, images):
-        told = collect("image f", [["1", "x"]], "--label", "f", "--images", tmp_path, images=images, fails=True)
-        assert "line 2: 2 files are meant by '1'" in told
-        assert all(image in told for image in images)
+        output = collect("image f", [["1", "x"]], "--label", "f", "--images", tmp_path, images=images, fails=True)
+        assert "line 2: 2 files are meant by '1'" in output
+        assert all(image in output for image in images)
         entries, _, _ = collect("image f", [[images[0], "x"]], "--label", "f", "--images", tmp_path, images=images)
         assert list(entries) == images[:1]
 
@@ -100,17 +100,21 @@ class TestWhereTheImagesAre:
     @pytest.mark.parametrize("cell", ["../secret", "/etc/passwd", "images/../../secret"])
     def test_nothing_leads_out(self, collect, tmp_path, cell):
         save_image(tmp_path.parent / "secret.png")
-        told = collect("name f", [[cell, "x"]], "--label", "f", "--image-template", "{name}.png", images=(), fails=True)
-        assert "outside the dataset folder" in told or "nothing is left" in told
+        output = collect(
+            "name f", [[cell, "x"]], "--label", "f", "--image-template", "{name}.png", images=(), fails=True
+        )
+        assert "outside the dataset folder" in output or "nothing is left" in output
 
     def test_errors(self, collect, tmp_path):
         assert "names no column" in collect("image f", [["a", "x"]], "--image-template", "a.png", images=(), fails=True)
-        told = collect("image f", [["a", "x"]], "--label", "f", "--image-template", "{imag}.png", images=(), fails=True)
-        assert "no column 'imag'. Did you mean 'image'?" in told
-        told = collect("image f", [["a.png", "x"]], "--label", "f", "--images", tmp_path / "no", fails=True)
-        assert "there is no folder" in told
-        told = collect("image f", [["b.png", "x"]], "--label", "f", images=(), fails=True)
-        assert "--image-template or --images may find them" in told
+        output = collect(
+            "image f", [["a", "x"]], "--label", "f", "--image-template", "{imag}.png", images=(), fails=True
+        )
+        assert "no column 'imag'. Did you mean 'image'?" in output
+        output = collect("image f", [["a.png", "x"]], "--label", "f", "--images", tmp_path / "no", fails=True)
+        assert "there is no folder" in output
+        output = collect("image f", [["b.png", "x"]], "--label", "f", images=(), fails=True)
+        assert "--image-template or --images may find them" in output
 
 
 class TestPublicTables:

@@ -49,9 +49,9 @@ def collect(tmp_path, capsys):
                 *options,
             ]
         )
-        told = capsys.readouterr()
-        assert code == (2 if fails else 0), told.err
-        return told.err if fails else (read_datalist(output), told.out)
+        captured = capsys.readouterr()
+        assert code == (2 if fails else 0), captured.err
+        return captured.err if fails else (read_datalist(output), captured.out)
 
     return run
 
@@ -64,9 +64,9 @@ class TestMasks:
     def test_paths_and_run_lengths(self, collect, tmp_path):
         Image.new("L", (60, 40), 255).save(tmp_path / "lungs.png")
         rle = encode_rle(np.eye(40, 60))
-        document, told = collect({"m": ["lungs.png", json.dumps(rle), ""]}, "--mask", "m")
+        document, output = collect({"m": ["lungs.png", json.dumps(rle), ""]}, "--mask", "m")
         assert "mask_classes" not in document
-        assert "dropped: 1 (no annotation)" in told
+        assert "dropped: 1 (no annotation)" in output
         assert {name: entry["mask"] for name, entry in entries(document).items()} == {
             "0.png": "lungs.png",
             "1.png": rle,
@@ -100,7 +100,7 @@ class TestBoxes:
     LABELED = json.dumps([{"label": "lung", "box": [1, 2, 30, 40]}, {"label": "heart", "box": [5, 5, 9.5, 9]}])
 
     def test_json(self, collect, tmp_path):
-        document, told = collect({"b": [self.LABELED, "", "[]"]}, "--boxes", "b")
+        document, output = collect({"b": [self.LABELED, "", "[]"]}, "--boxes", "b")
         assert document["box_classes"] == ["heart", "lung"]
         assert document["training"] == [
             {
@@ -111,7 +111,7 @@ class TestBoxes:
                 "box_labels": [1, 0],
             }
         ]
-        assert "dropped: 2 (no annotation)" in told
+        assert "dropped: 2 (no annotation)" in output
         assert check_datalist(tmp_path / "datalist.json") == []
 
     def test_no_box_as_no_finding(self, collect):
@@ -174,12 +174,12 @@ class TestBoxes:
         "cell", ["[[1, 2, 3]]", "[1, 2, 3, 4]", '[{"box": [1, 2, 3, 4]}]', "[[1, 2, 3, NaN]]", "x"]
     )
     def test_what_cannot_be_understood(self, collect, cell):
-        told = collect({"b": [cell]}, "--boxes", "b", fails=True)
-        assert "the boxes of 0.png cannot be parsed ([[x0, y0, x1, y1], ...] or" in told
+        output = collect({"b": [cell]}, "--boxes", "b", fails=True)
+        assert "the boxes of 0.png cannot be parsed ([[x0, y0, x1, y1], ...] or" in output
 
     def test_both_forms(self, collect):
-        told = collect({"b": [""]}, "--boxes", "b", "--box-columns", "b", "b", "b", "b", fails=True)
-        assert "either one column of boxes" in told
+        output = collect({"b": [""]}, "--boxes", "b", "--box-columns", "b", "b", "b", "b", fails=True)
+        assert "either one column of boxes" in output
 
 
 class TestLabels:
@@ -191,35 +191,35 @@ class TestLabels:
         assert check_datalist(tmp_path / "datalist.json") == []
 
     def test_names(self, collect):
-        document, told = collect({"f": ["edema| effusion", "mass", ""]}, "--label", "f")
+        document, output = collect({"f": ["edema| effusion", "mass", ""]}, "--label", "f")
         assert document["classes"] == ["edema", "effusion", "mass"]
         assert [entry["labels"] for entry in document["training"]] == [[1, 1, 0], [0, 0, 1]]
-        assert "dropped: 1 (no annotation)" in told
+        assert "dropped: 1 (no annotation)" in output
         document, _ = collect({"f": ["a;b", "c"]}, "--label", "f", "--separator", ";", "--classes", "b", "a")
         assert document["classes"] == ["b", "a"]
         assert [entry["labels"] for entry in document["training"]] == [[1, 1], [0, 0]]
 
-    def test_classes_that_no_entry_has_are_told(self, collect):
-        _, told = collect({"f": ["edema", "mass"]}, "--label", "f", "--classes", "edema", "oedema", "Mass")
-        assert "no entry has the class oedema, Mass: is it written as in the table?" in told
-        _, told = collect({"f": ["edema", "mass"]}, "--label", "f", "--classes", "mass")
-        assert "no entry has" not in told
+    def test_classes_that_no_entry_has_are_reported(self, collect):
+        _, output = collect({"f": ["edema", "mass"]}, "--label", "f", "--classes", "edema", "oedema", "Mass")
+        assert "no entry has the class oedema, Mass: is it written as in the table?" in output
+        _, output = collect({"f": ["edema", "mass"]}, "--label", "f", "--classes", "mass")
+        assert "no entry has" not in output
 
     def test_errors(self, collect):
-        told = collect({"edema": ["2"]}, "--labels", "edema", fails=True)
-        assert "0.png" in told
-        assert "'edema'" in told
-        assert "2" not in told.split("column")[1]
+        output = collect({"edema": ["2"]}, "--labels", "edema", fails=True)
+        assert "0.png" in output
+        assert "'edema'" in output
+        assert "2" not in output.split("column")[1]
         assert "either columns of labels" in collect({"e": ["1"]}, "--labels", "e", "--label", "e", fails=True)
 
 
 class TestReports:
     def test_with_annotations(self, collect):
         """Where a column of reports is named, what has no report is left out as ever."""
-        document, told = collect({"r": [TEXT, ""], "e": ["1", "1"]}, "--report", "r", "--labels", "e")
+        document, output = collect({"r": [TEXT, ""], "e": ["1", "1"]}, "--report", "r", "--labels", "e")
         assert document["training"][0]["report"] == TEXT
         assert document["training"][0]["labels"] == [1]
-        assert "dropped: 1 (empty report)" in told
+        assert "dropped: 1 (empty report)" in output
 
     def test_neither(self, collect):
         assert "or annotations" in collect({"e": ["1"]}, fails=True)

@@ -57,14 +57,14 @@ class TestFiles:
         assert check_datalist(sample, volumes=True) == []
         assert len(find_volumes(sample.parent)) == SIZE
 
-    def test_reports_tell_the_labels(self, sample):
+    def test_reports_mention_the_labels(self, sample):
         normal = ("no acute cardiopulmonary", "normal chest ct", "no evidence of acute", "clear lungs")
         words = ("opacity|consolidation", "effusion|pleural fluid", "pneumothorax", "cardiomegaly|enlarged", "nodul")
         for entry in load_datalist(sample, "training"):
             report = entry["report"].lower()
             assert any(phrase in report for phrase in normal) == (sum(entry["labels"]) == 0)
-            told = [any(word in report for word in some.split("|")) for some in words]
-            assert all(there for label, there in zip(entry["labels"], told, strict=True) if label)
+            mentioned = [any(word in report for word in some.split("|")) for some in words]
+            assert all(there for label, there in zip(entry["labels"], mentioned, strict=True) if label)
 
     def test_geometry_and_units(self, sample):
         volume = LoadVolume()(load_datalist(sample, "training")[0]["image"])
@@ -84,7 +84,7 @@ class TestFiles:
         times = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.nii.gz")}
         make_volume_sample(tmp_path, SIZE, EDGE, progress=False)
         assert times == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.nii.gz")}
-        make_volume_sample(tmp_path, 8, EDGE, progress=False)  # other settings: made anew, and nothing left over
+        make_volume_sample(tmp_path, 8, EDGE, progress=False)  # other settings: made again, and nothing left over
         assert len(list(tmp_path.rglob("*.nii.gz"))) == 8
         assert again.is_file()
 
@@ -136,7 +136,7 @@ class TestFindings:
 
 
 def test_orientation_turns_the_sample_to_ras(sample):
-    """The heart's apex is on the left: a mirrored volume would tell the sides of all findings wrongly."""
+    """The heart's apex is on the left: a mirrored volume would swap the sides of all findings."""
     from monai_mgca.data.sample.volumes import _save_volume
 
     values = draw(Finding("effusion", "left", size="large")).astype(np.int16)

@@ -68,7 +68,7 @@ def test_asking_leaves_random_numbers_alone():
 
 @pytest.mark.parametrize("config", ["train.json", "official.json"])
 def test_the_pretraining_needs_none(config):
-    """Else it would be slower, and nothing else would tell."""
+    """Else it would be slower, and nothing else would show it."""
     parser = ConfigParser()
     parser.read_config([CONFIGS / name for name in dict.fromkeys(["train.json", config])])
     train, validate = parser.config["train"], parser.config["validate"]

@@ -93,7 +93,7 @@ def one_step(case: tuple, number: int | None) -> dict[str, torch.Tensor | None]:
     rows = slice(None) if number is None else slice(number * ROWS, (number + 1) * ROWS)
     synchronize_batch_norm(network)
     wrapped: nn.Module = network if number is None else DistributedDataParallel(network)
-    for _ in range(2):  # DDP tells in the second that the first was not complete
+    for _ in range(2):  # DDP reports in the second that the first was not complete
         wrapped.zero_grad()
         loss(wrapped(images[rows], ids[rows], torch.ones_like(ids[rows]), words[rows])).backward()
     return {name: parameter.grad for name, parameter in network.named_parameters()}
@@ -119,9 +119,9 @@ def work(folder: Path) -> None:
     """What one process does; its results go to a file."""
     dist.init_process_group("gloo")
     gradients = {str(case): one_step(case, dist.get_rank()) for case in CASES}
-    told = {name: run_config(name, folder) for name in RUNS}
+    messages = {name: run_config(name, folder) for name in RUNS}
     dist.barrier()
-    torch.save({"gradients": gradients, "told": told}, folder / f"{dist.get_rank()}.pt")
+    torch.save({"gradients": gradients, "messages": messages}, folder / f"{dist.get_rank()}.pt")
     leave_group()
 
 
@@ -149,7 +149,7 @@ def test_two_processes_have_the_gradients_of_one(results, case):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_the_configs_train(results, name):
-    assert [result["told"][name] for result in results] == [""] * WORLD
+    assert [result["messages"][name] for result in results] == [""] * WORLD
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ SIZES = (
 
 
 def _place(r: random.Random, data: bytes) -> int:
-    """Somewhere in the file, its beginning more often: that is where sizes are told."""
+    """Somewhere in the file, its beginning more often: that is where sizes stand."""
     return r.randrange(max(1, min(len(data), r.choice((64, 400, len(data) or 1)))))
 
 

@@ -7,10 +7,11 @@
 table; it ends with 1 where a reader failed. A failure names the file: `--only "DICOM radiograph:17" --keep FOLDER`
 makes that one again, keeps it and shows the traceback. The files depend on `--seed` alone.
 
-Files are read in processes of their own, forked some files at a time, so that one that crashes is told and the rest is
-read. The 5 s are of the processor, by a timer of the kernel that ends native code too; 60 s of the clock are the end as
-well. Memory is the process's peak less what it had before the file; one that takes over 2 GB is ended; one that
-asks for more than 16 GB, used or not, gets none: that counts as too much, even where the reader refuses the file then.
+Files are read in processes of their own, forked some files at a time, so that one that crashes is reported and the
+rest is read. The 5 s are of the processor, by a timer of the kernel that ends native code too; 60 s of the clock are
+the end as well. Memory is the process's peak less what it had before the file; one that takes over 2 GB is ended; one
+that asks for more than 16 GB, used or not, gets none: that counts as too much, even where the reader refuses the file
+then.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def main() -> int:
     print_table(found)
     bad = [(case, outcome) for case, outcome in found if outcome.kind not in ("read", "refused")]
     for case, outcome in bad:
-        print(f'{outcome.kind}: --only "{case.target}:{case.index}" --seed {args.seed}: {outcome.told}')
+        print(f'{outcome.kind}: --only "{case.target}:{case.index}" --seed {args.seed}: {outcome.message}')
     return 1 if bad else 0
 
 

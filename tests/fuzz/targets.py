@@ -102,7 +102,7 @@ def _object_cxr(folder: Path, path: Path) -> None:
 
 
 def _check(look: Callable[..., ImageCheck], path: Path) -> list[tuple[str, str]]:
-    """What the check tells of an image, which it never fails at."""
+    """What the check finds in an image; it never fails."""
     if path.is_file() and not path.stat().st_size:
         return [("zero bytes", "")]
     found = look(str(path), LIMITS)
@@ -114,13 +114,13 @@ def _check(look: Callable[..., ImageCheck], path: Path) -> list[tuple[str, str]]
 def _radiograph(folder: Path, path: Path) -> None:
     """As it is trained on and checked; what one refuses, the other does."""
     found = {reason for reason, _ in _check(check_radiograph, path)}
-    told = found - {"constant", "too small", "too elongated", "wrong modality", "lateral view", *WARNINGS}
+    problems = found - {"constant", "too small", "too elongated", "wrong modality", "lateral view", *WARNINGS}
     try:
         image_size(path)
     finally:
         image = LoadRadiograph()(path)
-    if told or header_reason(str(path.parent), path.name):
-        raise AssertionError(f"a radiograph is read that the check calls {told}")
+    if problems or header_reason(str(path.parent), path.name):
+        raise AssertionError(f"a radiograph is read that the check calls {problems}")
     if image.ndim != 3 or not -0.01 <= image.min() <= image.max() <= 255.01:
         raise AssertionError(f"a radiograph of {tuple(image.shape)}, {image.min()} to {image.max()}")
 
@@ -183,7 +183,7 @@ def _lists(folder: Path, path: Path) -> None:
 def _embeddings(folder: Path, path: Path) -> None:
     arrays = read_embeddings(path, "sha256:0")
     if arrays is None:
-        raise DataError("logged, and computed anew")
+        raise DataError("logged, and computed again")
     for array in arrays.values():
         array.sum()
 

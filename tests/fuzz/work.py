@@ -43,12 +43,12 @@ class Case(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a file: "read", "refused", "other error", "memory", "hang" or "crash"; and what was told."""
+    """What became of a file: "read", "refused", "other error", "memory", "hang" or "crash"; and the error's message."""
 
     kind: str
     seconds: float = 0
     megabytes: float = 0
-    told: str = ""
+    message: str = ""
 
 
 class _Surroundings:
@@ -63,7 +63,7 @@ class _Surroundings:
             (self.folder / name).write_bytes(data)
 
     def check(self) -> None:
-        """Read the sound files, without which a refusal would tell nothing."""
+        """Read the sound files, without which a refusal would mean nothing."""
         for name in self.files:
             self.target.read(self.folder, self.folder / name)
 
@@ -79,12 +79,12 @@ class _Surroundings:
 
 
 def _status(key: str, process: int | str = "self") -> int:
-    """Kilobytes that the kernel tells of a process; none of one that has ended."""
+    """Kilobytes that the kernel counts for a process; none of one that has ended."""
     with open(f"/proc/{process}/status") as file:
         return next((int(line.split()[1]) for line in file if line.startswith(key)), 0)
 
 
-def _peak_begins_anew() -> int:
+def _reset_peak() -> int:
     """The process's memory, from which the next peak is counted; in kilobytes."""
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
@@ -121,25 +121,25 @@ def _read(surroundings: _Surroundings, path: Path, folder: Path) -> tuple[str, s
 
 def _measure(surroundings: _Surroundings, path: Path, folder: Path) -> Outcome:
     gc.collect()
-    before, start = _peak_begins_anew(), time.process_time()
+    before, start = _reset_peak(), time.process_time()
     signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # its signal ends the process, in native code too
-    kind, told = _read(surroundings, path, folder)
+    kind, message = _read(surroundings, path, folder)
     signal.setitimer(signal.ITIMER_PROF, 0)
     seconds, megabytes = time.process_time() - start, (_status("VmHWM:") - before) / 1000
     if kind in ("read", "refused") and megabytes > MEGABYTES:
-        kind, told = "memory", f"{megabytes:.0f} MB"
-    return Outcome(kind, seconds, megabytes, told)
+        kind, message = "memory", f"{megabytes:.0f} MB"
+    return Outcome(kind, seconds, megabytes, message)
 
 
 def _quiet() -> None:
-    """What libraries say of broken files is of no use here."""
+    """What libraries say of broken files is useless here."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
 
 
 def _fork() -> int:
-    """As os.fork; in the child torch makes its threads anew at once: two of a reader's threads must not meet there."""
+    """As os.fork; in the child torch makes new threads at once: two of a reader's threads must not meet there."""
     pid = os.fork()
     if pid == 0:
         torch.set_num_threads(1)
@@ -149,7 +149,7 @@ def _fork() -> int:
 def _child(
     template: Path, folder: Path, prepared: dict[str, _Surroundings], cases: list[Case], seed: int, out: int
 ) -> None:
-    """Read some files, telling the parent of each before and after."""
+    """Read some files, and report each to the parent before and after."""
     shutil.copytree(template, folder)
     with open(folder / "stderr", "wb") as stderr:
         os.dup2(stderr.fileno(), 2)
@@ -173,7 +173,7 @@ class _Process:
     def __init__(self, template: Path, folder: Path, prepared: dict, cases: list[Case], seed: int) -> None:
         self.cases, self.folder, self.done, self.text = cases, folder, 0, b""
         self.pipe, out = os.pipe()
-        self.heard, self.killed_for = time.monotonic(), Outcome("crash", told="killed")
+        self.heard, self.killed_for = time.monotonic(), Outcome("crash", message="killed")
         self.pid = _fork()
         if self.pid == 0:
             os.close(self.pipe)
@@ -187,7 +187,7 @@ class _Process:
         self.before = 1024 * _status("RssAnon:")
 
     def hear(self) -> Iterator[tuple[Case, Outcome]]:
-        """What the process told; nothing more where it has ended."""
+        """What the process reported; nothing more where it has ended."""
         self.heard = time.monotonic()
         *lines, self.text = (self.text + self.text_of_pipe()).split(b"\n")
         for line in filter(None, lines):
@@ -218,18 +218,18 @@ class _Process:
         """Why the process ended; None where it read all its files."""
         status = os.waitpid(self.pid, 0)[1]
         os.close(self.pipe)
-        told = self.stderr()
+        message = self.stderr()
         shutil.rmtree(self.folder, ignore_errors=True)
         code = os.waitstatus_to_exitcode(status)
         if code == 99:
-            raise RuntimeError(f"the fuzzer itself failed at {self.cases[self.done]}: {told}")
+            raise RuntimeError(f"the fuzzer itself failed at {self.cases[self.done]}: {message}")
         if self.done == len(self.cases):
             return None
         if code == -signal.SIGPROF:
             return Outcome("hang", CPU_SECONDS, 0, f"more than {CPU_SECONDS} s of the processor")
         if code == -signal.SIGKILL:
             return self.killed_for
-        return Outcome("crash", 0, 0, f"ended by {-code if code < 0 else code}: {told}")
+        return Outcome("crash", 0, 0, f"ended by {-code if code < 0 else code}: {message}")
 
 
 def prepare(folder: Path, cases: list[Case]) -> dict[str, _Surroundings]:

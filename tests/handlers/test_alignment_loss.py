@@ -57,7 +57,7 @@ class TestAlignmentLossHandler:
         with pytest.raises(AssertionError, match="no batch left"):  # in training it does
             toy.loss(toy.outputs()[0])
 
-    def test_every_epoch_starts_anew(self, make_toy):
+    def test_every_epoch_starts_again(self, make_toy):
         toy = make_toy()
         evaluator = toy.evaluator(key_val_metric={"val_loss": AlignmentLossHandler(toy.loss)})
         evaluator.run()
@@ -74,7 +74,7 @@ def test_loss_terms(make_toy):
     toy = make_toy((4,))
     output = toy.outputs()[0]
     total = toy.loss(output)
-    told = loss_terms(toy.loss, toy.optimizer)({"loss": total})
-    assert told.keys() == {"loss", "instance_loss", "prototype_loss", "learning_rate"}
-    assert told["learning_rate"] == 0.01
-    torch.testing.assert_close(told["instance_loss"] + told["prototype_loss"], told["loss"])
+    terms = loss_terms(toy.loss, toy.optimizer)({"loss": total})
+    assert terms.keys() == {"loss", "instance_loss", "prototype_loss", "learning_rate"}
+    assert terms["learning_rate"] == 0.01
+    torch.testing.assert_close(terms["instance_loss"] + terms["prototype_loss"], terms["loss"])

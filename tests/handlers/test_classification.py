@@ -107,7 +107,7 @@ def test_table_has_a_row_an_image(data, tmp_path):
     path = tmp_path / "out" / "table.csv"
     network = Brightness()
     evaluator = make_evaluator(data, network, val_handlers=[TableSaver(path, CLASSES)])
-    for _ in range(2):  # a second run starts anew
+    for _ in range(2):  # a second run starts again from nothing
         evaluator.run()
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))

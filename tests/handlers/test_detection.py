@@ -28,7 +28,7 @@ ITEMS = [("a", (60, 40), [[10, 6, 30, 36]], [1]), ("sub/b", (40, 60), [], []), (
 
 
 class Oracle(torch.nn.Module):
-    """Finds what it is told, once for each image in turn."""
+    """Finds what it is given, once for each image in turn."""
 
     def __init__(self, answers):
         super().__init__()
@@ -141,7 +141,7 @@ def test_results_are_in_pixels_of_the_files(items, tmp_path):
         assert set(picture.getdata()) == {(100, 100, 100)}
 
 
-def test_saver_starts_anew(items, tmp_path):
+def test_saver_starts_again(items, tmp_path):
     data = loader(items)
     saver = DetectionSaver(tmp_path / "found.json", ["x", "y"], tmp_path)
     for _ in range(2):

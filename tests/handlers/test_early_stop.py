@@ -30,7 +30,7 @@ def last_epoch(values, patience, interval=1, negative_sign=False):
     [
         ([1, 2, 3, 4, 5], {"patience": 2}, 5),  # improves all the time
         ([3, 2, 1, 4, 5], {"patience": 2}, 3),  # two epochs without improvement
-        ([3, 2, 4, 3, 3], {"patience": 2}, 5),  # the count starts anew
+        ([3, 2, 4, 3, 3], {"patience": 2}, 5),  # the count starts again
         ([1, 2, 3, 4, 5], {"patience": 2, "negative_sign": True}, 3),
         ([3, 2, 1, 0, 0], {"patience": 2, "interval": 3}, 9),  # counts validations, not epochs
         ([3, NAN, NAN, 4, 5], {"patience": 2}, 3),  # what is not a number is no improvement

@@ -272,7 +272,7 @@ class TestStop:
         assert sorted(read_quarantine(path)) == [f"images/{i}.png" for i in range(4, 10)]
         assert_equal((network, trainer.optimizer), train_slowly(make_batches()[:2]))
 
-    def test_good_steps_between_start_the_count_anew(self, path, caplog):
+    def test_good_steps_between_restart_the_count(self, path, caplog):
         with caplog.at_level(logging.WARNING):
             trainer = train(make_batches(bad=(0, 1, 3, 4)), path, max_in_a_row=3)[2]
         assert not hasattr(trainer, "error")

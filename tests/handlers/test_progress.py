@@ -35,7 +35,7 @@ def test_a_line_for_each_epoch(make_toy, caplog):
     lines = [record.getMessage() for record in caplog.records if record.name == "monai_mgca.handlers.training_progress"]
     losses = r"train_loss [\d.]+, train_instance_loss [\d.]+, train_prototype_loss [\d.]+"
     assert [line.split(":")[0] for line in lines] == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
-    assert re.fullmatch(rf"Epoch 1/3: {losses}; \d+ s, \d+ s left\.", lines[0])  # no validation: nothing old is told
+    assert re.fullmatch(rf"Epoch 1/3: {losses}; \d+ s, \d+ s left\.", lines[0])  # no validation: nothing old
     assert re.fullmatch(
         rf"Epoch 2/3: {losses}, val_loss [\d.]+, val_instance_loss [\d.]+ \(best so far\); \d+ s, \d+ s left\.",
         lines[1],

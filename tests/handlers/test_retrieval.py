@@ -30,7 +30,7 @@ def test_whole_set_in_the_evaluator(make_toy):
     assert metrics == {f"val_{name}": pytest.approx(value) for name, value in expected.items()}
 
 
-def test_starts_anew_in_each_run(make_toy):
+def test_starts_again_in_each_run(make_toy):
     evaluator = make_toy().evaluator(key_val_metric={"val_mean_recall": RetrievalHandler()})
     evaluator.run()
     first = dict(evaluator.state.metrics)

@@ -70,7 +70,7 @@ def test_interval_stands_beside_its_figure(make_toy, caplog):
 
 
 def train(make_toy, caplog, figures, resumed=None):
-    """What is told of a training whose validations have these key metrics, the last of them in this process alone."""
+    """What is logged of a training whose validations have these key metrics, the last of them in this process alone."""
     toy = make_toy((4,))
     evaluator = toy.evaluator(key_val_metric={"val_loss": AlignmentLossHandler(toy.loss)})
     trainer = toy.trainer(len(figures))

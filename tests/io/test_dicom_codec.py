@@ -191,7 +191,7 @@ def entries(folder, files):
     return folder / "list.json"
 
 
-def test_check_tells_damage_from_what_is_sound(tmp_path):
+def test_check_separates_damaged_files_from_sound_ones(tmp_path):
     whole = compressed("JPEG Extended")
     damaged = bytearray(compressed("JPEG 2000"))
     damaged[-80:-40] = bytes(40)
@@ -222,10 +222,10 @@ def test_clean_datalist_says_what_it_leaves_out(tmp_path, capsys):
     files = {"a.dcm": compressed("JPEG Lossless"), "b.dcm": compressed("JPEG-LS", syntax=JPEG + "110")}
     datalist = entries(tmp_path, files)
     assert main([str(datalist), "--write-clean", str(tmp_path / "clean.json")]) == 1
-    told = capsys.readouterr().out
-    assert "left out: 1 (no decoder)" in told
-    assert "no decoder is sound" in told
-    assert "pip install imagecodecs" in told
+    output = capsys.readouterr().out
+    assert "left out: 1 (no decoder)" in output
+    assert "no decoder is sound" in output
+    assert "pip install imagecodecs" in output
     assert [entry["id"] for entry in json.loads((tmp_path / "clean.json").read_text())["training"]] == ["a.dcm"]
 
 

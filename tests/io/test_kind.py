@@ -212,7 +212,7 @@ def test_a_radiograph_without_its_rows_is_damaged(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no DICOM file at all", b"\0" * 128 + b"DICM" + b"\0" * 9])
-def test_damaged_dicom_is_told_by_its_reader(tmp_path, content):
+def test_damaged_dicom_is_left_to_its_reader(tmp_path, content):
     (tmp_path / "1.dcm").write_bytes(content)
     assert find_images(tmp_path) == [{"image": str(tmp_path / "1.dcm")}]
 

@@ -76,7 +76,7 @@ def test_png(tmp_path, width, height):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_png_where_pillow_is_told_to_read_everything(tmp_path, monkeypatch):
+def test_png_where_pillow_has_no_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     refused(LoadRadiograph(), save_png(tmp_path / "bomb.png", 14000, 14000), "declares 14000 x 14000 values")
 
@@ -150,7 +150,7 @@ def test_dicom(tmp_path, save_dicom):
     raw, packer = (tmp_path / "b.dcm").read_bytes(), zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(140)) + packer.flush()
     end = 144 + struct.unpack("<I", raw[140:144])[0]  # of what describes the file
-    long = b"\2\0\3\0UI" + struct.pack("<H", 3000) + b"1." * 1500  # the kind of packing is told behind it
+    long = b"\2\0\3\0UI" + struct.pack("<H", 3000) + b"1." * 1500  # the kind of packing stands behind it
     for content in (raw[:end] + bomb, raw[:144] + long + raw[144:end] + bomb):
         (tmp_path / "b.dcm").write_bytes(content)
         for load in (LoadRadiograph(), image_size):

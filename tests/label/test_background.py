@@ -17,7 +17,7 @@ from monai_mgca.label.app import MGCAApp
     ("method", "request_"), [("train", {"model": "x"}), ("batch_infer", {"model": "x"}), ("scoring", {"method": "x"})]
 )
 def test_no_module_of_a_folder_that_a_client_names(tmp_path, monkeypatch, method, request_):
-    """Python would run a ``sitecustomize.py`` there: a client may send one as a session, and is told its folder."""
+    """Python would run a ``sitecustomize.py`` there: a client may send one as a session, and learns its folder."""
     app, environments = MGCAApp.__new__(MGCAApp), []
     app._infers = app._trainers = {"x": None}
 

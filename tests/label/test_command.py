@@ -80,7 +80,7 @@ def test_options_of_an_earlier_start_are_forgotten(run, tmp_path):
     assert LabelSettings.load(tmp_path / "app").reports is None
 
 
-def test_models_without_weights_are_told(run, label_bundle, tmp_path):
+def test_models_without_weights_are_reported(run, label_bundle, tmp_path):
     bundle = shutil.copytree(label_bundle, tmp_path / "mgca", ignore=shutil.ignore_patterns("model_detection.*"))
     _, printed, _ = run(bundle=bundle)
     assert "Models: segmentation, classification, grounding. After training: detection." in printed.out
@@ -95,7 +95,7 @@ def test_models_without_weights_are_told(run, label_bundle, tmp_path):
         ("reports", "nowhere", "reports: there is no folder nowhere"),
     ],
 )
-def test_what_does_not_exist_is_told_before_anything_starts(run, tmp_path, option, value, message):
+def test_what_does_not_exist_is_refused_before_anything_starts(run, tmp_path, option, value, message):
     code, printed, started = run(**{option: value})
     assert code == 2
     assert message in printed.err

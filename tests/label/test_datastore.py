@@ -171,7 +171,7 @@ def test_only_radiographs_are_added(place, file, everything):
     ],
     ids=lambda info: str(info)[:40],
 )
-def test_what_a_client_tells_of_an_image_can_be_read_later(place, info, everything):
+def test_what_a_client_sends_of_an_image_can_be_read_later(place, info, everything):
     store = RadiographDatastore(place)
     store.save_label("a", str(place / "a.png"), "final", {})
     before = everything(place)
@@ -221,7 +221,7 @@ def test_the_list_is_written_whole_or_not_at_all(place, monkeypatch):
     assert json.loads((place / "datastore_v2.json").read_text())["objects"]["a"]["image"]["info"]["x"] == 1
 
 
-def test_two_images_of_one_name_are_told_at_the_start(place, save_image):
+def test_two_images_of_one_name_are_reported_at_the_start(place, save_image):
     save_image(place / "a.nii.gz")
     with pytest.raises(DataError, match=r"a\.nii\.gz, a\.png: are all 'a'"):
         RadiographDatastore(place)

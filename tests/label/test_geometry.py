@@ -104,7 +104,7 @@ def test_a_label_that_leads_to_another_file_is_not_read(tmp_path):
         read_label_map(tmp_path / "label.mhd")
 
 
-def test_what_cannot_be_read_or_written_is_told_by_name(tmp_path, save_image):
+def test_what_cannot_be_read_or_written_is_named(tmp_path, save_image):
     geometry = read_geometry(save_image(tmp_path / "a.png"))
     with pytest.raises(DataError, match=r"values of \(31, 47\) do not fit an image of \(47, 31\)"):
         write_label_map(np.zeros((31, 47), np.uint8), geometry, tmp_path / "label.nrrd")

@@ -127,7 +127,7 @@ class TestOtherSites:
         assert not asked
         assert ask(app, "GET", "/image", {**site, "sec-fetch-dest": "document"})[0] == 200
 
-    def test_a_link_that_posts_is_none(self):
+    def test_a_link_that_posts_is_foreign(self):
         headers = Headers({**HERE, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"})
         assert is_foreign("POST", headers)
         assert not is_foreign("GET", headers)
@@ -144,17 +144,20 @@ class TestUploads:
     def pieces(self, body):
         return [body[start : start + 65536] for start in range(0, len(body), 65536)]
 
-    @pytest.mark.parametrize("told", [True, False])
-    def test_too_long(self, told):
+    @pytest.mark.parametrize("known", [True, False])
+    def test_too_long(self, known):
         app, asked = application((UploadLimit, {"limit": self.LIMIT}))
         body, read = self.body(3 * self.LIMIT), []
-        headers = {**self.FORM, **({"content-length": str(len(body))} if told else {"transfer-encoding": "chunked"})}
+        headers = {
+            **self.FORM,
+            **({"content-length": str(len(body))} if known else {"transfer-encoding": "chunked"}),
+        }
         pieces = (read.append(len(piece)) or piece for piece in self.pieces(body))
         status, answer = ask(app, "PUT", "/image", headers, pieces)
         assert status == 413
         assert "at most 1 MiB (MGCA_MAX_UPLOAD" in answer["detail"]
         assert not asked
-        assert sum(read) <= (0 if told else self.LIMIT + 65536)
+        assert sum(read) <= (0 if known else self.LIMIT + 65536)
 
     def test_a_length_that_is_a_lie(self):
         app, asked = application((UploadLimit, {"limit": self.LIMIT}))
@@ -197,7 +200,7 @@ class TestHalfCharacters:
         assert ask(app, "POST", "/train/a", self.JSON, [body[:5], body[5:]]) == (200, {"params": params})
 
     @pytest.mark.parametrize("body", [b"{", b"[" * 100000, b"\xff"])
-    def test_what_is_no_json_is_told_by_the_application(self, body):
+    def test_what_is_no_json_is_refused_by_the_application(self, body):
         app, asked = application((PlainText, {}))
         assert ask(app, "POST", "/train/a", self.JSON, [body])[0] in (400, 422)
         assert not asked

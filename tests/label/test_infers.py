@@ -242,7 +242,7 @@ def read_heat(path):
         ({"text": "effusion", "method": "magic"}, HTTPException, "method is one of"),
     ],
 )
-def test_a_phrase_that_cannot_be_grounded_is_told(settings, studies, request_, error, message):
+def test_a_phrase_that_cannot_be_grounded_is_refused(settings, studies, request_, error, message):
     infer = PhraseInfer(settings, lambda: iter([str(studies / "a.png")]))
     with pytest.raises(error, match=message):
         infer({"image": str(studies / "a.png"), **request_})

@@ -90,7 +90,7 @@ def test_masks_keep_their_pixels_in_every_format(store, save):
     assert len(loaded) == len(content["training"])
 
 
-def test_values_are_told_by_the_names_that_slicer_saves(store, save):
+def test_values_follow_the_names_that_slicer_saves(store, save):
     info = {"label_info": [{"name": "heart", "idx": 1}, {"name": "nodule", "idx": 2}, {"name": "lung", "idx": 3}]}
     for name in "ab":
         save(name, mask_of(store, name, 1, 3), ".nrrd", info)
@@ -130,7 +130,7 @@ def test_boxes_keep_their_pixels_and_end_at_the_edge(store, save):
     assert load_labeled(path, "validation", "detection", path.parents[2])
 
 
-def test_other_kinds_and_other_tags_are_left_out_and_told(store, save, caplog):
+def test_other_kinds_and_other_tags_are_left_out_and_reported(store, save, caplog):
     for name in "abc":
         save(name, mask_of(store, name, 1), ".nrrd")
     save("d", (np.array([[2, 3, 12, 23]]), ["nodule"]), ".json")
@@ -155,7 +155,7 @@ def test_masks_of_labels_that_are_no_more_go(store, save):
     assert sorted(path.name for path in folder.iterdir()) == ["a.png", "b.png"]
 
 
-def test_all_labels_that_cannot_be_used_are_told_at_once(store, save, tmp_path):
+def test_all_labels_that_cannot_be_used_are_reported_at_once(store, save, tmp_path):
     save("a", mask_of(store, "a", 1, 3), ".nrrd")
     save("b", mask_of(store, "b", 1), ".nrrd", {"label_info": [{"name": "rib", "idx": 1}]})
     Image.fromarray(mask_of(store, "c", 1)[:, 1:]).save(tmp_path / "small.png")
@@ -164,29 +164,29 @@ def test_all_labels_that_cannot_be_used_are_told_at_once(store, save, tmp_path):
     lay(store, "d", tmp_path / "broken.nrrd")
     with pytest.raises(DataError) as refused:
         labels_to_datalist(store, "segmentation", ["lung", "heart"])
-    told = str(refused.value)
-    assert told.startswith("4 of 4 saved labels cannot be used for segmentation")
-    assert "a: has the values 0 to 3; there are 2 classes (lung, heart)" in told
-    assert "b: has 'rib'; the classes are lung, heart" in told
-    assert "c: its mask is 39 x 61, the image 40 x 61 pixels" in told
-    assert "d: cannot read the label" in told
+    message = str(refused.value)
+    assert message.startswith("4 of 4 saved labels cannot be used for segmentation")
+    assert "a: has the values 0 to 3; there are 2 classes (lung, heart)" in message
+    assert "b: has 'rib'; the classes are lung, heart" in message
+    assert "c: its mask is 39 x 61, the image 40 x 61 pixels" in message
+    assert "d: cannot read the label" in message
     assert not (store.work_dir / "segmentation" / "datalist.json").exists()
 
 
 @pytest.mark.parametrize(
     "content", ["[]", "{", '{"markups": [3]}', '{"markups": [{"center": ["x", 1, 2], "size": [1, 1, 1]}]}']
 )
-def test_boxes_that_cannot_be_used_are_told_at_once(store, save, tmp_path, content):
+def test_boxes_that_cannot_be_used_are_reported_at_once(store, save, tmp_path, content):
     save("a", (np.array([[2, 3, 12, 23]]), ["ghost"]), ".json")
     save("b", (np.array([[200, 3, 212, 23]]), ["nodule"]), ".json", by_hand=True)
     (tmp_path / "broken.json").write_text(content)
     lay(store, "c", tmp_path / "broken.json")
     with pytest.raises(DataError) as refused:
         labels_to_datalist(store, "detection", ["nodule"])
-    told = str(refused.value)
-    assert "a: has 'ghost'; the classes are nodule" in told
-    assert "b: a box lies outside the image" in told
-    assert "\n  c: " in told
+    message = str(refused.value)
+    assert "a: has 'ghost'; the classes are nodule" in message
+    assert "b: a box lies outside the image" in message
+    assert "\n  c: " in message
 
 
 @pytest.mark.parametrize("name", ["$print(1)", "@device", "%file", "", "a\nb"])
@@ -197,7 +197,7 @@ def test_a_name_that_a_configuration_would_run_is_no_class(store, save, name):
         labels_to_datalist(store, "detection")
 
 
-def test_a_class_without_a_label_to_train_with_is_told(store, save):
+def test_a_class_without_a_label_to_train_with_is_reported(store, save):
     for image in "ab":
         save(image, mask_of(store, image, 1), ".nrrd")
     with pytest.raises(DataError, match="no label of heart among the 1 images to train with"):

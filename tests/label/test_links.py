@@ -245,7 +245,7 @@ class TestList:
         assert not (place / "a.png").exists()
 
     @pytest.mark.parametrize("info", [{"x": float("nan")}, {"strategy": "x"}, {"strategy": {"random": {"ts": "now"}}}])
-    def test_what_could_not_be_told(self, place, info):
+    def test_what_cannot_be_sent_as_json(self, place, info):
         RadiographDatastore(place)
         self.write(place, lambda content: content["objects"]["a"]["image"].update(info=info))
         store = RadiographDatastore(place)
@@ -254,7 +254,7 @@ class TestList:
 
     @pytest.mark.parametrize("kind", ["pipe", "folder", "link", "text", "deep", "nothing", "UTF-16", "other"])
     def test_what_is_no_list(self, place, outside, kind, caplog):
-        """Nobody waits for it, nothing of another file is told, and a server that runs goes on."""
+        """Nobody waits for it, nothing of another file is shown, and a server that runs goes on."""
         (outside / "secret").write_text("a secret")
         path = place / "datastore_v2.json"
         store = RadiographDatastore(place)

@@ -166,7 +166,7 @@ def test_a_label_that_would_be_another_images(place, save_mask, everything):
     assert store.get_labeled_images() == ["a.seg"]
 
 
-def test_what_a_client_tells_is_not_ours(place):
+def test_what_a_client_sends_changes_no_fields_of_ours(place):
     """Who asks for the next image would get another one, or another file."""
     store, hostile = (
         RadiographDatastore(place),
@@ -184,8 +184,8 @@ def test_what_a_client_tells_is_not_ours(place):
 
 
 @pytest.mark.parametrize("info", ["$x", [{"name": "$import os"}], [{"idx": 1}], [{"name": "lung", "idx": 2}]])
-def test_names_that_are_told_later_are_checked_as_those_saved(place, save_mask, info, everything):
-    """No training could take the label any more."""
+def test_names_that_are_sent_later_are_checked_as_those_saved(place, save_mask, info, everything):
+    """No training could use the label any more."""
     store = RadiographDatastore(place)
     store.save_label("a", str(save_mask(place.parent / "sent.nrrd")), "final", {"label_info": [{"name": "lung"}]})
     before = everything(place)

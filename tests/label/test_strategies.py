@@ -100,7 +100,7 @@ def test_only_what_changed_is_computed_again(store, embeddings, settings, label_
     assert StudyEmbeddings(moved)(store).computed == 2 * (COUNT - 1) - 1, "another pretraining"
 
 
-def test_a_broken_study_is_told_and_the_others_go_on(store, embeddings, caplog):
+def test_a_broken_study_is_reported_and_the_others_go_on(store, embeddings, caplog):
     (store.work_dir.parent / "s3.png").write_bytes(b"no image")
     answer = EmbeddingScoring(embeddings)({}, store)
     assert answer["images"] == COUNT - 1
@@ -110,7 +110,7 @@ def test_a_broken_study_is_told_and_the_others_go_on(store, embeddings, caplog):
     assert Diversity(embeddings)({}, store)["id"] != "s3"
 
 
-def test_a_file_that_is_gone_is_told_and_the_others_go_on(store, embeddings):
+def test_a_file_that_is_gone_is_reported_and_the_others_go_on(store, embeddings):
     embeddings(store)
     (store.work_dir.parent / "s3.png").unlink()  # the datastore has not seen it
     answer = EmbeddingScoring(embeddings)({}, store)
@@ -130,7 +130,7 @@ def test_what_is_known_stays_while_a_pacs_does_not_answer(store, embeddings, mon
     assert embeddings(store).computed == 0
 
 
-def test_scoring_tells_how_far_the_labels_reach(store, embeddings):
+def test_scoring_reports_how_far_the_labels_reach(store, embeddings):
     none = EmbeddingScoring(embeddings)({}, store)
     assert none["farthest"] is none["mean"] is None
     assert none["computed"] == 2 * COUNT - 1
@@ -170,7 +170,7 @@ def test_text_finds_the_nearest_and_then_the_next(store, embeddings, settings):
 @pytest.mark.parametrize(
     ("text", "message"), [("", "no word"), ("qqq zzz", "knows no word"), ("heart " * 99, "longer")]
 )
-def test_a_text_that_cannot_be_read_is_told(store, embeddings, text, message):
+def test_a_text_that_cannot_be_read_is_refused(store, embeddings, text, message):
     with pytest.raises(DataError, match=message):
         TextQuery(embeddings)({"text": text}, store)
 
@@ -238,7 +238,7 @@ def test_entropy_by_hand():
     assert entropy(torch.tensor([0.25])) == pytest.approx(0.25 * 2 + 0.75 * np.log2(4 / 3))
 
 
-def test_wrong_values_are_told(store, embeddings, settings, tmp_path):
+def test_wrong_values_are_refused(store, embeddings, settings, tmp_path):
     infers = {"classification": ClassificationInfer(settings)}
     for request, message in (
         ({"weight": 2}, "weight is a number from 0 to 1"),
@@ -301,7 +301,7 @@ def test_rows_are_written_on_the_way(tmp_path, monkeypatch):
     assert not (tmp_path / "rows.npz").exists()
 
 
-def test_a_damaged_file_is_made_anew(tmp_path):
+def test_a_damaged_file_is_made_again(tmp_path):
     def compute(names):
         return {name: np.ones(2, np.float32) for name in names}
 

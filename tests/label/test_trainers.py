@@ -148,7 +148,7 @@ def test_other_classes_begin_from_the_pretrained_encoder_in_the_same_architectur
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"max_epochs": 0}, "max_epochs"),
         ({"max_epochs": "$print(1)"}, "max_epochs"),
@@ -162,10 +162,10 @@ def test_other_classes_begin_from_the_pretrained_encoder_in_the_same_architectur
         ({"classes": "heart,lung"}, "no label of lung"),
     ],
 )
-def test_what_is_wrong_with_a_request_is_told_before_training(settings, store, change, told):
+def test_a_wrong_request_is_refused_before_training(settings, store, change, message):
     with pytest.raises((HTTPException, DataError)) as refused:
         BundleTrain(settings, "segmentation")({**ONE_EPOCH, **change}, store["segmentation"])
-    assert told in str(getattr(refused.value, "detail", refused.value))
+    assert message in str(getattr(refused.value, "detail", refused.value))
     assert settings.weights("segmentation").parent == settings.bundle / "models"
 
 
@@ -196,7 +196,7 @@ def test_one_training_of_a_task_at_a_time(settings, store):
         BundleTrain(settings, "detection")(ONE_EPOCH, store["detection"])
 
 
-def test_labels_that_cannot_be_used_are_told(settings, store, tmp_path):
+def test_labels_that_cannot_be_used_are_reported(settings, store, tmp_path):
     for name in ("i1", "i2", "i3"):
         store["detection"].remove_label(name, "final")
     with pytest.raises(DataError, match="detection has 1 images with saved boxes"):
@@ -222,15 +222,15 @@ def test_a_process_of_its_own_ends_with_one_line(forks, settings, store):
         request = json.dumps({**ONE_EPOCH, "model": task, "pretrained": False})
         output = settings.app_dir / f"{task}.txt"
         running[task] = forks.start(*command, "-s", str(store[task].work_dir.parent), "-r", request, output=output)
-    told = {task: process.communicate(timeout=240)[0] for task, process in running.items()}
-    assert running["segmentation"].returncode == 0, told["segmentation"]
+    printed = {task: process.communicate(timeout=240)[0] for task, process in running.items()}
+    assert running["segmentation"].returncode == 0, printed["segmentation"]
     assert settings.weights("segmentation").parent == settings.trained_dir
     assert running["detection"].returncode != 0
-    assert "400: detection has 1 images with saved boxes" in told["detection"].strip().splitlines()[-1]
-    assert CANARY not in "".join(told.values())
+    assert "400: detection has 1 images with saved boxes" in printed["detection"].strip().splitlines()[-1]
+    assert CANARY not in "".join(printed.values())
 
 
-def test_tells_its_options(settings):
+def test_lists_its_options(settings):
     config = BundleTrain(settings, "detection").info()["config"]
     wanted = {"device", "pretrained", "max_epochs", "val_split", "batch_size", "learning_rate", "freeze_encoder"}
     assert wanted <= config.keys()

@@ -113,7 +113,7 @@ def test_focal_loss_is_per_box():
     assert FocalLossPerBox()(logits, 0 * targets).item() == pytest.approx(8 * negative, rel=1e-3)
 
 
-def test_anchors_are_as_told():
+def test_anchors_are_as_configured():
     detector = create_detector("resnet_compact", 1, SIZE, anchor_sizes=[[8], [16], [32]], anchor_ratios=[4.0])
     x0, y0, x1, y1 = detector.anchor_generator.cell_anchors[1][0].tolist()
     assert (x1 - x0, y1 - y0) == (8, 32)  # a ratio is height / width

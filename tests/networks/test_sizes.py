@@ -94,14 +94,14 @@ def test_another_width_is_still_refused():
 
 
 @pytest.mark.parametrize(
-    ("sources", "told"),
+    ("sources", "message"),
     [
         ((None, None), "The image encoder starts from random weights, the report encoder from random weights."),
         (("timm/deit", "bert"), "The image encoder starts from timm/deit, the report encoder from bert."),
         (("timm/deit", "bert", "models/model_pretrain.pt"), "Both encoders start from models/model_pretrain.pt."),
     ],
 )
-def test_what_a_pretraining_starts_from(sources, told, caplog):
+def test_what_a_pretraining_starts_from(sources, message, caplog):
     with caplog.at_level(logging.INFO, logger="monai_mgca"):
-        assert describe_start(*sources) == told
-    assert caplog.messages == [told]
+        assert describe_start(*sources) == message
+    assert caplog.messages == [message]

@@ -110,7 +110,7 @@ class TestUnknown:
         assert "Unknown options: --epoch (did you mean epochs?)." in str(first_cause(caught.value))
 
     @pytest.mark.parametrize(
-        ("option", "told"),
+        ("option", "message"),
         [
             ("train#trainer#max_epoch", "SupervisedTrainer has no such argument (did you mean max_epochs?)"),
             ("train::dataloader::batchsize", "DataLoader has no such argument (did you mean batch_size?)"),
@@ -120,10 +120,10 @@ class TestUnknown:
             ("hu_min", "an option of evaluate.json"),
         ],
     )
-    def test_inner_parts(self, typed, option, told):
+    def test_inner_parts(self, typed, option, message):
         with pytest.raises(OptionError) as caught:
             typed([f"--{option}", "3"])
-        assert told in str(caught.value)
+        assert message in str(caught.value)
 
     def test_a_part_that_is_nowhere(self, typed):
         with pytest.raises(KeyError, match="trian"):
@@ -172,11 +172,11 @@ class TestKnown:
         parts = {"train#final_transform": [], "train#mine": 3, "train#trainer#max_epochs": 4, "train#handler": []}
         with caplog.at_level("WARNING", "monai_mgca"):
             typed([], "seed", **parts, optimiser={"_target_": "torch.optim.SGD"}, my_numbers={"seeds": 1})
-        told = [text.split()[0] for text in caplog.messages if "of the config files has no effect" in text]
-        assert told == ["optimiser", "train#final_transform", "train#handler"]
+        unused = [text.split()[0] for text in caplog.messages if "of the config files has no effect" in text]
+        assert unused == ["optimiser", "train#final_transform", "train#handler"]
         assert "train#final_transform of the config files has no effect (did you mean final_transforms?)" in caplog.text
 
-    def test_options_of_no_effect_are_told(self, typed, caplog):
+    def test_options_without_effect_are_reported(self, typed, caplog):
         with caplog.at_level("WARNING", "monai_mgca"):
             typed(["--instance_weight", "0.5"], "seed", names=("train", "official"))
         assert "--instance_weight has no effect: no part of these configs reads it." in caplog.text

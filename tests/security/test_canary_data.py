@@ -3,7 +3,7 @@
 
 """The data commands print no word of a report and no patient's id, whatever is wrong with a source or the call.
 
-What they write, the datalist, holds both by purpose. File names are told: they must not tell who the patient is.
+What they write, the datalist, holds both by purpose. File names are printed: they must not identify the patient.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLUMNS = ["path", "text", "who", "split", "label", "boxes", "mask"]
 
 
 @pytest.fixture
-def told(caplog, capfd, recwarn):
+def run_command(caplog, capfd, recwarn):
     """Runs a command; gives its exit code and all that it said, also of an error that it did not expect."""
     caplog.set_level(logging.DEBUG)
 
@@ -89,15 +89,15 @@ WRONG = {
 
 
 @pytest.mark.parametrize("mistake", WRONG)
-def test_a_wrong_call(table, told, mistake):
-    code, text = told(*table[1], *WRONG[mistake])
+def test_a_wrong_call(table, run_command, mistake):
+    code, text = run_command(*table[1], *WRONG[mistake])
     known_in_advance = "class" in mistake  # what no row has is a warning
     assert code == (0 if known_in_advance else 2), text
     assert secret(text) == []
 
 
-def test_a_good_call(table, told, tmp_path):
-    code, text = told(*table[1], *GOOD, "--split", "split", "--labels", "label")
+def test_a_good_call(table, run_command, tmp_path):
+    code, text = run_command(*table[1], *GOOD, "--split", "split", "--labels", "label")
     assert code == 0
     assert "training: 4 entries of 4 patients" in text
     assert secret(text) == []
@@ -105,7 +105,7 @@ def test_a_good_call(table, told, tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["a quote", "a short row", "bytes", "a missing image", "no images", "one patient"])
-def test_a_broken_table(table, told, harm):
+def test_a_broken_table(table, run_command, harm):
     path, options = table
     content = path.read_text()
     if harm == "a quote":
@@ -117,14 +117,14 @@ def test_a_broken_table(table, told, harm):
     path.write_bytes(content.encode() + (b"\xff\xfe" if harm == "bytes" else b""))
     for number in {"a missing image": [0], "no images": range(8)}.get(harm, []):
         (path.parent / f"{number}.png").unlink()
-    code, text = told(*options, *GOOD, "--split", "split")
+    code, text = run_command(*options, *GOOD, "--split", "split")
     assert (code == 0) == (harm == "a missing image")
     assert secret(text) == []
 
 
 class TestSources:
     @pytest.mark.parametrize("harm", ["", "bytes", "empty", "no image", "patient"])
-    def test_folder(self, tmp_path, told, save_dicom, harm):
+    def test_folder(self, tmp_path, run_command, save_dicom, harm):
         images, reports = tmp_path / "images", tmp_path / "reports"
         reports.mkdir()
         images.mkdir()
@@ -141,12 +141,12 @@ class TestSources:
         elif harm == "patient":
             (images / "0.dcm").write_bytes(f"{WORDS} {PATIENT}".encode() * 9)
         options = ["folder", "--images", images, "--reports", reports, "--patient", "dicom"]
-        code, text = told(*options, "--output", tmp_path / "list.json", "--fractions", 1, 0, 0)
+        code, text = run_command(*options, "--output", tmp_path / "list.json", "--fractions", 1, 0, 0)
         assert (code == 0) == (harm in ("", "empty", "no image"))
         assert secret(text) == []
 
     @pytest.mark.parametrize("harm", ["", "broken", "entity", "no uid"])
-    def test_open_i(self, tmp_path, told, harm):
+    def test_open_i(self, tmp_path, run_command, harm):
         (tmp_path / "xml").mkdir()
         for i in range(1, 5):
             save(tmp_path / "png" / f"CXR{i}_IM-000{i}-1001.png", i)
@@ -163,13 +163,13 @@ class TestSources:
                 text = text.replace("<uId", "<patient")
             (tmp_path / "xml" / f"{i}.xml").write_text(text)
         options = ["open_i", "--reports", tmp_path / "xml", "--images", tmp_path / "png"]
-        code, text = told(*options, "--output", tmp_path / "list.json", "--fractions", 1, 0, 0)
+        code, text = run_command(*options, "--output", tmp_path / "list.json", "--fractions", 1, 0, 0)
         assert (code == 0) == (not harm)
         assert secret(text) == []
 
     @pytest.mark.parametrize("harm", ["", "no report", "split", "labels"])
-    def test_mimic_cxr(self, tmp_path, told, harm):
-        """Its paths hold the patients' numbers, so that a file which is missing is told with one."""
+    def test_mimic_cxr(self, tmp_path, run_command, harm):
+        """Its paths hold the patients' numbers, so that the error for a missing file holds one."""
         meta = [["dicom_id", "subject_id", "study_id", "ViewPosition"]]
         split, labels = [["dicom_id", "split"]], [["study_id"]]
         for i in range(4):
@@ -187,13 +187,13 @@ class TestSources:
             write_table(tmp_path / "jpg" / f"mimic-cxr-2.0.0-{name}.csv", rows)
         options = ["mimic_cxr", "--dataset-dir", tmp_path / "jpg", "--reports", tmp_path / "text"]
         options += ["--labels"] if harm == "labels" else []
-        code, text = told(*options, "--output", tmp_path / "list.json")
+        code, text = run_command(*options, "--output", tmp_path / "list.json")
         assert (code == 0) == (harm in ("", "no report"))
         assert secret(text) == []
 
     @pytest.mark.parametrize("harm", ["", "target", "box"])
-    def test_rsna_pneumonia(self, tmp_path, told, save_dicom, harm):
-        """A patient's id is the name of the image's file: told where the file is at fault, and else not."""
+    def test_rsna_pneumonia(self, tmp_path, run_command, save_dicom, harm):
+        """A patient's id is the name of the image's file: printed where the file is at fault, and else not."""
         rows = [["patientId", "x", "y", "width", "height", "Target"]]
         (tmp_path / "stage_2_train_images").mkdir()
         for i in range(4):
@@ -202,16 +202,16 @@ class TestSources:
         if harm:
             rows[2][5 if harm == "target" else 1] = WORDS
         write_table(tmp_path / "stage_2_train_labels.csv", rows)
-        code, text = told("rsna_pneumonia", "--dataset-dir", tmp_path, "--output", tmp_path / "list.json")
+        code, text = run_command("rsna_pneumonia", "--dataset-dir", tmp_path, "--output", tmp_path / "list.json")
         assert (code == 0) == (not harm)
         assert secret(text) == []
 
 
 class TestCheck:
     @pytest.fixture
-    def datalist(self, table, told, tmp_path):
+    def datalist(self, table, run_command, tmp_path):
         """A datalist with everything wrong with it that the check knows, but for the files' names."""
-        assert told(*table[1], *GOOD, "--split", "split", "--labels", "label")[0] == 0
+        assert run_command(*table[1], *GOOD, "--split", "split", "--labels", "label")[0] == 0
         path = tmp_path / "list.json"
         document = json.loads(path.read_text())
         first, second, third, *_ = document["training"]
@@ -226,9 +226,9 @@ class TestCheck:
         return path
 
     @pytest.mark.parametrize("options", [[], ["--phi"], ["--write-clean", "{clean}"]], ids=str)
-    def test_whatever_is_wrong(self, datalist, told, tmp_path, options):
+    def test_whatever_is_wrong(self, datalist, run_command, tmp_path, options):
         options = [option.format(clean=tmp_path / "clean.json") for option in options]
-        code, text = told("check", datalist, "--dataset-dir", tmp_path / "data", *options)
+        code, text = run_command("check", datalist, "--dataset-dir", tmp_path / "data", *options)
         assert code == 1 and "one patient in two splits" in text, text  # noqa: PT018
         assert secret(text) == []
         assert "John" not in text
@@ -236,10 +236,10 @@ class TestCheck:
         assert "1951" not in text
 
     @pytest.mark.parametrize("harm", ["cut", "a list", "a text", "NaN"])
-    def test_what_is_no_datalist(self, datalist, told, tmp_path, harm):
+    def test_what_is_no_datalist(self, datalist, run_command, tmp_path, harm):
         content = {"cut": datalist.read_text()[:-99], "a list": f'["{WORDS}"]', "a text": f'"{PATIENT}"', "NaN": WORDS}
         datalist.write_text(content[harm])
-        code, text = told("check", datalist, "--dataset-dir", tmp_path / "data")
+        code, text = run_command("check", datalist, "--dataset-dir", tmp_path / "data")
         assert code == 2
         assert "error: " in text
         assert secret(text) == []

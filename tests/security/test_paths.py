@@ -72,7 +72,7 @@ REASONS = ("outside", "missing", "cannot be read", "no path", "without", "folder
 @pytest.mark.parametrize("key", ["image", "mask", "masks"])
 @pytest.mark.parametrize("trick", TRICKS)
 def test_a_datalist(place, trick, key, monkeypatch):
-    """Neither the loaders nor the check open it, and all tell the file."""
+    """Neither the loaders nor the check open it, and all name the file."""
     path = TRICKS[trick].format(place=place) if isinstance(TRICKS[trick], str) else TRICKS[trick]
     entry = {"id": "1", "image": "images/1.png", "report": TEXT, "patient": "1", "mask": "images/1.png"}
     entry |= {"boxes": [[1, 1, 9, 9]], "box_labels": [0]}
@@ -126,9 +126,9 @@ def test_tables_and_lists(place, trick, capsys):
         ("covidx", "--dataset-dir", data),
     ):
         assert data_main([*map(str, command), "--output", str(out)]) == 2
-        told = capsys.readouterr().err
+        output = capsys.readouterr().err
         # csv of Python 3.10 reads no NUL
-        assert any(text in told for text in ("outside the dataset folder", "nothing is left", "line contains NUL"))
+        assert any(text in output for text in ("outside the dataset folder", "nothing is left", "line contains NUL"))
         assert not out.exists()
 
 
@@ -141,9 +141,9 @@ class TestSources:
         reports.mkdir()
         (reports / "1.txt").symlink_to(place / "secret" / "1.txt")
         assert self.run(place, "folder", "--images", place / "data" / "images", "--reports", reports) == 2
-        told = capsys.readouterr().err
-        assert "links out of the folder" in told
-        assert "reports/1.txt" in told
+        output = capsys.readouterr().err
+        assert "links out of the folder" in output
+        assert "reports/1.txt" in output
         assert not (place / "out.json").exists()
 
     def test_a_link_inside_is_followed(self, place):

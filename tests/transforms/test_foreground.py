@@ -150,10 +150,10 @@ def test_what_is_not_clear_is_refused_by_name(tmp_path, name):
         LoadMask()(path)
 
 
-@pytest.mark.parametrize(("value", "told"), [(0.5, "0.5"), (-1, "-1"), (3, "3")])
-def test_values_that_are_no_class(tmp_path, value, told):
+@pytest.mark.parametrize(("value", "shown"), [(0.5, "0.5"), (-1, "-1"), (3, "3")])
+def test_values_that_are_no_class(tmp_path, value, shown):
     path = put(np.array([[0, 1, 2, value]], np.float32), tmp_path / "m.nii")
-    with pytest.raises(DataError, match=rf"m.nii .*holds the value {told}, but there are 2 classes"):
+    with pytest.raises(DataError, match=rf"m.nii .*holds the value {shown}, but there are 2 classes"):
         LoadMask(2)(path)
 
 

@@ -85,7 +85,7 @@ DICOM_CASES = [
 def test_dicom(tmp_path, tags, expected):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        image = LoadRadiograph()(write_dicom(tmp_path / "image", **tags))  # told by its content
+        image = LoadRadiograph()(write_dicom(tmp_path / "image", **tags))  # recognized by its content
     np.testing.assert_allclose(image[0], expected, atol=0.02)
 
 

@@ -46,7 +46,7 @@ TEXTS = (
 
 @pytest.mark.parametrize("text", [*TEXTS, "", "1. 2. 3.", "NO FOCAL OPACITY", "No\x1cfocal\topacity", "a 2.5 cm"])
 @pytest.mark.parametrize("settings", [{}, {"official": True}, {"min_words": 1}, {"min_words": 2}])
-def test_has_words_is_what_the_call_tells(text, settings):
+def test_has_words_agrees_with_the_call(text, settings):
     clean = CleanReport(**settings)
     assert clean.has_words(text) == bool(clean(text))
 

@@ -69,9 +69,9 @@ def test_an_error_of_a_process_that_loads_data():
 
 
 def test_lists_have_a_line_for_each_file():
-    told = list_problems(f"{HOSTILE}: bad", [(HOSTILE, "missing"), (NAMES[0], "a\nb")], "Mend.")
-    assert told.splitlines() == [f"{SHOWN}: bad:", f"  {SHOWN}: missing", f"  {NAMES[0]}: a\\nb", "Mend."]
-    assert str(DataError(told)) == told
+    message = list_problems(f"{HOSTILE}: bad", [(HOSTILE, "missing"), (NAMES[0], "a\nb")], "Mend.")
+    assert message.splitlines() == [f"{SHOWN}: bad:", f"  {SHOWN}: missing", f"  {NAMES[0]}: a\\nb", "Mend."]
+    assert str(DataError(message)) == message
     table = format_problems([Problem("missing", HOSTILE, "x\x1b")])
     assert table.splitlines()[-1] == f"  {SHOWN}: x\\x1b"
     assert name_some([HOSTILE, "b"]) == f"{SHOWN}, b"
@@ -104,9 +104,9 @@ def test_errors_that_end_a_program(global_state, capsys):
         sys.excepthook(type(error), error, None)
     OSError.__init__(error := OSError(HOSTILE))
     sys.excepthook(OSError, error, None)
-    told = capsys.readouterr().err
-    assert f"error: {SHOWN}\n" in told
-    assert "\x1b" not in told.split("Traceback")[0]
+    output = capsys.readouterr().err
+    assert f"error: {SHOWN}\n" in output
+    assert "\x1b" not in output.split("Traceback")[0]
 
 
 def test_wrong_options(capsys):

@@ -47,8 +47,8 @@ def test_the_cause_comes_first_and_the_traceback_is_in_the_log(last_words, kind,
     error = kind("no such table: a.csv")
     error.__cause__ = OSError("deeper")  # what a user needs is ours, not what lies below
     log = tmp_path / "eval" / "run.log"
-    told = last_words(wrapped(error), log)
-    assert told == f"error: no such table: a.csv\nThe traceback is at the end of {log}.\n"
+    message = last_words(wrapped(error), log)
+    assert message == f"error: no such table: a.csv\nThe traceback is at the end of {log}.\n"
     kept = log.read_text()
     assert "Failed to instantiate" in kept
     assert "OSError: deeper" in kept
@@ -58,16 +58,16 @@ def test_the_cause_comes_first_and_the_traceback_is_in_the_log(last_words, kind,
 def test_without_a_log_the_traceback_follows(last_words, tmp_path):
     (tmp_path / "file").touch()
     for log in (None, tmp_path / "file" / "run.log"):  # no folder can be made there
-        told = last_words(wrapped(DataError("no such table: a.csv")), log)
-        assert told.startswith("error: no such table: a.csv\n")
-        assert "Failed to instantiate" in told
+        message = last_words(wrapped(DataError("no such table: a.csv")), log)
+        assert message.startswith("error: no such table: a.csv\n")
+        assert "Failed to instantiate" in message
 
 
 def test_options_are_refused_before_there_is_a_log(last_words):
     assert last_words(OptionError("epochs must be a whole number, got 'x'.")).count("\n") == 1
 
 
-def test_other_errors_tell_their_kind(last_words, tmp_path):
+def test_other_errors_name_their_kind(last_words, tmp_path):
     assert last_words(wrapped(KeyError("x")), tmp_path / "a.log").startswith("error: KeyError: 'x'\n")
 
 
@@ -87,9 +87,9 @@ def test_a_process_that_lost_another_one_does_not_hide_its_message(last_words, m
     error = wrapped(RuntimeError(f"{text}\nmore"))
     assert last_words(error).startswith("error: ")  # one process has no other
     monkeypatch.setattr("monai_mgca.utils.dist.world_size", lambda: 2)
-    told = last_words(error)
-    assert told == f"Process 0 ends because it lost another one, which says the cause: {text}\n"
-    assert "Traceback" not in told
+    message = last_words(error)
+    assert message == f"Process 0 ends because it lost another one, which says the cause: {text}\n"
+    assert "Traceback" not in message
     assert last_words(wrapped(DataError("mine"))).startswith("error: mine\n")
 
 
@@ -140,8 +140,8 @@ class TestWorkers:
                 raise RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. ")
             finally:
                 raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 576 vs 470")
-        told = str(first_cause(wrapped(caught.value)))
-        assert told.startswith("DataLoader worker (pid 12) is killed by signal: Killed: a process that loads data")
+        message = str(first_cause(wrapped(caught.value)))
+        assert message.startswith("DataLoader worker (pid 12) is killed by signal: Killed: a process that loads data")
 
     def test_ended_without_a_signal(self):
         error = RuntimeError("DataLoader worker (pid(s) 12) exited unexpectedly")
@@ -169,14 +169,14 @@ class TestWorkers:
 
 class TestStorage:
     @pytest.mark.parametrize(
-        ("code", "told"),
+        ("code", "message"),
         [(errno.ENOSPC, "is full"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only"), (errno.EFBIG, "ulimit -f")],
     )
-    def test_what_the_system_says_is_explained(self, last_words, code, told):
+    def test_what_the_system_says_is_explained(self, last_words, code, message):
         text = last_words(wrapped(OSError(code, os.strerror(code), "models/a.pt")))
         first = text.splitlines()[0]
         assert first.startswith("error: cannot write models/a.pt: ")
-        assert told in first
+        assert message in first
         assert first.endswith("--resume true.")
         assert "in ckpt_dir, output_dir or cache_dir" in str(first_cause(OSError(code, os.strerror(code))))
 

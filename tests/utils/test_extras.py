@@ -51,10 +51,10 @@ def test_what_is_there_is_no_error(without):
 def test_probe_names_them_before_it_reads_anything(without, capsys, missing):
     without(*missing)
     assert probe.main(["--checkpoint", "nowhere.pt", "--datalist", "nowhere.json"]) == 2
-    told = capsys.readouterr().err
-    assert 'pip install "monai-mgca[probe]"' in told
-    assert all(name in told for name in missing)
-    assert "nowhere" not in told
+    output = capsys.readouterr().err
+    assert 'pip install "monai-mgca[probe]"' in output
+    assert all(name in output for name in missing)
+    assert "nowhere" not in output
 
 
 def test_anchors_name_them_before_they_read_anything(without, capsys):

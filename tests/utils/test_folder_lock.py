@@ -56,14 +56,14 @@ def holder(folders, forks, tmp_path):
     process.wait()
 
 
-def test_the_second_is_told_of_the_first(folders, holder, tmp_path):
+def test_the_second_error_names_the_first_process(folders, holder, tmp_path):
     before = sorted((path, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file())
     with pytest.raises(FolderInUseError) as caught:
         claim_folders(folders)
-    told = str(caught.value)
-    assert told.startswith(f"ckpt_dir ({folders['ckpt_dir']}): another training writes there (host ")
-    assert f", process {holder.pid}, since 20" in told
-    assert "--ckpt_dir" in told
+    message = str(caught.value)
+    assert message.startswith(f"ckpt_dir ({folders['ckpt_dir']}): another training writes there (host ")
+    assert f", process {holder.pid}, since 20" in message
+    assert "--ckpt_dir" in message
     assert sorted((path, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()) == before
 
 
@@ -186,7 +186,7 @@ def test_a_system_without_locks(folders, monkeypatch, caplog):
 
 def test_a_place_that_cannot_be_a_folder(tmp_path, caplog):
     (tmp_path / "file").write_text("")
-    claim_folders({"ckpt_dir": tmp_path / "file", "output_dir": tmp_path / "file" / "eval"})  # check_folders tells it
+    claim_folders({"ckpt_dir": tmp_path / "file", "output_dir": tmp_path / "file" / "eval"})  # check_folders reports it
     assert caplog.text == ""
     assert (tmp_path / "file").read_text() == ""
 

@@ -54,7 +54,7 @@ def chain(length):
     return found
 
 
-# each line: two values that are made anew at every look, and differ from each other
+# each line: two values that are made again at every look, and differ from each other
 PAIRS = {
     "types": (lambda: 1, lambda: 1.0),
     "bool": (lambda: 1, lambda: True),

@@ -167,7 +167,7 @@ def test_stages_are_left_out_of_the_end_only():
         load_encoder(resnet(), state)
 
 
-def test_architectures_are_told_apart():
+def test_other_architectures_are_refused():
     with pytest.raises(CheckpointError, match="seems to hold a resnet, but ViTImageEncoder has a vit"):
         load_encoder(vit(), resnet().state_dict())
     with pytest.raises(CheckpointError, match="seems to hold a vit, but ResNetImageEncoder has a resnet"):

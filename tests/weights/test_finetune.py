@@ -134,7 +134,7 @@ def test_dropout_rests():
 
 
 class TestStart:
-    def test_tells_what_moved(self, caplog, tmp_path):
+    def test_reports_what_moved(self, caplog, tmp_path):
         source = create_image_encoder("resnet_compact")
         path = tmp_path / "model.pt"
         torch.save(source.state_dict(), path)

@@ -54,7 +54,7 @@ def test_old_weights_have_the_file_beside_them(weights):
 
 
 @pytest.mark.parametrize("text", ['{"image_size": 64, "pool": "cls"}', "{", "[]"])
-def test_settings_of_other_weights_are_told_and_not_obeyed(weights, text, caplog):
+def test_settings_of_other_weights_are_reported_and_not_used(weights, text, caplog):
     """As a killed training may leave them, or a user who changed them."""
     add_settings(weights, {"image_size": 32})
     weights.with_name("model.json").write_text(text)

@@ -76,7 +76,7 @@ def test_the_same_weights_in_every_form(form, suffix, tmp_path):
     elif all(isinstance(value, torch.Tensor) for value in content.values()):
         save_file({key: value.clone() for key, value in content.items()}, path)
     else:
-        torch.save(content, path)  # a name that tells another format than the file has
+        torch.save(content, path)  # a name of another format than the file has
     target, alone = whole(), encoder()
     assert load_network(target, path) == len(source.state_dict())
     assert same(source, target)
@@ -201,11 +201,11 @@ FILES = {
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-@pytest.mark.parametrize("told", FILES)
-def test_other_files_are_named_for_what_they_are(told, suffix, tmp_path):
+@pytest.mark.parametrize("kind", FILES)
+def test_other_files_are_named_for_what_they_are(kind, suffix, tmp_path):
     path = tmp_path / f"model{suffix}"
-    path.write_bytes(FILES[told])
-    with pytest.raises(CheckpointError, match=f"model{suffix}' .*{told}" if "is empty" not in told else told):
+    path.write_bytes(FILES[kind])
+    with pytest.raises(CheckpointError, match=f"model{suffix}' .*{kind}" if "is empty" not in kind else kind):
         load_encoder(encoder(), path)
 
 
