@@ -23,6 +23,7 @@ from monailabel.app import app
 from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.endpoints import datastore, infer, logs, model, ohif, session, wsi_infer
 from monailabel.utils.async_tasks import task as background
+from monailabel.utils.async_tasks import utils as background_tasks
 from monailabel.utils.others.generic import remove_file
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException as AnyHTTPException
@@ -31,6 +32,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from monai_mgca.label.client_names import id_and_ending
 from monai_mgca.label.guards import HALF, PlainText, SameSite, UploadLimit, answer_error, is_plain
 from monai_mgca.label.store.pacs_endpoints import replace_proxy
+from monai_mgca.label.task_lines import TaskLines
 
 __all__ = ["app"]
 
@@ -178,6 +180,7 @@ datastore.file_checksum, datastore.download_dataset = file_checksum, download_da
 ohif.get_ohif, logs.get_logs = get_ohif, get_logs
 logs.subprocess = SimpleNamespace(run=run_program, PIPE=subprocess.PIPE)
 background.run_background_task = run_background_task
+background_tasks.deque = TaskLines
 replace_proxy()
 app.add_exception_handler(AnyHTTPException, answer_error)
 app.add_exception_handler(Exception, report_failure)
