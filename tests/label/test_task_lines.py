@@ -34,8 +34,9 @@ def test_are_read_while_they_come():
 def test_what_monai_label_uses_in_their_place():
     """Its own refuses to be changed while it is read; the server puts ours under the name that it makes one by."""
     own = utils.deque(["a line"] * 3, maxlen=20)
+    reading = iter(own)
+    own.append("another")
     with pytest.raises(RuntimeError, match="mutated during iteration"):
-        for _ in own:
-            own.append("another")
+        next(reading)
     server = Path(__file__).parents[2] / "monai_mgca" / "label" / "server.py"
     assert "background_tasks.deque = TaskLines" in server.read_text(encoding="utf-8")
