@@ -101,12 +101,18 @@ def _add_csv(commands) -> None:
     )
     table.add_argument("--dataset-dir", metavar="DIR", help="folder of the images (default: the table's folder)")
     _add_headings(table)
+    _add_letters(table)
     _add_annotations(table.add_argument_group("annotations", "with or without reports"))
 
 
 def _add_headings(parser) -> None:
     help = 'JSON of headings that the built-in table lacks: {"findings": ["..."], "left_out": ["..."]}'
     parser.add_argument("--headings", metavar="FILE", help=help)
+
+
+def _add_letters(parser) -> None:
+    help = "letters of the reports: ascii, for English (default), or all, which keeps accents and other scripts"
+    parser.add_argument("--letters", choices=("ascii", "all"), default="ascii", help=help)
 
 
 def _add_annotations(group) -> None:
@@ -140,6 +146,7 @@ def _add_named_sources(commands) -> None:
     choices = ("none", "folder", "dicom")
     folder.add_argument("--patient", choices=choices, default="none", help="where the patient's id is")
     _add_headings(folder)
+    _add_letters(folder)
 
     open_i = _source_parser(commands, "open_i", "Open-i: Indiana University chest radiographs")
     open_i.add_argument("--reports", required=True, metavar="DIR", help="the folder of XML reports")

@@ -37,6 +37,7 @@ class PretrainedModel:
         network: in evaluation mode; its device is where all is computed.
         image_transform: makes "image" of {"image": path}.
         tokenize: of the reports.
+        letters: of the texts, see :class:`monai_mgca.transforms.CleanReport`.
 
     Example::
 
@@ -44,11 +45,13 @@ class PretrainedModel:
         similarity = model.embed_images(["1.png"]) @ model.embed_texts(["small left pleural effusion"]).T
     """
 
-    def __init__(self, network: MGCA, image_transform: Compose, tokenize: TokenizeReport) -> None:
+    def __init__(
+        self, network: MGCA, image_transform: Compose, tokenize: TokenizeReport, letters: str = "ascii"
+    ) -> None:
         self.network = network.eval()
         self.image_transform = image_transform
         self.tokenize = tokenize
-        self.clean = CleanReport(tokenize.official, min_words=1)
+        self.clean = CleanReport(tokenize.official, min_words=1, letters=letters)
         self.device = next(network.parameters()).device
 
     def read_text(self, text: str) -> dict[str, torch.Tensor]:
@@ -246,7 +249,7 @@ def load_pretrained(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     official = bool(settings.get("official_quirks"))
     tokenize = TokenizeReport(settings["report_encoder"], settings["max_length"], official)
-    return PretrainedModel(network.to(device), transform, tokenize)
+    return PretrainedModel(network.to(device), transform, tokenize, settings.get("report_letters", "ascii"))
 
 
 def _build(settings: Mapping[str, Any], checkpoint: str | os.PathLike, random: bool) -> MGCA:

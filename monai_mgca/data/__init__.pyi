@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 from .annotations import annotation_problems, image_size
-from .datalist import load_datalist, read_datalist, write_datalist
+from .datalist import load_datalist, read_datalist, report_letters, write_datalist
 from .dataset import CachedOnDiskDataset, check_batch_size, make_dataset
 from .find_dataset import find_images, find_volumes, resolve_dataset
 from .fraction import take_fraction
@@ -28,6 +28,7 @@ __all__ = [
     "make_sample",
     "make_volume_sample",
     "read_datalist",
+    "report_letters",
     "resolve_dataset",
     "split_by_patient",
     "take_fraction",

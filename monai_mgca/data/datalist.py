@@ -21,7 +21,7 @@ from monai_mgca.utils import DataError
 from monai_mgca.utils.files import parse_json, replacing
 from monai_mgca.utils.progress import list_problems, many_objects, map_in_threads
 
-__all__ = ["content_hash", "load_datalist", "read_datalist", "write_datalist"]
+__all__ = ["content_hash", "load_datalist", "read_datalist", "report_letters", "write_datalist"]
 
 
 def content_hash(entries_by_split: Sections) -> str:
@@ -130,6 +130,20 @@ def read_datalist(path: str | os.PathLike) -> dict[str, Any]:
     return check_document(document, path)
 
 
+def report_letters(path: str | os.PathLike) -> str:
+    """Which letters the reports of a datalist keep, as its field "letters" says: "ascii", for English, or "all".
+
+    Args:
+        path: the datalist JSON; of one that is not there "ascii", for whoever reads it names that better.
+
+    Example::
+
+        write_datalist("dataset.json", {}, name="mine", source="by hand", dropped={}, letters="all")
+        print(report_letters("dataset.json"))  # all
+    """
+    return str(read_datalist(path).get("letters", "ascii")) if Path(path).is_file() else "ascii"
+
+
 @many_objects()
 def load_datalist(
     path: str | os.PathLike,
@@ -194,7 +208,7 @@ def _section_problems(
         paths = {key: entry.get(key) for key in keys}
         found = [(p or f"(an entry without '{key}')", file_problem(base, p, folders)) for key, p in paths.items()]
         if report:
-            found.append((entry.get("image"), report_reason(entry.get("report"))))
+            found.append((entry.get("image"), report_reason(entry.get("report"), document.get("letters", "ascii"))))
         return [(file, reason) for file, reason in found if reason]
 
     problems = [problem for found in map_in_threads(check, entries, f"checking {section}") for problem in found]

@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypedDict, cast
 
+from monai_mgca.text.sentence_cleaner import LETTERS
 from monai_mgca.utils.errors import DataError
 
 __all__ = [
@@ -102,7 +103,8 @@ def check_document(document: Any, path: str | os.PathLike) -> dict[str, Any]:
         path: of the file, for the messages.
 
     Returns:
-        The document: lists of entries under the names of sections, of which some may be missing, and lists of classes.
+        The document: lists of entries under the names of sections, of which some may be missing, lists of classes, and
+        the letters of the reports.
 
     Raises:
         DataError: when it is no such object, or an entry's patient is a list or an object.
@@ -115,6 +117,8 @@ def check_document(document: Any, path: str | os.PathLike) -> dict[str, Any]:
     for key in CLASS_LISTS:
         if not isinstance(document.get(key) or [], list):
             raise DataError(f"{path}: '{key}' is no list of names; recreate it with `mgca data`.")
+    if document.get("letters", "ascii") not in LETTERS:
+        raise DataError(f"{path}: 'letters', of the reports, must be one of {', '.join(LETTERS)}; write one of them.")
     checked: dict[str, Any] = document
     return checked
 

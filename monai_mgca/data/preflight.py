@@ -12,14 +12,14 @@ from typing import Any
 from monai_mgca.data.entry import Sections, as_text
 from monai_mgca.io import kind_of_name
 from monai_mgca.io.image_header import look_at_header
-from monai_mgca.text.sentence_cleaner import SentenceCleaner
+from monai_mgca.text.sentence_cleaner import LETTERS, SentenceCleaner
 
 __all__ = ["MAX_HEADERS", "chosen_for_a_look", "header_reason", "report_reason", "shared_with_other_sections"]
 
 # Headers are looked at of so many images of a section, evenly spaced over it.
 MAX_HEADERS = 2000
 _REFUSED = ("not an image", "unreadable", "no decoder", "decompression bomb", "wrong number of channels")
-_CLEAN = SentenceCleaner()
+_CLEAN = {letters: SentenceCleaner(letters=letters) for letters in LETTERS}
 
 
 def chosen_for_a_look(entries: Sequence[Any], limit: int = MAX_HEADERS) -> Iterator[Any]:
@@ -51,14 +51,15 @@ def header_reason(base: str, path: Any) -> str | None:
     return problem if problem in _REFUSED else None
 
 
-def report_reason(report: Any) -> str | None:
+def report_reason(report: Any, letters: str = "ascii") -> str | None:
     """Why a report cannot be trained on.
 
     Args:
         report: of an entry.
+        letters: of the datalist, see :class:`monai_mgca.transforms.CleanReport`.
     """
     text = as_text(report)
-    return _CLEAN.why_dropped(text) if text else "empty report"
+    return _CLEAN[letters].why_dropped(text) if text else "empty report"
 
 
 def shared_with_other_sections(splits: Sections, section: str) -> int:

@@ -15,14 +15,20 @@ __all__ = ["Mark", "find_marks"]
 
 _LINE = re.compile(r"[^\n\x0b]+")
 # What may end a heading, and the ends of sentences: headings begin behind those, or with the line.
-_STOP = re.compile(r"(?P<sentence>[.!?])(?=\s)|(?P<colon>[:\uff1a])|(?P<dash>[-\u2013\u2014=|>]+|\])(?=\s)|(?P<tab>\t)")
+# \u3010...\u3011 are the brackets of Chinese headings, \u3002 and what follows it the ends of Chinese sentences.
+_STOP = re.compile(
+    r"(?P<sentence>[.!?](?=\s)|[\u3002\uff01\uff1f\uff1b])|(?P<colon>[:\uff1a\u3011])"
+    r"|(?P<dash>[-\u2013\u2014=|>]+|\])(?=\s)|(?P<tab>\t)"
+)
 # "3." or "## 3)" before a heading
 _NUMBER = re.compile(r"[\s*_#>(-]*(?:\d{1,2}|[ivxIVX]{1,4}|[A-Ha-h])[.)]\s*")
 _DECORATED = re.compile(r"\s*(?:#|\*\*|__|==|--|\[)")
-_STARS = re.compile(r"[ \t]*\*{1,3}")
+_ENDS = ".!?:\u3002\uff01\uff1f\uff1a\uff1b"
+_STARS = re.compile(r"[ \t]*\*{1,3}|(?<=\u3011)[:\uff1a]")
 # a line that may be a heading by itself: words and what decorates them
 _ALONE = re.compile(
     r"[\s*_#=~>|<\[({\u2022\u2013\u2014.0-9)-]*[^\W\d_][\w \t/&,+()'\u2019-]{2,60}[\s*_#=~>|<\]})\u2014.-]*"
+    r"|\s*[\u3400-\u9fff]{2,12}\s*"
 )
 # "FINDINGS The lungs ...": capitals before a word that is written small
 _BARE = re.compile(r"\s*(?P<label>[A-Z]{2,}(?:[ /&]+[A-Z]{2,}){0,3}) +(?=[A-Z][a-z])")
@@ -80,7 +86,7 @@ def find_marks(text: str, headings: Headings) -> Iterator[Mark]:
         marks = _Line(line[0], line.start(), headings).marks(ended)
         yield from marks
         blank = text[line.end() : line.end() + 2] == "\n\n" or not line[0].strip()
-        ended = blank or bool(marks and len(line[0]) < _LONGEST // 2) or line[0].rstrip()[-1:] in ".!?:"
+        ended = blank or bool(marks and len(line[0]) < _LONGEST // 2) or line[0].rstrip()[-1:] in _ENDS
 
 
 class _Line:
@@ -115,7 +121,7 @@ class _Line:
         upper = self.line[start:end].isupper()
         if start < _LONGEST and (_NUMBER.fullmatch(self.line, 0, start) or not self.line[:start].strip()):
             start = 0
-        strong = start == 0 or known.name in _COMMON or (upper and not self.line.isupper())
+        strong = start == 0 or known.name in _COMMON or not known.name.isascii() or (upper and not self.line.isupper())
         strong = strong and (known.exact or known.kind != "findings")
         stars = _STARS.match(self.line, end)
         end = self.begin = stars.end() if stars else end
@@ -191,7 +197,8 @@ class _Line:
         upper = self.line.isupper()
         if not known or known.kind == "header" or (self.line.rstrip().endswith(".") and not upper):
             return None
-        capital = self.line.strip(" \t*#_=~>|<[({\u2022.0123456789)-")[:1].isupper()
+        # what has no capitals stands out by being a heading alone
+        capital = self.line.strip(" \t*#_=~>|<[({\u2022.0123456789)-")[:1].isupper() or not known.name.isascii()
         if upper or ended or _DECORATED.match(self.line) or (capital and known.kind in _KEPT):
             return self._mark(0, len(self.line), known)._replace(alone=True)
         return None

@@ -9,7 +9,7 @@ __all__ = ["HEADINGS"]
 
 # Written as anywhere: case, accents, hyphens and numbering do not matter ("Röntgenbefund" is "rontgenbefund" here).
 # Names of one kind are separated by commas; a line is a language: English, Spanish, German, French, Portuguese,
-# Italian, Dutch, Scandinavian, Polish and Turkish.
+# Italian, Dutch, Scandinavian, Polish, Turkish and Chinese, simplified and traditional.
 HEADINGS = {
     # what is to be seen in the image
     "findings": """
@@ -23,14 +23,18 @@ HEADINGS = {
         achado, achados, descricao, analise, analisis, observacao, observacoes, os seguintes aspectos foram observados,
         reperto, reperti, descrizione, risultato, risultati, osservazione, osservazioni, esito,
         bevinding, bevindingen, beschrijving, resultaat, resultaten, observatie, observaties, onderzoeksresultaten,
-        fynd, utlatande, fund, funn, beskrivelse, beskrivning, opis, opis badania, wynik, bulgu, bulgular""",
+        fynd, utlatande, fund, funn, beskrivelse, beskrivning, opis, opis badania, wynik, bulgu, bulgular,
+        所见, 影像所见, 检查所见, 放射所见, 放射学所见, 影像学所见, x线所见, ct所见, mr所见, mri所见, 胸部所见, 表现,
+        影像表现, 影像学表现, x线表现, ct表现, 描述, 影像描述, 检查描述, 影像学描述, 检查结果, 所見, 影像所見,
+        檢查所見, 放射學所見, 影像學表現, 影像表現, 檢查描述, 檢查結果""",
     # names of the whole; as a title, alone on a line, they begin no section
     "report": """
         report, radiology report, full report, main report, x ray report, xray report, ct report,
         informe, informe radiologico, reporte, bericht, befundbericht, arztbericht, compte rendu,
         compte rendu radiologique,
         laudo, laudo medico, relatorio, relato, referto, referto radiologico, relazione, verslag,
-        radiologisch verslag""",
+        radiologisch verslag,
+        报告, 检查报告, 影像报告, 放射报告, 诊断报告, 報告, 檢查報告, 影像報告, 放射報告""",
     # what it means
     "impression": """
         impression, impressions, imp, conclusion, conclusions, opinion, summary, diagnosis, diagnoses, assessment,
@@ -49,7 +53,10 @@ HEADINGS = {
         valutazione, opinione, interpretazione, commento,
         conclusie, conclusies, indruk, samenvatting, oordeel, beoordeling, opinie, mening, differentiaaldiagnose,
         bedomning, vurdering, konklusion, konklusjon, sammanfattning, wnioski, wniosek, rozpoznanie, sonuc, izlenim,
-        yorum, kanaat""",
+        yorum, kanaat,
+        印象, 影像印象, 诊断印象, 印象诊断, 诊断, 影像诊断, 影像学诊断, 放射诊断, 放射学诊断, 诊断意见, 影像诊断意见,
+        诊断提示, 检查提示, 提示, 意见, 结论, 影像结论, 检查结论, 小结, 总结, 診斷, 影像診斷, 影像學診斷, 放射診斷,
+        診斷意見, 診斷印象, 結論, 意見""",
     # sections that do not describe the image: they are left out
     "left_out": """
         indication, indications, clinical indication, clinical indications, reason, reason for exam,
@@ -118,7 +125,11 @@ HEADINGS = {
         fragestalling, fraga, anamnes, teknik, teknikk, sammenligning, jamforelse, indikasjon, wskazania, badanie,
         technika,
         porownanie, zalecenia, klinik bilgi, klinik bilgiler, endikasyon, teknik bilgi, karsilastirma, tetkik, oneri,
-        oneriler""",
+        oneriler,
+        临床诊断, 入院诊断, 病史, 现病史, 既往史, 临床病史, 临床资料, 临床信息, 临床表现, 主诉, 症状, 适应症, 检查目的,
+        检查原因, 申请原因, 技术, 检查技术, 扫描技术, 成像技术, 检查方法, 扫描方法, 方法, 对比, 比较, 对照, 对比检查,
+        既往检查, 检查部位, 检查项目, 检查名称, 建议, 随访建议, 备注, 臨床診斷, 病史摘要, 臨床資料, 臨床病史, 主訴,
+        適應症, 檢查目的, 技術, 檢查技術, 檢查方法, 比較, 對比, 檢查部位, 檢查項目, 建議""",
     # single lines about the patient and the order: left out, and only where no findings or impression stand
     "header": """
         patient, patient name, name, patient id, id, patient no, mrn, medical record number, dob, date of birth,
@@ -136,7 +147,9 @@ HEADINGS = {
         geschlecht, alter, datum, geburtsdatum, uberweiser, kontrast,
         nom, prenom, sexe, date de naissance, medecin, prescripteur, dose,
         nome, idade, data, data de nascimento, convenio, eta, sesso, data di nascita, contrasto,
-        naam, leeftijd, geslacht, geboortedatum, aanvrager""",
+        naam, leeftijd, geslacht, geboortedatum, aanvrager,
+        姓名, 患者, 病人, 性别, 年龄, 出生日期, 检查日期, 报告日期, 检查号, 影像号, 住院号, 门诊号, 病历号, 床号, 科室,
+        医师, 报告医师, 审核医师, 申请医师, 医院, 性別, 年齡, 檢查日期, 報告日期, 病歷號, 醫師""",
     # parts of the body and devices: what stands under them are findings, wherever it stands
     "part": """
         lungs, lung, right lung, left lung, lungs and airways, lung parenchyma, parenchyma, lung fields, lung bases,
@@ -164,5 +177,7 @@ HEADINGS = {
         seios costofrenicos,
         polmone, polmoni, cuore, ombra cardiaca, ili, ossa, scheletro, parenchima polmonare,
         long, longen, hart, hartgrootte, hartschaduw, skelet, botten, longparenchym, weke delen,
-        akciger, akcigerler, kalp, plevra, kemik yapilar""",
+        akciger, akcigerler, kalp, plevra, kemik yapilar,
+        肺, 肺部, 双肺, 两肺, 肺野, 双肺野, 肺门, 心脏, 心影, 纵隔, 胸膜, 胸腔, 横膈, 膈肌, 膈面, 骨骼, 胸廓, 肋骨,
+        气管, 主动脉, 软组织, 心臟, 縱隔, 肺門, 雙肺, 橫膈, 氣管""",
 }

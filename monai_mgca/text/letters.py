@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Letters and digits of any script to ASCII, where a reader of English would write them so."""
+"""Letters of any script: written in ASCII, where a reader of English would do so, or kept as they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections import Counter
 
-__all__ = ["foreign_scripts", "to_latin"]
+__all__ = ["foreign_scripts", "keep_letters", "to_latin"]
 
 # Letters that Unicode does not decompose, and whose names do not end in the letter that is written for them.
 _SPECIAL = {
@@ -69,7 +69,17 @@ class _Folding(dict):
         return c if not named else named[2].lower() if named[1] == "SMALL" else named[2]
 
 
-_FOLDING = _Folding()
+class _Keeping(_Folding):
+    """The same, but letters and the accents and vowel signs upon them stay what they are."""
+
+    def _fold(self, c: str) -> str:
+        if unicodedata.category(c)[0] not in "LM":
+            return super()._fold(c)
+        # wide letters, ligatures and shapes of Arabic letters have a plain form; signs that choose a shape go
+        return "" if "VARIATION SELECTOR" in unicodedata.name(c, "") else unicodedata.normalize("NFKC", c)
+
+
+_FOLDING, _KEEPING = _Folding(), _Keeping()
 
 
 def to_latin(text: str) -> str:
@@ -88,10 +98,32 @@ def to_latin(text: str) -> str:
     """
     if text.isascii():
         return text
-    text = _FRACTION.sub(_decimal, text.translate(_BREAKS))
-    text = _MIDDLE_DOT.sub(".", _SUPERSCRIPT.sub(" ", text))
+    text = _numbers(text)
     text = _LONE_GREEK.sub(lambda match: unicodedata.name(match[0], "").split(" WITH ")[0].split(" ")[-1].lower(), text)
     return _MICRO.sub("u", text).translate(_FOLDING)
+
+
+def keep_letters(text: str) -> str:
+    """Write letters in one way, as their own scripts do: accents and letters that are not Latin stay.
+
+    All else is as :func:`to_latin` has it: digits of any script and fractions become ASCII, invisible characters go.
+
+    Args:
+        text: any text.
+
+    Example::
+
+        print(keep_letters("Größe 1½ cm, ｘ ﬁne"))  # "Größe 1.5 cm, x fine"
+    """
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", _numbers(text).translate(_KEEPING))
+
+
+def _numbers(text: str) -> str:
+    """Lines end with a line feed, numbers are decimals."""
+    text = _FRACTION.sub(_decimal, text.translate(_BREAKS))
+    return _MIDDLE_DOT.sub(".", _SUPERSCRIPT.sub(" ", text))
 
 
 def _decimal(match: re.Match) -> str:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Cleans the text of a report: sentences of lower-case ASCII words."""
+"""Cleans the text of a report: sentences of lower-case words, in ASCII or in the letters of their language."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from itertools import islice
 
 from monai_mgca.text.letters import foreign_scripts, to_latin
 from monai_mgca.text.markup import end_lines, strip_markup
+from monai_mgca.text.sentence_ends import split_sentences
+from monai_mgca.text.words import count_words, find_words
 
-__all__ = ["MIN_WORDS", "SentenceCleaner", "report_doubts"]
+__all__ = ["LETTERS", "MIN_WORDS", "SentenceCleaner", "report_doubts"]
+
+# Which letters are kept: those of ASCII, in which others are written, or all.
+LETTERS = ("ascii", "all")
 
 # A report with fewer words says too little to be aligned with anything (the paper's rule).
 MIN_WORDS = 3
@@ -38,15 +43,24 @@ class SentenceCleaner:
     Args:
         official: clean exactly as the official MGCA code does.
         min_words: texts with fewer give no sentence.
+        letters: "ascii", or "all" for reports that are not English.
+
+    Raises:
+        ValueError: when ``letters`` is neither, or "all" with the official cleaning, which knows ASCII alone.
 
     Example::
 
         print(SentenceCleaner()("1. A 2.5 cm nodule, previously ___.\\n2. No pleural effusion."))
     """
 
-    def __init__(self, official: bool = False, min_words: int = MIN_WORDS) -> None:
+    def __init__(self, official: bool = False, min_words: int = MIN_WORDS, letters: str = "ascii") -> None:
+        if letters not in LETTERS:
+            raise ValueError(f"letters must be one of {', '.join(LETTERS)}, got {letters!r}.")
+        if official and letters == "all":
+            raise ValueError("The official cleaning keeps ASCII alone: leave out letters='all' or official.")
         self.official = official
         self.min_words = min_words
+        self.letters = letters
 
     def has_words(self, text: str) -> bool:
         """Whether the text has enough words to give any sentence; it is cut only where a look does not say.
@@ -73,7 +87,7 @@ class SentenceCleaner:
         """
         if self.has_words(text):
             return None
-        scripts = [] if self.official else _other_scripts(to_latin(strip_markup(text)[0]))
+        scripts = [] if self.official or self.letters == "all" else _other_scripts(to_latin(strip_markup(text)[0]))
         return f"report not in Latin letters: {', '.join(scripts)}" if scripts else "report too short"
 
     def __call__(self, text: str) -> list[str]:
@@ -86,10 +100,19 @@ class SentenceCleaner:
         """
         if not isinstance(text, str):
             raise TypeError(f"a report must be a str, got {type(text).__name__}.")
+        if self.letters == "all":
+            return self._in_all_letters(text)
         sentences = _official_sentences(text) if self.official else _sentences(text)
         if sum(len(words) for words in sentences) < self.min_words:
             return []
         return [" ".join(words) for words in sentences]
+
+    def _in_all_letters(self, text: str) -> list[str]:
+        # of a Turkish capital i the dot stays behind
+        parts = (part.lower().replace("i\u0307", "i") for part in split_sentences(_plain(strip_markup(text)[0])))
+        sentences = [" ".join(part[slice(*span)] for span in find_words(part)) for part in parts]
+        sentences = [sentence for sentence in sentences if sentence]
+        return sentences if sum(map(count_words, sentences)) >= self.min_words else []
 
 
 def _ascii(words: list[str]) -> list[str]:
@@ -104,12 +127,16 @@ def _sentences(text: str) -> list[list[str]]:
     text = to_latin(strip_markup(text)[0])
     if _other_scripts(text):
         return []
-    text = end_lines(text)
-    last = text.rfind("**]") + 3  # behind it no bracket closes, and each that opens would be looked for to the end
-    text = BRACKETS.sub(" ", text[:last]) + text[last:]
-    text = LIST_NUMBERS.sub(r"\1 ", MARKS.sub(" ", text))
+    text = LIST_NUMBERS.sub(r"\1 ", _plain(text))
     sentences = (_ascii(WORD.findall(part.lower())) for part in SENTENCE_END.split(text))
     return [words for words in sentences if words]
+
+
+def _plain(text: str) -> str:
+    """A text whose statements end with full stops, without the marks of de-identification."""
+    text = end_lines(text)
+    last = text.rfind("**]") + 3  # behind it no bracket closes, and each that opens would be looked for to the end
+    return MARKS.sub(" ", BRACKETS.sub(" ", text[:last]) + text[last:])
 
 
 def _other_scripts(text: str) -> list[str]:
@@ -118,11 +145,12 @@ def _other_scripts(text: str) -> list[str]:
     return [script for script, _ in scripts.most_common()] if scripts.total() > latin else []
 
 
-def report_doubts(text: str) -> Iterator[tuple[str, str]]:
+def report_doubts(text: str, letters: str = "ascii") -> Iterator[tuple[str, str]]:
     """What :class:`SentenceCleaner` takes away of a report and a person may want to know: reasons and details.
 
     Args:
         text: the report.
+        letters: see there.
 
     Example::
 
@@ -132,7 +160,7 @@ def report_doubts(text: str) -> Iterator[tuple[str, str]]:
     if markup:
         yield "report has markup", ", ".join(markup)
     scripts, _ = foreign_scripts(to_latin(plain))
-    if scripts:
+    if scripts and letters != "all":
         yield "report partly not in Latin letters", ", ".join(script for script, _ in scripts.most_common())
 
 

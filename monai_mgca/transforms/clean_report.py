@@ -20,7 +20,7 @@ __all__ = ["CleanReport", "CleanReportD", "CleanReportDict", "CleanReportd"]
 
 
 class CleanReport(SentenceCleaner, Transform):
-    """Cut a radiology report into clean, lower-case sentences of ASCII words.
+    """Cut a radiology report into clean, lower-case sentences of words, by default of ASCII.
 
     Numbers of lists ("1."), de-identification marks ("___", "XXXX", "[** ... **]"), markup (HTML, RTF, HL7, Excel's
     "_x000D_") and punctuation go, Latin letters are written in ASCII ("opacité" gives "opacite", "Größe" gives
@@ -28,13 +28,18 @@ class CleanReport(SentenceCleaner, Transform):
     fewer than 3 words in all, or mostly in another script, gives no sentence: it is to be dropped, and
     :meth:`why_dropped` says why.
 
+    With ``letters="all"`` reports may be in any language: accents and letters of all scripts stay, "2,5" is a number,
+    the marks of Chinese, Arabic or Hindi end sentences, and abbreviations ("aprox.", "z. B.", "der 3. Rippe") do not.
+
     Args:
         official: clean exactly as the official MGCA code does, for its published weights. It cuts at every full stop
             and takes "2." for the number of a list ("2.5 cm" becomes "5 cm"), drops sentences of one word, keeps
             "___" and "XXXX" as words, and drops accented letters.
         min_words: texts with fewer give no sentence; 1 suits phrases and queries.
+        letters: "ascii" for English reports, "all" for those of other languages. It needs a tokenizer that knows them.
 
     Raises:
+        ValueError: when ``letters`` is neither, or "all" with ``official``.
         TypeError: when called with anything but a ``str``; the message names the type only.
 
     Example::
@@ -43,6 +48,8 @@ class CleanReport(SentenceCleaner, Transform):
 
         print(CleanReport()("1. A 2.5 cm nodule, previously ___.\\n2. No pleural effusion."))
         # ['a 2.5 cm nodule previously', 'no pleural effusion']
+        print(CleanReport(letters="all")("Corazón de tamaño normal. Opacidad de 1.5 cm."))
+        # ['corazón de tamaño normal', 'opacidad de 1.5 cm']
     """
 
 
@@ -53,6 +60,7 @@ class CleanReportd(MapTransform):
         keys: keys of the report texts.
         official: see :class:`CleanReport`.
         allow_missing_keys: do not raise where a key is missing.
+        letters: see :class:`CleanReport`.
 
     Raises:
         DataError: when a report is no text, has fewer than 3 words, or is not in Latin letters. The message names the
@@ -60,9 +68,15 @@ class CleanReportd(MapTransform):
             itself: leave it off.)
     """
 
-    def __init__(self, keys: KeysCollection, official: bool = False, allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        official: bool = False,
+        allow_missing_keys: bool = False,
+        letters: str = "ascii",
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.clean = CleanReport(official)
+        self.clean = CleanReport(official, letters=letters)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -73,8 +87,9 @@ class CleanReportd(MapTransform):
             if not sentences:
                 scripts = (self.clean.why_dropped(d[key]) or "").partition(": ")[2]
                 is_so = f"is not in Latin letters ({scripts})" if scripts else f"has fewer than {MIN_WORDS} words"
+                way = ", or keep its letters: --report_letters all" if scripts else ""
                 raise DataError(
-                    f"the report '{key}'{_of_image(d)} {is_so} after cleaning: remove the entry from the datalist."
+                    f"the report '{key}'{_of_image(d)} {is_so} after cleaning: remove the entry from the datalist{way}."
                 )
             d[key] = sentences
         return d

@@ -103,7 +103,7 @@ class _EntryCheck:
         self.classes = (document.get("classes"), document.get("box_classes"))
         self.mask_classes = document.get("mask_classes")
         self.base, self.limits, self.volumes, self.phi = base, limits, volumes, phi
-        self.clean = SentenceCleaner()
+        self.clean = SentenceCleaner(letters=document.get("letters", "ascii"))
 
     def __call__(self, place: Place) -> tuple[list[Problem], bytes | None]:
         section, index, entry = place
@@ -139,7 +139,7 @@ class _EntryCheck:
                 reason, _, detail = dropped.partition(": ")
                 yield reason, detail
             else:
-                yield from report_doubts(report)
+                yield from report_doubts(report, self.clean.letters)
             if self.phi:
                 yield from ((sign, "") for sign in report_signs(report))
 

@@ -35,6 +35,7 @@ class Collection:
         dataset_dir: the folder that the entries' paths are relative to.
         needs_report: leave out what has no report that is long enough to train on; else what has no annotation.
         header: top-level fields of the datalist, such as the names of the classes.
+        letters: of the reports, as :class:`monai_mgca.transforms.CleanReport` has them; the datalist says so.
 
     Example::
 
@@ -51,9 +52,10 @@ class Collection:
     notes: list[str] = field(default_factory=list)
     needs_report: bool = True
     header: dict[str, Any] = field(default_factory=dict)
+    letters: str = "ascii"
 
     def __post_init__(self) -> None:
-        self._clean = SentenceCleaner()
+        self._clean = SentenceCleaner(letters=self.letters)
         self.readings = Readings()
         if not Path(self.dataset_dir).is_dir():
             raise DataError(f"the dataset folder does not exist: {self.dataset_dir}. Give the one with the images.")
@@ -122,7 +124,8 @@ class Collection:
             raise DataError(Lines("\n".join(map(visible, lines))))
         splits = self._split(fractions, seed)
         name = name or Path(base).name
-        document = write_datalist(output, splits, name, self.source, dict(self.dropped), **{**self.header, **extra})
+        header = self.header if self.letters == "ascii" else {**self.header, "letters": self.letters}
+        document = write_datalist(output, splits, name, self.source, dict(self.dropped), **{**header, **extra})
         folder = os.path.realpath(Path(output).parent)
         patients = {split: len({e["patient"] for e in entries}) for split, entries in splits.items()}
         names = Path(output).with_suffix(".dropped.csv")

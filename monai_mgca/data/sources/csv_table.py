@@ -44,6 +44,7 @@ def collect_table(
     images: Sequence[str | os.PathLike] = (),
     encoding: str | None = None,
     headings: str | os.PathLike | None = None,
+    letters: str = "ascii",
 ) -> Collection:
     """Collect the images of any table, rows of one image together, with their reports or annotations.
 
@@ -63,6 +64,7 @@ def collect_table(
         images: folders that are searched for the images by name.
         encoding: of the table. Defaults to UTF-8, or UTF-16 or 32 where the file begins with their mark.
         headings: a JSON file of headings that the table of them lacks, see :class:`Headings`.
+        letters: of the reports: "ascii" for English, "all" for other languages.
 
     Raises:
         DataError: when a column is not there or there twice, the report columns do not fit together, a split has
@@ -78,7 +80,7 @@ def collect_table(
     columns = _Columns(places, report, findings, impression, patient, split, id, annotations, reader)
     wanted, collection = (
         _parse_where(where),
-        Collection(f"csv {Path(table).name}", base, needs_report=bool(columns.texts)),
+        Collection(f"csv {Path(table).name}", base, needs_report=bool(columns.texts), letters=letters),
     )
     rows = _choose(numbered_rows(table, [*columns.used, *wanted], encoding), wanted, collection)
     rows_of = _read(table, rows, columns, collection)

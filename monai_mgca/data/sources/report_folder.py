@@ -31,6 +31,7 @@ def collect_folder(
     patient: str = "none",
     one_per_folder: bool = False,
     headings: str | os.PathLike | None = None,
+    letters: str = "ascii",
 ) -> Collection:
     """Collect one's own radiographs and reports: an image and a .txt file with the same name belong together.
 
@@ -45,6 +46,7 @@ def collect_folder(
             their PatientID; "none": every image counts as its own patient, or every report where folders have one.
         one_per_folder: one report for all images of a folder (:func:`reports_of_folders`).
         headings: a JSON file of headings that the table lacks, see :class:`Headings`.
+        letters: of the reports: "ascii" for English, "all" for other languages.
 
     Raises:
         DataError: when a folder is not there or has no such files, two images or two reports have one name, a folder
@@ -61,7 +63,7 @@ def collect_folder(
     for folder in (images, reports):
         if not Path(folder).is_dir():
             raise DataError(f"the folder does not exist: {folder}")
-    collection, found = Collection("folder", images), find_image_files(images)
+    collection, found = Collection("folder", images, letters=letters), find_image_files(images)
     refuse_links_out(images, found.kinds)
     others = FoundFiles({}, [path for path in found.others if path.suffix.lower() != ".txt"]).describe_others(images)
     collection.notes += filter(None, [others])
