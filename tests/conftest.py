@@ -333,3 +333,47 @@ def write_series() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def train_tokenizer() -> Callable[..., Any]:
+    """Trains a small fast tokenizer: "wordpiece" as BERT's, "bytes" (byte-level BPE) as RoBERTa's, "unigram" as XLM-R.
+
+    Arguments are the kind, the texts and the size; keys are special tokens of other names, None for one that is not.
+    """
+
+    def train(kind: str, texts: Sequence[str], size: int = 400, **names: str | None) -> Any:
+        import tokenizers
+        import transformers
+        from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+        brackets = kind == "wordpiece"
+        own = {"cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "unk": "[UNK]", "mask": "[MASK]"}
+        other = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"}
+        names = {name: token for name, token in {**(own if brackets else other), **names}.items() if token}
+        special, unk = list(names.values()), names["unk"]
+        quiet = {"vocab_size": size, "special_tokens": special, "show_progress": False}
+        if kind == "wordpiece":
+            tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token=unk))
+            tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+            tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+            trainer = trainers.WordPieceTrainer(**quiet)
+        elif kind == "bytes":
+            tokenizer = tokenizers.Tokenizer(models.BPE())
+            tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+            trainer = trainers.BpeTrainer(**quiet, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+        else:
+            tokenizer = tokenizers.Tokenizer(models.Unigram())
+            tokenizer.normalizer = normalizers.NFKC()
+            tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+            trainer = trainers.UnigramTrainer(**quiet, unk_token=unk)
+        tokenizer.train_from_iterator(texts, trainer)
+        first, last = ([names[name]] if name in names else [] for name in ("cls", "sep"))
+        if first or last:
+            ids = [(token, tokenizer.token_to_id(token)) for token in (*first, *last)]
+            parts = [*first, "$A", *last]
+            tokenizer.post_processor = processors.TemplateProcessing(single=parts, special_tokens=ids)
+        tokens = {f"{name}_token": token for name, token in names.items()}
+        return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **tokens)
+
+    return train

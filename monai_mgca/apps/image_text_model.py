@@ -100,15 +100,19 @@ class PretrainedModel:
 
     def _look_up(self, text: str) -> tuple[list[str] | None, int]:
         """The words that the tokenizer does not know, None for all of them, and the number of word pieces."""
-        tokenizer = self.tokenize.tokenizer
-        encoding, unk_id = tokenizer(text, add_special_tokens=False), tokenizer.unk_token_id
-        pieces = Counter(encoding.word_ids())
-        unk = {w for w, i in zip(encoding.word_ids(), encoding["input_ids"], strict=True) if i == unk_id}
-        words = {word: text[slice(*encoding.word_to_chars(word))] for word in pieces}
+        ids, found, spans = self.tokenize.pieces(text)
+        unk_id = self.tokenize.tokenizer.unk_token_id
+        pieces = Counter(word for word in found if word is not None)
+        unk = {word for word, piece in zip(found, ids, strict=True) if word is not None and piece == unk_id}
+        places: dict[int, list[int]] = {}
+        for word, span in zip(found, spans, strict=True):
+            if word is not None and span is not None:
+                places.setdefault(word, []).extend(span)
+        words = {word: text[min(place) : max(place)].strip() for word, place in places.items()}
         # every word can be spelled by its letters, but then nothing is known of it
         spelled = {word for word, name in words.items() if len(name) > 2 and len(name) / pieces[word] < 2}
         unknown = unk | spelled
-        return (None if unknown == words.keys() else [words[word] for word in sorted(unknown)]), sum(pieces.values())
+        return (None if unknown == words.keys() else [words[word] for word in sorted(unknown)]), sum(map(bool, spans))
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str], private: bool = False) -> dict[str, torch.Tensor]:

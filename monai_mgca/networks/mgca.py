@@ -91,7 +91,8 @@ class MGCA(nn.Module):
         matcher_heads: heads of the learned matcher.
         temperature: of the similarity matcher; the paper's tau2.
         pool_report: "cls" takes the report's state at [CLS], "mean" the mean of its pieces, which sentence encoders
-            were trained for.
+            were trained for, "own" what the encoder's folder of sentence-transformers says. Where the tokenizer puts
+            no [CLS] or alike before a report, it is the mean.
         mask_padding: keep padding out of the statistics of the word projection and at zero. The official code does
             not (False).
         return_contexts: give the tokens' contexts too. Those of the similarity matcher can be made by the loss
@@ -151,7 +152,11 @@ class MGCA(nn.Module):
             self.image_matcher = AttentionMatcher(embed_dim, matcher_heads)
         self.matcher = matcher
         self.temperature = temperature
-        self.pool_report = look_up_option(pool_report, ("cls", "mean"))
+        pool_report = look_up_option(pool_report, ("cls", "mean", "own"))
+        if pool_report == "own":
+            pool_report = report_encoder.own_pooling()
+        # without a first token of its own a report is the mean of all
+        self.pool_report = pool_report if getattr(report_encoder, "first_token", True) else "mean"
         self.mask_padding = mask_padding
         self.normalize_image_context = normalize_image_context
         if not return_contexts and (matcher == "learned" or not normalize_image_context):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 
@@ -69,7 +69,7 @@ def words_of_pieces(text: str, pieces: Sequence[tuple[int, int] | None]) -> list
     """The word of each piece of a tokenizer, by what the piece covers of the text.
 
     A word is one of :func:`find_words`, or any other sign. A piece that covers several, as SentencePiece may make
-    of a word and its full stop, is of the first; one that covers a space alone is of no word. Where a script puts no
+    of a word and its full stop, is of the first word; one that covers a space alone is of none. Where a script puts no
     space between words, every piece is a word: those are the words that the tokenizer has learned.
 
     Args:
@@ -83,24 +83,23 @@ def words_of_pieces(text: str, pieces: Sequence[tuple[int, int] | None]) -> list
 
         print(words_of_pieces("a 1.5", [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]))  # [0, None, 2, 2, 2]
     """
-    word_at = list(range(len(text)))
+    word_at: dict[int, int] = {}
     for begin, end in find_words(text):
-        word_at[begin:end] = [begin] * (end - begin)
+        word_at |= dict.fromkeys(range(begin, end), begin)
     return list(_numbered(text, pieces, word_at))
 
 
-def _numbered(text: str, pieces: Sequence[tuple[int, int] | None], word_at: Sequence[int]) -> Iterator[int | None]:
+def _numbered(text: str, pieces: Sequence[tuple[int, int] | None], word_at: Mapping[int, int]) -> Iterator[int | None]:
     word, covered = -1, 0  # of the piece before, and how far it reaches
-    for piece in pieces:
-        begin, end = piece or (0, 0)
-        while begin < end and text[begin].isspace():
-            begin += 1
-        if begin >= end:
+    for begin, end in (piece or (0, 0) for piece in pieces):
+        written = [place for place in range(begin, end) if not text[place].isspace()]
+        place = next(filter(word_at.__contains__, written), written[0] if written else None)
+        if place is None:
             yield None
             continue
-        found = word_at[begin]
-        if found < begin and begin >= covered and _IS_UNSPACED.search(text, begin - 1, begin + 1):
-            found = begin
+        found = word_at.get(place, place)
+        if found < place and place >= covered and _IS_UNSPACED.search(text, place - 1, place + 1):
+            found = place
         # what goes on with a word that was cut so is of its last part
         word, covered = max(word, found), max(covered, end)
         yield word

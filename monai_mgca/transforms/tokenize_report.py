@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from monai.config import KeysCollection, PathLike
+from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 
+from monai_mgca.text.tokenizer_files import checked_tokenizer, cuts_as_bert, load_tokenizer
+from monai_mgca.text.words import words_of_pieces
+
 __all__ = ["TokenizeReport", "TokenizeReportD", "TokenizeReportDict", "TokenizeReportd"]
+
+# SentencePiece's sign for it, where it is a piece by itself
+SPACE = "\u2581"
 
 
 class TokenizeReport(Transform):
@@ -30,6 +35,9 @@ class TokenizeReport(Transform):
             published weights: a word is an opening piece and the "##" pieces behind it, [SEP] is a word, and a report
             that fills all L pieces loses its [SEP] and last word. (Slot 0 here is the one behind the official code's
             [CLS] slot.)
+        whole_words: a word is all between two spaces, less the signs around it: 1.5 is one, whatever the tokenizer
+            makes of it. If None, it is so but for the tokenizers of BERT and alike (DistilBERT, ELECTRA, MPNet), whose
+            words are as they cut them, 1.5 three of them.
 
     Raises:
         ValueError: when ``max_length`` is below 3, or the tokenizer cannot be found, is not a fast one or has no
@@ -52,7 +60,9 @@ class TokenizeReport(Transform):
 
     backend = [TransformBackends.TORCH]
 
-    def __init__(self, tokenizer: Any, max_length: int = 112, official: bool = False) -> None:
+    def __init__(
+        self, tokenizer: Any, max_length: int = 112, official: bool = False, whole_words: bool | None = None
+    ) -> None:
         if max_length < 3:
             raise ValueError(f"max_length must be at least 3 ([CLS], a word piece, [SEP]), got {max_length}.")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -60,13 +70,15 @@ class TokenizeReport(Transform):
         self.source = Path(tokenizer) if isinstance(tokenizer, str) and os.path.isdir(tokenizer) else tokenizer
         self.max_length = max_length
         self.official = official
+        self.whole_words = whole_words
         self._tokenizer: Any = None
 
     @property
     def tokenizer(self) -> Any:
         """The fast tokenizer, loaded at the first use."""
         if self._tokenizer is None:
-            self._tokenizer = _checked(_load(self.source) if isinstance(self.source, (str, Path)) else self.source)
+            is_path = isinstance(self.source, (str, Path))
+            self._tokenizer = load_tokenizer(self.source) if is_path else checked_tokenizer(self.source)
         return self._tokenizer
 
     def __call__(self, report: str | Sequence[str]) -> dict[str, torch.Tensor]:
@@ -85,88 +97,69 @@ class TokenizeReport(Transform):
         sentences = [report] if isinstance(report, str) else list(report)
         # language models know sentences by their full stops; the official code gives them none
         stop = "" if self.official or isinstance(report, str) else "."
-        encoding = self.tokenizer(
-            " ".join(sentence + stop for sentence in sentences),
-            max_length=self.max_length,
-            truncation=True,
-            padding="max_length",
-            padding_side="right",
-            return_offsets_mapping=True,
-        )
+        text = " ".join(sentence + stop for sentence in sentences)
+        ids, found, spans = self.pieces(text, self.max_length)
+        first = [_first(text, span) for span in spans]
         starts = [0, *accumulate(len(sentence + stop) + 1 for sentence in sentences)]
         stops = {start - 2 for start in starts[1:]} if stop else set()
-        first = [start for start, _ in encoding["offset_mapping"]]
         # a full stop belongs to its sentence, but is no word
-        words = [None if start in stops else word for word, start in zip(encoding.word_ids(), first, strict=True)]
-        sentence_ids = [
-            -1 if word is None else bisect_right(starts, start) - 1
-            for word, start in zip(encoding.word_ids(), first, strict=True)
-        ]
+        words = [None if start in stops else word for word, start in zip(found, first, strict=True)]
+        sentence_ids = [-1 if start is None else bisect_right(starts, start) - 1 for start in first]
         if self.official:
-            tokens = self.tokenizer.convert_ids_to_tokens(encoding["input_ids"])
+            tokens = [*self.tokenizer.convert_ids_to_tokens(ids), *[""] * (self.max_length - len(ids))]
             word_ids = _official_word_ids(tokens, self.tokenizer.sep_token)
         else:
             word_ids = _word_ids(words)
+        columns = {
+            "input_ids": (ids, self.tokenizer.pad_token_id or 0),  # without a token for it any does: it is not seen
+            "attention_mask": ([1] * len(ids), 0),
+            "word_ids": (word_ids, -1),
+            "sentence_ids": (sentence_ids, -1),
+        }
         return {
-            "input_ids": torch.tensor(encoding["input_ids"], dtype=torch.int64),
-            "attention_mask": torch.tensor(encoding["attention_mask"], dtype=torch.int64),
-            "word_ids": torch.tensor(word_ids, dtype=torch.int64),
-            "sentence_ids": torch.tensor(sentence_ids, dtype=torch.int64),
+            key: torch.tensor([*values, *[empty] * (self.max_length - len(values))], dtype=torch.int64)
+            for key, (values, empty) in columns.items()
         }
 
+    def pieces(
+        self, text: str, max_length: int | None = None
+    ) -> tuple[list[int], list[int | None], list[tuple[int, int] | None]]:
+        """Cut a text into pieces.
 
-def _load(source: PathLike) -> Any:
-    folder = Path(source)
-    # AutoTokenizer detects the kind of tokenizer from files that a bare vocabulary lacks.
-    bare = (folder / "vocab.txt").is_file() and not any(
-        (folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "config.json")
-    )
-    settings = _settings(source)
-    kind = transformers.BertTokenizer if bare or _is_bert_of_own_code(folder, settings) else transformers.AutoTokenizer
-    try:
-        # a folder's own code is never run, nor asked about at the terminal
-        tokenizer = kind.from_pretrained(str(source), local_files_only=folder.is_dir(), trust_remote_code=False)
-        if _is_bare(tokenizer):  # transformers 5.0 makes one of an empty folder
-            raise ValueError("it has no vocabulary.")
-    except (OSError, ValueError) as e:
-        raise ValueError(
-            f"no tokenizer could be loaded from '{source}': pass a local folder that holds the tokenizer's files "
-            "(tokenizer.json, or vocab.txt), or a hub name where there is a network."
-        ) from e
-    size = settings.get("vocab_size")
-    if isinstance(size, int) and len(tokenizer) > size:
-        raise ValueError(
-            f"the tokenizer has {len(tokenizer)} pieces, the encoder {size} (vocab_size in the config.json of "
-            f"'{source}'): they are not of one model. Put the tokenizer's files there that the encoder was made with."
+        Args:
+            text: any text.
+            max_length: cut to so many pieces, special tokens among them; None for all.
+
+        Returns:
+            Their ids, without padding; numbers that are equal for the pieces of one word and rise, None for pieces of
+            no word; and what each covers of the text, None for special tokens.
+        """
+        encoding = self.tokenizer(
+            text,
+            max_length=max_length,
+            truncation=max_length is not None,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
         )
-    return tokenizer
+        offsets, words = encoding["offset_mapping"], encoding.word_ids()
+        whole = not cuts_as_bert(self.tokenizer) if self.whole_words is None else self.whole_words
+        if not whole:
+            spans = [None if word is None else span for word, span in zip(words, offsets, strict=True)]
+            return encoding["input_ids"], words, spans
+        parts = zip(encoding["special_tokens_mask"], offsets, encoding.tokens(), strict=True)
+        # a space that SentencePiece puts before the text covers the first letter
+        spans = [
+            None if own else (start, start if token == SPACE and not text[start:end].isspace() else end)
+            for own, (start, end), token in parts
+        ]
+        return encoding["input_ids"], words_of_pieces(text, spans), spans
 
 
-def _settings(source: PathLike) -> dict[str, Any]:
-    """The settings of the encoder that a tokenizer lies beside; none where there are none."""
-    try:
-        settings: dict[str, Any] = transformers.PretrainedConfig.get_config_dict(str(source))[0]
-        return settings
-    except (OSError, ValueError):
-        return {}
-
-
-def _is_bert_of_own_code(folder: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether a model that transformers does not know calls itself a BERT and has a BERT's vocabulary, as CXR-BERT."""
-    kind = str(settings.get("model_type", "bert"))
-    return "bert" in kind and kind not in transformers.CONFIG_MAPPING and (folder / "vocab.txt").is_file()
-
-
-def _is_bare(tokenizer: Any) -> bool:
-    return len(tokenizer) <= len(tokenizer.all_special_ids)
-
-
-def _checked(tokenizer: Any) -> Any:
-    if not getattr(tokenizer, "is_fast", False):
-        raise ValueError(f"a fast tokenizer of transformers is needed for the words, got {type(tokenizer).__name__}.")
-    if _is_bare(tokenizer):  # as transformers 5 makes one silently of BertTokenizerFast(vocab_file=...)
-        raise ValueError("the tokenizer knows its special tokens alone: load it with from_pretrained(folder).")
-    return tokenizer
+def _first(text: str, span: tuple[int, int] | None) -> int | None:
+    """The place of a piece's first letter; of one that covers a space alone it is that of the letter behind."""
+    if span is None:
+        return None
+    return span[1] - len(text[slice(*span)].lstrip())
 
 
 def _word_ids(words: Sequence[int | None]) -> list[int]:
@@ -200,6 +193,7 @@ class TokenizeReportd(MapTransform):
         max_length: tokens of a report, [CLS] and [SEP] among them.
         official: the official code's words.
         allow_missing_keys: do not raise where the key is missing.
+        whole_words: see :class:`TokenizeReport`.
 
     Raises:
         ValueError: when there is more than one key.
@@ -214,11 +208,12 @@ class TokenizeReportd(MapTransform):
         max_length: int = 112,
         official: bool = False,
         allow_missing_keys: bool = False,
+        whole_words: bool | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if len(self.keys) != 1:
             raise ValueError(f"TokenizeReportd takes one key, got {self.keys}.")
-        self.tokenize = TokenizeReport(tokenizer, max_length, official)
+        self.tokenize = TokenizeReport(tokenizer, max_length, official, whole_words)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import transformers
 
+from monai_mgca.text.sentence_folder import encoder_folder, pooling_files
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.utils.files import remove_unfinished, replacing
 from monai_mgca.weights.model_settings import COPY
 
 __all__ = ["keep_report_encoder"]
 
-# what defines sizes and words of a BERT; its weights are in those of the training
+# what defines sizes and words of an encoder; its weights are in those of the training
 FILES = (
     "config.json",
     "vocab.txt",
@@ -26,6 +27,18 @@ FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    # of byte-level BPE
+    "vocab.json",
+    "merges.txt",
+    # of SentencePiece, under the names of different models
+    "sentencepiece.bpe.model",
+    "sentencepiece.model",
+    "spiece.model",
+    "spm.model",
+    "tokenizer.model",
+    # of fastBPE
+    "bpe.codes",
+    "dict.txt",
 )
 
 
@@ -52,8 +65,9 @@ def keep_report_encoder(source: str | os.PathLike, folder: str | os.PathLike) ->
         print(keep_report_encoder("bert", "models"))  # report_encoder-0adc26e1
     """
     with tempfile.TemporaryDirectory() as temporary:
-        found = Path(source) if Path(source).is_dir() else _fetch(source, Path(temporary))
+        found = Path(encoder_folder(source)) if Path(source).is_dir() else _fetch(source, Path(temporary))
         files = {name: (found / name).read_bytes() for name in FILES if (found / name).is_file()}
+        files |= pooling_files(source)  # of sentence-transformers
     if "config.json" not in files:
         raise CheckpointError(f"The report encoder '{source}' holds no config.json any more: put it back.")
     digest = hashlib.sha256()
@@ -63,6 +77,7 @@ def keep_report_encoder(source: str | os.PathLike, folder: str | os.PathLike) ->
     if not all((copy / name).is_file() for name in files):
         copy.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
+            (copy / name).parent.mkdir(exist_ok=True)
             with replacing(copy / name, sync=True) as path:
                 path.write_bytes(content)
     remove_unfinished(copy)

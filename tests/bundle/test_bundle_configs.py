@@ -126,6 +126,7 @@ CASES = {
         "train#dataset",
         lambda d: d[0]["report_states"].shape[-1] == 128,
     ),
+    "report_letters": ({"report_letters": "all"}, "train#clean_report", lambda t: t.clean.letters == "all"),
     "pool_report": ({"pool_report": "cls"}, "network_def", lambda n: n.pool_report == "cls"),
     "max_length": ({"max_length": 24}, "train#dataset", lambda d: len(d[0]["input_ids"]) == 24),
     "select_sentences": (

@@ -205,9 +205,9 @@ def test_a_missing_folder_says_what_to_do(tmp_path):
         ReportEncoder(tmp_path / "missing")
 
 
-def test_what_is_not_a_bert_is_refused(tmp_path):
-    transformers.RobertaConfig().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"must be a BERT.*is a roberta"):
+def test_what_is_no_encoder_is_refused(tmp_path):
+    transformers.GPT2Config().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"must be an encoder.*is a gpt2"):
         ReportEncoder(tmp_path)
 
 

@@ -60,9 +60,7 @@ def collect_folder(
     patient = look_up_option(patient, ("none", "folder", "dicom"))
     if reports == "one-per-folder":
         reports, one_per_folder = images, True
-    for folder in (images, reports):
-        if not Path(folder).is_dir():
-            raise DataError(f"the folder does not exist: {folder}")
+    _refuse_missing(images, reports)
     collection, found = Collection("folder", images, letters=letters), find_image_files(images)
     refuse_links_out(images, found.kinds)
     others = FoundFiles({}, [path for path in found.others if path.suffix.lower() != ".txt"]).describe_others(images)
@@ -87,6 +85,12 @@ def collect_folder(
         own = "report" if one_per_folder else "image"
         collection.notes.append(f"no --patient given: every {own} counts as its own patient")
     return collection
+
+
+def _refuse_missing(*folders: str | os.PathLike) -> None:
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise DataError(f"the folder does not exist: {folder}")
 
 
 def _texts(folder: str | os.PathLike) -> dict[str, Path]:
