@@ -3,17 +3,18 @@
 
 from .classifier import RadiographClassifier, create_classifier
 from .detector import DetectorMaps, RadiographDetector, create_detector
-from .encoder_sizes import create_image_encoder, fitting_size
-from .image_encoder import ImageFeatures, ResNetImageEncoder, ViTImageEncoder
+from .encoder_names import EncoderName, format_encoder_name, parse_encoder_name
+from .encoder_sizes import create_image_encoder, fitting_size, rebuilding_name, register_image_encoder
+from .image_encoder import ImageEncoder, ImageFeatures, ResNetImageEncoder, ViTImageEncoder
 from .last_attention import LastAttention
 from .matching import AttentionMatcher, attention_to_weights, soft_match
 from .mgca import MGCA, ImageEmbedder
 from .micro_batch import check_micro_batches, encode_in_micro_batches
 from .norm import synchronize_batch_norm
 from .projection import ProjectionHead
-from .pyramid import SimpleFeaturePyramid, create_pyramid
+from .pyramid import SimpleFeaturePyramid, StagePyramid, create_pyramid
 from .report_encoder import ReportEncoder
-from .segmenter import PUPSegmenter, create_segmenter
+from .segmenter import PUPSegmenter, StageSegmenter, create_segmenter
 from .unused import freeze_unused
 from .word_pooling import aggregate_words
 
@@ -21,7 +22,9 @@ __all__ = [
     "MGCA",
     "AttentionMatcher",
     "DetectorMaps",
+    "EncoderName",
     "ImageEmbedder",
+    "ImageEncoder",
     "ImageFeatures",
     "LastAttention",
     "PUPSegmenter",
@@ -31,6 +34,8 @@ __all__ = [
     "ReportEncoder",
     "ResNetImageEncoder",
     "SimpleFeaturePyramid",
+    "StagePyramid",
+    "StageSegmenter",
     "ViTImageEncoder",
     "aggregate_words",
     "attention_to_weights",
@@ -42,7 +47,11 @@ __all__ = [
     "create_segmenter",
     "encode_in_micro_batches",
     "fitting_size",
+    "format_encoder_name",
     "freeze_unused",
+    "parse_encoder_name",
+    "rebuilding_name",
+    "register_image_encoder",
     "soft_match",
     "synchronize_batch_norm",
 ]

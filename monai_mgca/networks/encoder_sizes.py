@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+import os
+from collections.abc import Callable, Sequence
 from logging import getLogger
 from typing import Any
 
@@ -15,9 +17,18 @@ from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
 from monai.utils import look_up_option
 from torch import nn
 
-from monai_mgca.networks.image_encoder import ResNetImageEncoder, ViTImageEncoder
+from monai_mgca.networks.encoder_names import EncoderName, parse_encoder_name
+from monai_mgca.networks.image_encoder import ImageEncoder, ResNetImageEncoder, ViTImageEncoder
 
-__all__ = ["UNET_STAGES", "UNetEncoder", "create_image_encoder", "fitting_size", "size_advice"]
+__all__ = [
+    "UNET_STAGES",
+    "UNetEncoder",
+    "create_image_encoder",
+    "fitting_size",
+    "rebuilding_name",
+    "register_image_encoder",
+    "size_advice",
+]
 
 logger = getLogger(__name__)
 
@@ -31,6 +42,8 @@ _SIZES: dict[str, tuple[type, dict[str, Any]]] = {
     "resnet_compact": (ResNetImageEncoder, {"block": "basic", "layers": (2, 2, 2, 2), "width": 32}),
     "resnet_tiny": (ResNetImageEncoder, {"block": "basic", "layers": (1, 1, 1, 1), "width": 32}),
 }
+# those of users: register_image_encoder
+_REGISTERED: dict[str, Callable[..., ImageEncoder]] = {}
 # channels of the five stages of those that FlexibleUNet can take
 UNET_STAGES = {
     "resnet50": (64, 256, 512, 1024, 2048),
@@ -46,37 +59,135 @@ def create_image_encoder(
     patch_size: Sequence[int] | int = 16,
     cls_position: bool = False,
     **kwargs: Any,
-) -> ViTImageEncoder | ResNetImageEncoder:
+) -> ImageEncoder:
     """An image encoder by the name of its size, as configs choose it.
 
     Args:
         name: "vit_base" (ViT-B/16), "vit_small", "vit_tiny", "vit_compact", "resnet50", "resnet18",
             "resnet_compact" (ResNet-18 of half the width) or "resnet_tiny" (ResNet-10 of half the width, whose tokens
-            see 99 pixels in place of 211: its heat maps are sharper).
-        image_size: pixels; a ViT works at this size alone.
+            see 99 pixels in place of 211: its heat maps are sharper). Of another library: "timm:NETWORK",
+            "hf:FOLDER", "monai:CLASS" (:func:`parse_encoder_name`), or a name of :func:`register_image_encoder`.
+        image_size: pixels; a ViT works at this size alone, to which the positions of its weights are interpolated.
         patch_size: pixels of the edge of a ViT's patch; a ResNet has none.
         cls_position: see :class:`ViTImageEncoder`; a ResNet has neither.
         kwargs: arguments of the encoder, such as ``in_channels``, ``spatial_dims`` and ``checkpointing``.
 
     Raises:
-        ValueError: for an unknown name, with the nearest known one.
+        ValueError: for an unknown name, with the nearest known one, or a network that another library cannot build.
 
     Example::
 
         encoder = create_image_encoder("resnet_compact", in_channels=1)
     """
+    made: ImageEncoder
+    other = parse_encoder_name(name)
+    if other is not None:
+        return _of_library(other, image_size, **kwargs)
+    if name not in _SIZES:
+        return _own(name)(image_size=image_size, **kwargs)
     encoder, sizes = look_up_option(name, _SIZES)
     if encoder is ViTImageEncoder:
         sizes = {"image_size": image_size, "patch_size": patch_size, "cls_position": cls_position, **sizes}
-    made: ViTImageEncoder | ResNetImageEncoder = encoder(**{**sizes, **kwargs})
+    made = encoder(**{**sizes, **kwargs})
     return made
+
+
+def _own(name: str) -> Callable[..., ImageEncoder]:
+    """What a user's own encoder is made by; modules that the environment names are imported to find it."""
+    if name not in _REGISTERED:
+        for module in filter(None, os.environ.get("MGCA_IMPORT", "").split(",")):
+            importlib.import_module(module.strip())
+    if name not in _REGISTERED:
+        try:
+            look_up_option(name, _SIZES)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} An encoder of your own is found by the name it was registered by (register_image_encoder) "
+                "when a config imports its module, or when MGCA_IMPORT names it."
+            ) from None
+    return _REGISTERED[name]
+
+
+def _of_library(name: EncoderName, image_size: Sequence[int] | int, **kwargs: Any) -> ImageEncoder:
+    """An adapter, whose library is imported here alone."""
+    arguments = {"image_size": image_size, **kwargs, **name.arguments}
+    if name.library == "monai":
+        from monai_mgca.networks.monai_encoder import MONAIImageEncoder
+
+        return MONAIImageEncoder(name.network, **arguments)
+    if arguments.pop("spatial_dims", 2) != 2:
+        raise ValueError(f"Networks of {name.library} are for images, not volumes: take monai:SwinUNETR or alike.")
+    if name.library == "timm":
+        from monai_mgca.networks.timm_encoder import TimmImageEncoder
+
+        return TimmImageEncoder(name.network, **arguments)
+    from monai_mgca.networks.transformers_encoder import TransformersImageEncoder
+
+    return TransformersImageEncoder(name.network, **arguments)
+
+
+def rebuilding_name(name: str) -> str:
+    """The name that builds the same network from the settings of its weights, where no folder of a library is needed.
+
+    Args:
+        name: of :func:`create_image_encoder`.
+
+    Returns:
+        The same, but for "hf:FOLDER" and "timm:FOLDER": the model's type with what its config says.
+
+    Example::
+
+        print(rebuilding_name("resnet_compact"))  # resnet_compact
+    """
+    other = parse_encoder_name(name)
+    if other is None or other.library == "monai":
+        return name
+    if other.library == "timm":
+        from monai_mgca.networks import timm_encoder
+
+        return timm_encoder.rebuilding_name(other.network, other.arguments)
+    from monai_mgca.networks import transformers_encoder
+
+    return transformers_encoder.rebuilding_name(other.network, other.arguments)
+
+
+def register_image_encoder(name: str, create: Callable[..., ImageEncoder]) -> None:
+    """Let configs and commands find an image encoder of one's own by a name.
+
+    A config imports the module that calls this: ``"imports": ["$import my_encoders"]``; for the commands, which build
+    networks from the settings of their weights, name it in the environment variable ``MGCA_IMPORT``.
+
+    Args:
+        name: no name of :func:`create_image_encoder`.
+        create: its class or a function, called with ``image_size``, ``in_channels`` and what the config gives.
+
+    Raises:
+        ValueError: when the name is taken.
+
+    Example::
+
+        class Tiny(ImageEncoder):
+            def __init__(self, image_size, in_channels=1, checkpointing=False):
+                super().__init__(out_channels=8, token_channels=8)
+                self.net = torch.nn.Conv2d(in_channels, 8, kernel_size=16, stride=16)
+
+            def forward(self, image):
+                tokens = self.net(image).flatten(2).transpose(1, 2)
+                return ImageFeatures(tokens.mean(1), tokens, None)
+
+        register_image_encoder("tiny", Tiny)
+        print(create_image_encoder("tiny", image_size=64)(torch.rand(2, 1, 64, 64)).tokens.shape)
+    """
+    if name in _SIZES or parse_encoder_name(name) is not None or _REGISTERED.get(name, create) is not create:
+        raise ValueError(f"There is an image encoder '{name}' already: give yours another name.")
+    _REGISTERED[name] = create
 
 
 def fitting_size(encoder: str, image_size: int, multiple: int) -> int:
     """The size of the images of a finetuning: that of the pretraining, or the nearest that the network can take.
 
     Args:
-        encoder: a name of :func:`create_image_encoder`; a ViT works at the size of its pretraining alone.
+        encoder: a name of :func:`create_image_encoder`; a ViT of ours keeps the size of its pretraining.
         image_size: pixels of the pretraining.
         multiple: what the size of the network's images must be a multiple of.
 
@@ -84,12 +195,13 @@ def fitting_size(encoder: str, image_size: int, multiple: int) -> int:
 
         print(fitting_size("resnet_compact", 112, 32))  # 128
     """
-    if _SIZES.get(encoder, (None,))[0] is not ResNetImageEncoder or image_size % multiple == 0:
+    takes_any = parse_encoder_name(encoder) is not None or _SIZES.get(encoder, (None,))[0] is ResNetImageEncoder
+    if not takes_any or image_size % multiple == 0:
         return image_size
     nearest = max(multiple, (image_size + multiple // 2) // multiple * multiple)
     logger.info(
         f"The encoder was pretrained on images of {image_size} pixels, and here they have {nearest}, the nearest "
-        f"multiple of {multiple}: a ResNet takes any."
+        f"multiple of {multiple}."
     )
     return nearest
 
@@ -98,8 +210,7 @@ def size_advice(encoder: str, image_size: int, multiple: int) -> str:
     """How to mend an image size that is no such multiple."""
     lower = image_size // multiple * multiple
     sizes = " or ".join(str(size) for size in (lower, lower + multiple) if size)
-    vit = "; a ViT must have been pretrained at that size" if _SIZES.get(encoder, (None,))[0] is ViTImageEncoder else ""
-    return f"set image_size to {sizes}{vit}"
+    return f"set image_size to {sizes}"
 
 
 class UNetEncoder(ResNetImageEncoder, BaseEncoder):

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from monai_mgca.networks.attention import cls_attention, cls_scores
 
-__all__ = ["ImageFeatures", "ResNetImageEncoder", "ViTImageEncoder"]
+__all__ = ["ImageEncoder", "ImageFeatures", "ResNetImageEncoder", "ViTImageEncoder"]
 
 # TorchScript reads the types of a named tuple's fields only where they are no strings, which "annotations" makes of all
 ImageFeatures = NamedTuple(  # noqa: UP014
@@ -30,6 +30,8 @@ ImageFeatures = NamedTuple(  # noqa: UP014
 
 class ImageEncoder(nn.Module):
     """What the networks ask of an image encoder besides its call, which gives :class:`ImageFeatures`.
+
+    One's own needs no more than that call; see :func:`monai_mgca.networks.register_image_encoder`.
 
     Args:
         out_channels: C of the pooled features.

@@ -1,19 +1,23 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A feature pyramid from the single scale of a ViT."""
+"""Feature pyramids: of the single scale of a ViT, of the stages of any other network."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from monai.networks.blocks import BackboneWithFPN
+from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork
 from torch import nn
 
-from monai_mgca.networks.image_encoder import ResNetImageEncoder, ViTImageEncoder
+from monai_mgca.networks.adapted_encoder import AdaptedImageEncoder
+from monai_mgca.networks.image_encoder import ImageEncoder, ResNetImageEncoder, ViTImageEncoder
 
-__all__ = ["SimpleFeaturePyramid", "create_pyramid"]
+__all__ = ["SimpleFeaturePyramid", "StagePyramid", "create_pyramid", "patch_size_of"]
 
 
 class SimpleFeaturePyramid(nn.Module):
@@ -21,15 +25,13 @@ class SimpleFeaturePyramid(nn.Module):
 
     Every level is made from the same map: by transposed convolutions where it is finer than the patches, by pooling
     where it is coarser, then one convolution across channels and one across neighbors. The norms look at one image at a
-    time, so that a batch of one is as good as any.
+    time, so that a batch of one is as good as any. Of patches that are no power of two, such as 14 pixels, the nearest
+    level is interpolated to the stride.
 
     Args:
-        encoder: the vision transformer, in 2D and with square patches.
+        encoder: the vision transformer, in 2D and with square patches, or any encoder whose tokens form a square.
         strides: pixels of the image between neighbors of each level; powers of two, ascending.
         out_channels: channels of every level.
-
-    Raises:
-        ValueError: when a stride is not the patch size times or divided by a power of two.
 
     Example::
 
@@ -38,14 +40,14 @@ class SimpleFeaturePyramid(nn.Module):
         print([tuple(level.shape) for level in pyramid(torch.rand(1, 1, 64, 64)).values()])
     """
 
-    def __init__(self, encoder: ViTImageEncoder, strides: Sequence[int] = (8, 16, 32), out_channels: int = 256) -> None:
+    def __init__(self, encoder: ImageEncoder, strides: Sequence[int] = (8, 16, 32), out_channels: int = 256) -> None:
         super().__init__()
         self.image_encoder = encoder
         self.out_channels = out_channels
-        patch = encoder.backbone.patch_embedding.patch_embeddings.kernel_size[0]
-        self.grid = tuple(size // patch for size in encoder.image_size)
+        self.strides = tuple(strides)
+        self.patch = patch_size_of(encoder)
         self.levels = nn.ModuleList(
-            _level(encoder.token_channels, out_channels, _steps(patch, stride)) for stride in strides
+            _level(encoder.token_channels, out_channels, _steps(self.patch, stride)) for stride in strides
         )
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -57,17 +59,64 @@ class SimpleFeaturePyramid(nn.Module):
             (B, out_channels, H / stride, W / stride) for each stride, finest first.
         """
         tokens = self.image_encoder(image).tokens
-        features = tokens.transpose(1, 2).unflatten(2, self.grid)
-        return {str(index): level(features) for index, level in enumerate(self.levels)}
+        height, width = image.shape[2:]
+        features = tokens.transpose(1, 2).unflatten(2, (height // self.patch, width // self.patch))
+        levels = {}
+        for index, (level, stride) in enumerate(zip(self.levels, self.strides, strict=True)):
+            made = level(features)
+            if stride * 2 ** _steps(self.patch, stride) != self.patch:
+                made = F.interpolate(made, (height // stride, width // stride), mode="bilinear", align_corners=False)
+            levels[str(index)] = made
+        return levels
+
+
+class StagePyramid(nn.Module):
+    """MONAI's feature pyramid network on the stages of another library's network.
+
+    Args:
+        encoder: in 2D, with stages.
+        strides: pixels of the image between neighbors of each level, ascending; some of the encoder's.
+        out_channels: channels of every level.
+
+    Raises:
+        ValueError: when the encoder has no such strides.
+
+    Example::
+
+        encoder = create_image_encoder("monai:SegResNet", image_size=64)
+        pyramid = StagePyramid(encoder, strides=(4, 8), out_channels=32)
+        print([tuple(level.shape) for level in pyramid(torch.rand(1, 1, 64, 64)).values()])
+    """
+
+    def __init__(self, encoder: AdaptedImageEncoder, strides: Sequence[int], out_channels: int) -> None:
+        super().__init__()
+        if not set(strides) <= set(encoder.strides):
+            known = ", ".join(map(str, encoder.strides))
+            raise ValueError(f"This encoder has the strides {known}, got {tuple(strides)}: choose strides among them.")
+        self.image_encoder, self.out_channels = encoder, out_channels
+        self.levels = [encoder.strides.index(stride) for stride in strides]
+        channels = [encoder.stage_channels[level] for level in self.levels]
+        self.fpn = FeaturePyramidNetwork(2, channels, out_channels)
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(B, in_channels, H, W) images -> (B, out_channels, H / stride, W / stride) for each stride, finest first."""
+        stages = self.image_encoder.stages(image)
+        chosen = {str(index): stages[level] for index, level in enumerate(self.levels)}
+        levels: dict[str, torch.Tensor] = self.fpn(chosen)
+        return levels
+
+
+def patch_size_of(encoder: ImageEncoder) -> int:
+    """Pixels between neighboring tokens of an encoder of one scale."""
+    if isinstance(encoder, ViTImageEncoder):
+        size: int = encoder.backbone.patch_embedding.patch_embeddings.kernel_size[0]
+        return size
+    return int(getattr(encoder, "patch_size", None) or 16)
 
 
 def _steps(patch: int, stride: int) -> int:
-    """How often to double (positive) or halve (negative) the resolution of the patches."""
-    finer, coarser = patch // stride, stride // patch
-    steps = max(finer, 1).bit_length() - max(coarser, 1).bit_length()
-    if stride * 2**steps != patch:
-        raise ValueError(f"Stride {stride} is not the patch size {patch} times or divided by a power of two.")
-    return steps
+    """How often to double (positive) or halve (negative) the resolution of the patches, to come nearest."""
+    return round(math.log2(patch / stride))
 
 
 def _level(in_channels: int, out_channels: int, steps: int) -> nn.Sequential:
@@ -83,17 +132,16 @@ def _level(in_channels: int, out_channels: int, steps: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def create_pyramid(
-    encoder: ViTImageEncoder | ResNetImageEncoder, strides: Sequence[int] = (8, 16, 32), out_channels: int = 256
-) -> nn.Module:
-    """The feature extractor of a detector: MONAI's FPN on a ResNet, :class:`SimpleFeaturePyramid` on a ViT.
+def create_pyramid(encoder: ImageEncoder, strides: Sequence[int] = (8, 16, 32), out_channels: int = 256) -> nn.Module:
+    """The feature extractor of a detector: MONAI's FPN on stages, :class:`SimpleFeaturePyramid` on a single scale.
 
     MONAI's ``resnet_fpn_feature_extractor`` makes the same network, but always with 256 channels and one coarser level,
     which at 224 pixels is no longer a whole number of cells.
 
     Args:
         encoder: the image encoder, in 2D, which becomes part of the pyramid.
-        strides: pixels of the image between neighbors of each level, ascending; of a ResNet some of 4, 8, 16, 32.
+        strides: pixels of the image between neighbors of each level, ascending; of a network with stages some of
+            theirs, of a ResNet 4, 8, 16, 32.
         out_channels: channels of every level.
 
     Raises:
@@ -104,7 +152,9 @@ def create_pyramid(
         pyramid = create_pyramid(create_image_encoder("resnet_compact"), strides=(8, 16, 32), out_channels=64)
         print([tuple(level.shape) for level in pyramid(torch.rand(1, 1, 64, 64)).values()])
     """
-    if isinstance(encoder, ViTImageEncoder):
+    if isinstance(encoder, AdaptedImageEncoder) and encoder.stage_channels:
+        return StagePyramid(encoder, strides, out_channels)
+    if not isinstance(encoder, ResNetImageEncoder):
         return SimpleFeaturePyramid(encoder, strides, out_channels)
     stages = {4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}
     if not set(strides) <= stages.keys():

@@ -6,28 +6,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from monai.networks.nets import UNETR, FlexibleUNet
+from monai.networks.nets.flexible_unet import SegmentationHead, UNetDecoder
 from monai.utils import look_up_option
 from torch import nn
 
+from monai_mgca.networks.adapted_encoder import AdaptedImageEncoder
+from monai_mgca.networks.encoder_names import parse_encoder_name
 from monai_mgca.networks.encoder_sizes import UNET_STAGES, create_image_encoder, size_advice
-from monai_mgca.networks.image_encoder import ViTImageEncoder
+from monai_mgca.networks.image_encoder import ImageEncoder, ViTImageEncoder
+from monai_mgca.networks.pyramid import patch_size_of
 
-__all__ = ["PUPSegmenter", "create_segmenter"]
+__all__ = ["PUPSegmenter", "StageSegmenter", "create_segmenter"]
 
 
 class PUPSegmenter(nn.Module):
     """A vision transformer with SETR's decoder of progressive upsampling.
 
-    Four times a 3 x 3 convolution, norm, ReLU and upsampling by 2 lead from the patches to the pixels. Zheng et al.
+    Four times a 3 x 3 convolution, norm, ReLU and upsampling by 2 lead from the patches to the pixels; where patches
+    are not 16 pixels wide, the logits are interpolated to the image. Zheng et al.
     "Rethinking Semantic Segmentation from a Sequence-to-Sequence Perspective with Transformers", CVPR 2021,
     https://arxiv.org/abs/2012.15840; the channels are those of MGCA's authors.
 
     Args:
-        image_encoder: :class:`ViTImageEncoder` of patches of 16 x 16 pixels.
+        image_encoder: :class:`ViTImageEncoder`, or any encoder whose tokens form a square.
         num_classes: C, channels of the output.
         channels: of the four steps.
 
@@ -38,13 +45,13 @@ class PUPSegmenter(nn.Module):
     """
 
     def __init__(
-        self, image_encoder: ViTImageEncoder, num_classes: int, channels: Sequence[int] = (512, 256, 128, 64)
+        self, image_encoder: ImageEncoder, num_classes: int, channels: Sequence[int] = (512, 256, 128, 64)
     ) -> None:
         super().__init__()
         self.image_encoder = image_encoder
-        self.grid = [size // 16 for size in image_encoder.image_size]
+        self.patch = patch_size_of(image_encoder)
         steps: list[nn.Module] = []
-        for in_channels, out_channels in zip([image_encoder.out_channels, *channels], channels, strict=False):
+        for in_channels, out_channels in zip([image_encoder.token_channels, *channels], channels, strict=False):
             steps += [
                 nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
                 nn.BatchNorm2d(out_channels),
@@ -56,21 +63,79 @@ class PUPSegmenter(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, in_channels, H, W) images -> (B, C, H, W) logits."""
         tokens = self.image_encoder(image).tokens
-        logits: torch.Tensor = self.decoder(tokens.transpose(1, 2).unflatten(2, self.grid))
+        grid = [image.shape[2] // self.patch, image.shape[3] // self.patch]
+        logits: torch.Tensor = self.decoder(tokens.transpose(1, 2).unflatten(2, grid))
+        if self.patch != 16:
+            logits = F.interpolate(logits, [image.shape[2], image.shape[3]], mode="bilinear", align_corners=False)
+        return logits
+
+
+class StageSegmenter(nn.Module):
+    """MONAI's U-Net decoder on the stages of another library's network.
+
+    Args:
+        image_encoder: in 2D, with stages that halve the resolution one by one.
+        num_classes: C, channels of the output.
+        channels: of the decoder's blocks, coarsest first; at least as many as there are stages.
+
+    Raises:
+        ValueError: when a stage does not halve the resolution of the one before.
+
+    Example::
+
+        encoder = create_image_encoder("monai:SegResNet", image_size=64)
+        print(StageSegmenter(encoder, num_classes=1)(torch.rand(2, 1, 64, 64)).shape)
+    """
+
+    def __init__(
+        self, image_encoder: AdaptedImageEncoder, num_classes: int, channels: Sequence[int] = (128, 64, 32, 16, 16)
+    ) -> None:
+        super().__init__()
+        strides = image_encoder.strides
+        if any(2 * finer != coarser for finer, coarser in pairwise(strides)):
+            raise ValueError(f"A U-Net needs stages that halve the resolution one by one, and these have {strides}.")
+        self.image_encoder = image_encoder
+        # the decoder's last block doubles the resolution without a stage: features of the image's own take no part
+        self.first = 1 if strides[0] == 1 else 0
+        used = image_encoder.stage_channels[self.first :]
+        width = channels[: len(used)]
+        self.decoder = UNetDecoder(
+            spatial_dims=2,
+            encoder_channels=(1, *used),
+            decoder_channels=width,
+            act=("relu", {"inplace": True}),
+            norm=("batch", {"eps": 1e-3, "momentum": 0.1}),
+            dropout=0.0,
+            bias=False,
+            upsample="nontrainable",
+            pre_conv="default",
+            interp_mode="nearest",
+            align_corners=None,
+            is_pad=False,
+        )
+        scale = strides[self.first] // 2
+        self.head = SegmentationHead(2, width[-1], num_classes, kernel_size=3, scale_factor=scale)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, in_channels, H, W) images -> (B, C, H, W) logits."""
+        stages = self.image_encoder.stages(image)[self.first :]
+        logits: torch.Tensor = self.head(self.decoder(stages, len(stages) - 1))
         return logits
 
 
 def create_segmenter(
     encoder: str, num_classes: int, image_size: int = 224, in_channels: int = 1, decoder: str = "default"
-) -> FlexibleUNet | PUPSegmenter | UNETR:
+) -> FlexibleUNet | PUPSegmenter | StageSegmenter | UNETR:
     """A segmentation network on an encoder of the pretraining, by name.
 
     Args:
         encoder: a name of :func:`create_image_encoder`.
         num_classes: channels of the output, one a structure; structures may overlap.
-        image_size: height and width in pixels, a multiple of 32, of 16 with a ViT; a ViT works at this size alone.
+        image_size: height and width in pixels, a multiple of 32, of the patch with a ViT, which works at this size
+            alone.
         in_channels: 1 for radiographs.
-        decoder: "default" is MONAI's ``FlexibleUNet`` on a ResNet and :class:`PUPSegmenter` on a ViT; "unetr" is
+        decoder: "default" is MONAI's ``FlexibleUNet`` on a ResNet, its decoder in :class:`StageSegmenter` on another
+            library's stages, and :class:`PUPSegmenter` on a ViT or any single scale; "unetr" is
             MONAI's ``UNETR``, on a ViT of twelve layers. It has no [CLS], so its features are not quite those of the
             pretraining.
 
@@ -83,15 +148,10 @@ def create_segmenter(
         print(network(torch.rand(2, 1, 64, 64)).shape)
     """
     decoder = look_up_option(decoder, ("default", "unetr"))
-    step = 32 if encoder in UNET_STAGES else 16
-    if image_size % step:
-        raise ValueError(
-            f"image_size must be a multiple of {step} to segment with {encoder}, got {image_size}: "
-            f"{size_advice(encoder, image_size, step)}."
-        )
+    if parse_encoder_name(encoder) is None:
+        _check_size(encoder, image_size, 32 if encoder in UNET_STAGES else 16)
     if encoder in UNET_STAGES:
-        if decoder == "unetr":
-            raise ValueError(f"decoder 'unetr' needs a vision transformer, got the encoder '{encoder}'.")
+        _refuse_unetr(encoder, decoder)
         wide = UNET_STAGES[encoder][-1] > 256
         return FlexibleUNet(
             in_channels=in_channels,
@@ -101,13 +161,33 @@ def create_segmenter(
             spatial_dims=2,
             is_pad=False,
         )
-    vit = create_image_encoder(encoder, image_size, in_channels=in_channels)
-    assert isinstance(vit, ViTImageEncoder)  # all others are among the residual ones
-    if decoder == "unetr":
-        return _unetr(vit, num_classes, in_channels)
+    made = create_image_encoder(encoder, image_size, in_channels=in_channels)
+    if decoder == "unetr" and isinstance(made, ViTImageEncoder):
+        return _unetr(made, num_classes, in_channels)
+    _refuse_unetr(encoder, decoder)
+    if isinstance(made, AdaptedImageEncoder) and made.stage_channels:
+        _check_size(encoder, image_size, made.strides[-1])
+        wide = made.stage_channels[-1] > 256
+        return StageSegmenter(made, num_classes, (256, 128, 64, 32, 16) if wide else (128, 64, 32, 16, 16))
     # as many channels as the authors' for ViT-B, and in proportion for narrower ones
-    width = min(512, max(64, vit.out_channels))
-    return PUPSegmenter(vit, num_classes, (width, width // 2, width // 4, width // 8))
+    width = min(512, max(64, made.token_channels))
+    return PUPSegmenter(made, num_classes, (width, width // 2, width // 4, width // 8))
+
+
+def _check_size(encoder: str, image_size: int, step: int) -> None:
+    if image_size % step:
+        raise ValueError(
+            f"image_size must be a multiple of {step} to segment with {encoder}, got {image_size}: "
+            f"{size_advice(encoder, image_size, step)}."
+        )
+
+
+def _refuse_unetr(encoder: str, decoder: str) -> None:
+    if decoder == "unetr":
+        raise ValueError(
+            f"decoder 'unetr' needs a vision transformer, vit_base, vit_small or vit_tiny, got the encoder "
+            f" '{encoder}'."
+        )
 
 
 def _unetr(vit: ViTImageEncoder, num_classes: int, in_channels: int) -> UNETR:

@@ -4,17 +4,22 @@
 from .encoder_weights import load_encoder, load_timm_vit, load_torchvision_resnet
 from .federated import trained_settings, weights_are_sent
 from .finetuning_start import find_pretrained, freeze_encoder, start_encoder
+from .library_weights import default_image_weights, load_library_weights
 from .model_settings import read_model_settings, refuse_sample
 from .network_weights import describe_start, load_image_weights, load_network
 from .official_conversion import convert_official_checkpoint
+from .positions import interpolate_positions
 
 __all__ = [
     "convert_official_checkpoint",
+    "default_image_weights",
     "describe_start",
     "find_pretrained",
     "freeze_encoder",
+    "interpolate_positions",
     "load_encoder",
     "load_image_weights",
+    "load_library_weights",
     "load_network",
     "load_timm_vit",
     "load_torchvision_resnet",

@@ -11,7 +11,6 @@ from logging import getLogger
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from monai.networks import copy_model_state
 from torch import nn
 
@@ -19,6 +18,7 @@ import monai_mgca.networks.encoder_sizes  # noqa: F401  (MONAI's FlexibleUNet th
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.weights.nesting import refuse_non_finite
+from monai_mgca.weights.other_encoders import find_other_encoder, move_by_names, parts_of
 from monai_mgca.weights.parameter_names import (
     FIRST_KERNELS,
     architecture_of,
@@ -26,6 +26,7 @@ from monai_mgca.weights.parameter_names import (
     fold_channels,
     vit_from_timm,
 )
+from monai_mgca.weights.positions import fit_positions
 from monai_mgca.weights.weight_file import name_of, tensors_of
 
 __all__ = ["find_backbone", "load_encoder", "load_timm_vit", "load_torchvision_resnet"]
@@ -33,8 +34,6 @@ __all__ = ["find_backbone", "load_encoder", "load_timm_vit", "load_torchvision_r
 logger = getLogger(__name__)
 
 Checkpoint = str | os.PathLike | Mapping[str, Any]
-# Where networks of ours and of MONAI keep their encoder, followed step by step.
-PARTS = ("module", "network", "image_encoder", "encoder", "vit", "feature_extractor", "body", "backbone")
 # What some networks of MONAI have besides an encoder and no pretraining fills: heads, and norms that nothing calls.
 UNFILLED = {"fc", "classification_head", "norm_cross_attn"}
 
@@ -45,12 +44,13 @@ def load_encoder(target: nn.Module, checkpoint: Checkpoint, prefix: str | None =
     First-layer kernels for several channels are summed when the target has one channel: its output is exactly that of
     equal channels before; so is [CLS] with its position where the target holds them in one. By name may be left out:
     ``cls_token`` where the target has none (UNETR), and the last stages of a ResNet where the target ends earlier (the
-    feature pyramid of a RetinaNet). Nothing is moved when there is an error.
+    feature pyramid of a RetinaNet). A ViT's positions are interpolated to the target's image size, and the log says so.
+    Nothing is moved when there is an error.
 
     Args:
         target: :class:`ViTImageEncoder`, :class:`ResNetImageEncoder`, :class:`ImageEmbedder`, :class:`MGCA`, or a
             network of MONAI with such an encoder: ``FlexibleUNet`` with a ResNet, ``UNETR``, ``RetinaNet`` or its
-            feature extractor, ``ViT``, ``ResNet``.
+            feature extractor, ``ViT``, ``ResNet``; any network with an encoder of another library.
         checkpoint: path of ``model.pt``, ``model_pretrain.pt`` or alike (``.pt``, ``.safetensors``), or a state dict.
         prefix: what the encoder's names begin with in the checkpoint; none is needed where there is one encoder in it.
 
@@ -68,7 +68,10 @@ def load_encoder(target: nn.Module, checkpoint: Checkpoint, prefix: str | None =
         unet = FlexibleUNet(in_channels=1, out_channels=1, backbone="resnet50", pretrained=False, spatial_dims=2)
         print(load_encoder(unet, create_image_encoder("resnet50").state_dict()))
     """
-    return _move(_encoder_of(tensors_of(checkpoint), prefix), target, name_of(checkpoint))
+    state, other = tensors_of(checkpoint), find_other_encoder(target)
+    if other is not None:
+        return move_by_names(state, other, prefix, name_of(checkpoint))
+    return _move(_encoder_of(state, prefix), target, name_of(checkpoint))
 
 
 def load_timm_vit(encoder: nn.Module, checkpoint: Checkpoint) -> int:
@@ -87,23 +90,7 @@ def load_timm_vit(encoder: nn.Module, checkpoint: Checkpoint) -> int:
     """
     state = {key: value for key, value in tensors_of(checkpoint).items() if not key.startswith("head.")}
     _expect(state, "vit", "a vision transformer of timm")
-    return _move(_fit_positions(vit_from_timm(state), encoder), encoder, name_of(checkpoint))
-
-
-def _fit_positions(state: dict[str, torch.Tensor], encoder: nn.Module) -> dict[str, torch.Tensor]:
-    """The positions of a square of patches for one of another size, as timm and DeiT bring them to other images."""
-    key = "patch_embedding.position_embeddings"
-    target = dict(find_backbone(encoder).named_parameters()).get(key)
-    old = state[key]
-    if target is None or target.shape[1] == old.shape[1] or target.shape[2] != old.shape[2]:
-        return state
-    sides = [round(tensor.shape[1] ** 0.5) for tensor in (old, target)]
-    if [side**2 for side in sides] != [old.shape[1], target.shape[1]]:
-        return state
-    grid = old.float().transpose(1, 2).unflatten(2, (sides[0], sides[0]))
-    grid = F.interpolate(grid, (sides[1], sides[1]), mode="bicubic", antialias=True)
-    logger.info(f"The positions of {sides[0]} x {sides[0]} patches are interpolated to {sides[1]} x {sides[1]}.")
-    return {**state, key: grid.flatten(2).transpose(1, 2).to(old.dtype)}
+    return _move(vit_from_timm(state), encoder, name_of(checkpoint))
 
 
 def load_torchvision_resnet(encoder: nn.Module, checkpoint: Checkpoint) -> int:
@@ -179,7 +166,7 @@ def _no_encoder(state: Mapping[str, torch.Tensor], start: str, found: list[str])
 
 
 def find_backbone(target: nn.Module) -> nn.Module:
-    """The ViT or ResNet of MONAI's names in a network, found by the names of the parts that lead to it.
+    """The ViT or ResNet of MONAI's names in a network, or another library's, found by the parts that lead to it.
 
     Args:
         target: what :func:`load_encoder` takes.
@@ -191,16 +178,16 @@ def find_backbone(target: nn.Module) -> nn.Module:
 
         print(type(find_backbone(create_image_encoder("resnet_compact"))).__name__)
     """
-    part = target
-    while architecture_of(part.state_dict()) is None:
-        name = next((name for name in PARTS if isinstance(getattr(part, name, None), nn.Module)), None)
-        if name is None:
-            raise CheckpointError(
-                f"{type(target).__name__} has no vision transformer or ResNet of MONAI's names that could take the "
-                "encoder: pass the part that is one."
-            )
-        part = getattr(part, name)
-    return part
+    other = find_other_encoder(target)
+    if other is not None:
+        return other
+    for part in parts_of(target):
+        if architecture_of(part.state_dict()) is not None:
+            return part
+    raise CheckpointError(
+        f"{type(target).__name__} has no vision transformer or ResNet of MONAI's names that could take the "
+        "encoder: pass the part that is one."
+    )
 
 
 def _may_leave(key: str, wanted: Mapping[str, torch.Tensor]) -> bool:
@@ -217,7 +204,7 @@ def _move(state: dict[str, torch.Tensor], target: nn.Module, name: str) -> int:
     held, built = architecture_of(state), architecture_of(wanted)
     if held != built:
         raise CheckpointError(f"The checkpoint seems to hold a {held}, but {type(target).__name__} has a {built}.")
-    state = fit_cls_position(state, wanted)
+    state = fit_positions(fit_cls_position(state, wanted), wanted)
     left = {key for key in state if key not in wanted and _may_leave(key, wanted)}
     state = {key: value for key, value in state.items() if key not in left}
     for key in FIRST_KERNELS:
@@ -235,7 +222,7 @@ def _move(state: dict[str, torch.Tensor], target: nn.Module, name: str) -> int:
     if found:
         raise CheckpointError(
             f"The encoder does not fit {type(target).__name__}. {'; '.join(found)}. Build the target with the sizes of "
-            "the checkpoint's encoder (a ViT also with its image size)."
+            "the checkpoint's encoder."
         )
     refuse_non_finite(state, name)
     _, moved, _ = copy_model_state(body, state)

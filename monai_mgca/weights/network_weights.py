@@ -14,10 +14,12 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 from torch import nn
 
+from monai_mgca.networks.adapted_encoder import AdaptedImageEncoder
 from monai_mgca.networks.image_encoder import ViTImageEncoder
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.weights.encoder_weights import load_encoder, load_timm_vit, load_torchvision_resnet
+from monai_mgca.weights.library_weights import load_library_weights
 from monai_mgca.weights.nesting import refuse_non_finite, without_prefix
 from monai_mgca.weights.parameter_names import architecture_of, fit_cls_position
 from monai_mgca.weights.weight_file import name_of, tensors_of
@@ -28,11 +30,12 @@ logger = logging.getLogger(__name__)
 
 
 def load_image_weights(encoder: nn.Module, source: str | os.PathLike) -> int:
-    """Start an image encoder from general weights: timm's ViT or DeiT, torchvision's ResNet.
+    """Start an image encoder from general weights: timm's ViT or DeiT, torchvision's ResNet, or its own library's.
 
     Args:
-        encoder: :class:`ViTImageEncoder` or :class:`ResNetImageEncoder`.
-        source: a file (.safetensors, .pt, .pth), or a hub name of timm ("timm/deit_base_patch16_224.fb_in1k").
+        encoder: of :func:`monai_mgca.networks.create_image_encoder`.
+        source: a file (.safetensors, .pt, .pth), or a hub name of timm ("timm/deit_base_patch16_224.fb_in1k"). For an
+            encoder of another library also "pretrained": see :func:`load_library_weights`.
 
     Returns:
         The number of tensors moved.
@@ -45,6 +48,10 @@ def load_image_weights(encoder: nn.Module, source: str | os.PathLike) -> int:
         load_image_weights(create_image_encoder("resnet50"), "resnet50-11ad3fa6.pth")
     """
     path = Path(source)
+    if isinstance(encoder, AdaptedImageEncoder):
+        moved = load_library_weights(encoder, source)
+        logger.info(f"The image encoder starts from {source}: {moved} tensors.")
+        return moved
     if not path.is_file():
         try:
             path = Path(hf_hub_download(str(source), "model.safetensors"))
