@@ -191,9 +191,9 @@ class AdaptedImageEncoder(ImageEncoder):
             trained[name].requires_grad_(False)
         if unused:
             logger.info(f"Not trained, for the features do not depend on them: {', '.join(unused)}.")
-        self.train(training)
         with torch.no_grad():
             shape = self._shape_at_middle(image)
+        self.train(training)
         # a map of NHWC, or a sequence: channels stand last
         self._channels_last = len(shape) == 3 or (len(shape) == 4 and shape[1] == shape[2] != shape[3])
 

@@ -44,7 +44,10 @@ class ImageEncoder(nn.Module):
 
     def local_features(self, image: torch.Tensor) -> torch.Tensor:
         """(B, C'', ...) features between the image and the pooled features, each still of its own place."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} has no local_features and pool_features, which grounding by attribution needs: "
+            "ground by --method token, or write both."
+        )
 
     def pool_features(self, features: torch.Tensor) -> torch.Tensor:
         """The pooled (B, C) that the rest of the encoder makes of :meth:`local_features`."""

@@ -19,6 +19,9 @@ from monai_mgca.utils.extras import require_extra
 
 __all__ = ["TimmImageEncoder", "timm_name"]
 
+# arguments that are given here whatever a folder says
+_GIVEN = {"in_chans", "num_classes", "img_size"}
+
 
 class TimmImageEncoder(AdaptedImageEncoder):
     """A network of timm, made by timm: vision transformers with a [CLS], registers or rotary positions, CNNs, Swin.
@@ -49,8 +52,6 @@ class TimmImageEncoder(AdaptedImageEncoder):
         **arguments: Any,
     ) -> None:
         backbone: Any = create_timm_network(network, image_size, in_channels, **arguments)
-        if checkpointing:
-            backbone.set_grad_checkpointing()
         pool = getattr(backbone, "attn_pool", None)
         has_token = getattr(backbone, "cls_token", None) is not None
         patch = getattr(getattr(backbone, "patch_embed", None), "patch_size", None)
@@ -63,6 +64,8 @@ class TimmImageEncoder(AdaptedImageEncoder):
             has_query=one_scale and (pool is not None or has_token),
         )
         self.network, self.arguments, self.in_channels = network, arguments, in_channels
+        if checkpointing:
+            backbone.set_grad_checkpointing()
 
     def read(self, image: torch.Tensor) -> NetworkOutput:
         """See :meth:`AdaptedImageEncoder.read`."""
@@ -134,7 +137,8 @@ def timm_name(network: str) -> tuple[str, dict[str, Any]]:
         return network.removeprefix("timm/"), {}
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return config["architecture"], dict(config.get("model_args") or {})
+        own = {key: value for key, value in (config.get("model_args") or {}).items() if key not in _GIVEN}
+        return config["architecture"], own
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(
             f"The folder '{folder}' has no config.json with timm's \"architecture\": give one that timm saved "

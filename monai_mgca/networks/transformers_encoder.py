@@ -23,7 +23,10 @@ __all__ = ["TransformersImageEncoder"]
 # what a config of text and images keeps of its images
 _VISION = "vision_config"
 # of a config: what says nothing of how the model is built
-_OF_NO_SIZE = {"model_type", "architectures", "transformers_version", "dtype", "_name_or_path", "num_channels"}
+_OF_NO_SIZE = {
+    *("model_type", "architectures", "transformers_version", "dtype", "_name_or_path", "num_channels"),
+    *("stage_names", "out_features", "out_indices", "id2label", "label2id"),
+}
 
 
 class TransformersImageEncoder(AdaptedImageEncoder):
@@ -37,7 +40,8 @@ class TransformersImageEncoder(AdaptedImageEncoder):
         image_size: pixels of the images.
         in_channels: channels of the images.
         checkpointing: recompute the layers in the backward pass.
-        arguments: settings of the model's config.
+        config: settings of the model's config; the size that its positions are of is "image_size" in it.
+        arguments: more of them.
 
     Raises:
         ValueError: when there is no config, or it is not of a vision model with features of places.
@@ -55,19 +59,20 @@ class TransformersImageEncoder(AdaptedImageEncoder):
         image_size: Sequence[int] | int = 224,
         in_channels: int = 1,
         checkpointing: bool = False,
+        config: Mapping[str, Any] | None = None,
         **arguments: Any,
     ) -> None:
-        config = read_vision_config(network, arguments)
-        backbone: Any = create_vision_model(config, in_channels)
+        read = read_vision_config(network, {**(config or {}), **arguments})
+        backbone: Any = create_vision_model(read, in_channels)
         if checkpointing:
             backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         accepted = inspect.signature(backbone.forward).parameters
         self._options = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in accepted else {}
-        patch = getattr(config, "patch_size", None)
-        staged = bool(getattr(config, "depths", None))
+        patch = getattr(read, "patch_size", None)
+        staged = bool(getattr(read, "depths", None))
         has_query = not staged and _has_query(backbone)
         super().__init__(backbone, image_size, in_channels, patch_size=None if staged else patch, has_query=has_query)
-        self.network, self.config = network, config
+        self.network = network
 
     def read(self, image: torch.Tensor) -> NetworkOutput:
         """See :meth:`AdaptedImageEncoder.read`."""
@@ -169,9 +174,15 @@ def read_vision_state(source: str) -> dict[str, torch.Tensor]:
 
 def rebuilding_name(network: str, arguments: Mapping[str, Any]) -> str:
     """The name that builds the same model without its folder: the model type and what is not by default in it."""
-    config = read_vision_config(network, arguments)
-    kept = {key: value for key, value in config.to_diff_dict().items() if key not in _OF_NO_SIZE}
-    return format_encoder_name("hf", config.model_type, kept)
+    given = {key: value for key, value in arguments.items() if key != "config"}
+    config = read_vision_config(network, {**arguments.get("config", {}), **given})
+    usual = type(config)().to_dict()
+    kept = {
+        key: value
+        for key, value in config.to_dict().items()
+        if key not in _OF_NO_SIZE and (key not in usual or usual[key] != value)
+    }
+    return format_encoder_name("hf", config.model_type, {"config": kept})
 
 
 def _without_pooling(config: Any) -> dict[str, bool]:

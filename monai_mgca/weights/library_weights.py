@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from monai_mgca.networks.adapted_encoder import AdaptedImageEncoder
 from monai_mgca.networks.encoder_names import parse_encoder_name
-from monai_mgca.networks.timm_encoder import TimmImageEncoder, create_timm_network
+from monai_mgca.networks.timm_encoder import TimmImageEncoder
 from monai_mgca.networks.transformers_encoder import TransformersImageEncoder, read_vision_state
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
@@ -88,24 +90,37 @@ def load_library_weights(encoder: AdaptedImageEncoder, source: str | os.PathLike
 
 
 def _of_timm(encoder: TimmImageEncoder, source: str | os.PathLike) -> Mapping[str, torch.Tensor]:
-    folder = Path(encoder.network)
-    own = {} if source == PRETRAINED else {"pretrained_cfg_overlay": {"file": os.fspath(source)}}
-    if source == PRETRAINED and folder.is_dir():
+    """A file's tensors after timm's own conversion, which also fits positions to the image size."""
+    network, folder = encoder.backbone, Path(encoder.network)
+    if source != PRETRAINED:
+        state = tensors_of(source)
+    elif folder.is_dir():
         files = [folder / name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).is_file()]
         if not files:
             raise CheckpointError(f"The folder '{folder}' holds no weights: model.safetensors or pytorch_model.bin.")
-        own = {"pretrained_cfg_overlay": {"file": str(files[0])}}
+        state = tensors_of(files[0])
+    else:
+        state = _published_by_timm(network, encoder.network)
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    converted: Mapping[str, torch.Tensor] = convert(state, network) if convert else state
+    return converted
+
+
+def _published_by_timm(network: Any, name: str) -> dict[str, torch.Tensor]:
+    from timm.models import load_state_dict_from_hf
+
+    hub = network.pretrained_cfg.get("hf_hub_id")
+    if not hub:
+        raise CheckpointError(f"timm publishes no weights for '{name}' on a hub: give a file as image_encoder_weights.")
     try:
-        donor = create_timm_network(
-            encoder.network, encoder.image_size, encoder.in_channels, pretrained=True, **own, **encoder.arguments
-        )
-    except Exception as error:  # of a hub, of a file, of shapes that do not fit
+        state: dict[str, torch.Tensor] = load_state_dict_from_hf(hub, weights_only=True)
+    except Exception as error:  # the hub's client has many errors, and all mean that there is no file
         raise CheckpointError(
-            f"timm cannot read weights for '{encoder.network}' from {source} ({type(error).__name__}: {error}). "
-            "Without network, download the file where there is one and pass it as image_encoder_weights, or '$None' to "
-            "start from random weights."
+            f"The weights of timm's '{name}' ({hub}) cannot be reached from here. Without network, download "
+            "model.safetensors where there is one and pass the file as image_encoder_weights, or '$None' to start from "
+            "random weights."
         ) from error
-    return donor.state_dict()
+    return state
 
 
 def _of_transformers(encoder: TransformersImageEncoder, source: str) -> Mapping[str, torch.Tensor]:

@@ -37,7 +37,7 @@ TIMM = {
     "swin_tiny_patch4_window7_224": (64, {"embed_dim": 12, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 2)}),
     "convnext_atto": (64, {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)}),
     "densenet121": (64, {"growth_rate": 8, "block_config": (2, 2, 2, 2)}),
-    "efficientnet_b0": (64, {"channel_multiplier": 0.25}),
+    "efficientnet_b0": (64, {}),
 }
 BERT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 STAGES = {"depths": [1, 1, 1, 1]}
@@ -243,8 +243,8 @@ MONAI = {
     "EfficientNetBN(model_name='efficientnet-b0')": (64, 2),
     "SwinUNETR(feature_size=12)": (64, 2),
     "SwinUNETR(feature_size=12, depths=(1, 1, 1, 1), spatial_dims=3)": (32, 3),
-    "SegResNet(init_filters=4)": (64, 2),
-    "SegResNet(init_filters=4, spatial_dims=3)": (32, 3),
+    "SegResNet(init_filters=8)": (64, 2),
+    "SegResNet(init_filters=8, spatial_dims=3)": (32, 3),
 }
 
 
@@ -266,7 +266,7 @@ def pooled_by_monai(name, dims, encoder, image):
         net = nets.SwinUNETR(**arguments, out_channels=1, feature_size=12, depths=depths)
         net.swinViT.load_state_dict(encoder.backbone.state_dict())
         return net.eval().swinViT(image, net.normalize)[-1].flatten(2).mean(2)
-    net = nets.SegResNet(**arguments, out_channels=1, init_filters=4)
+    net = nets.SegResNet(**arguments, out_channels=1, init_filters=8)
     net.load_state_dict(encoder.backbone.state_dict(), strict=False)
     return net.eval().encode(image)[0].flatten(2).mean(2)
 

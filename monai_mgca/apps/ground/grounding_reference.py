@@ -66,7 +66,11 @@ def write_reference(
     if not isinstance(settings.get("preprocessing"), list):  # it could not travel, and nothing will use these weights
         return
     model = load_pretrained(checkpoint, device)
-    usual = usual_features(model, [item[CommonKeys.IMAGE] for item in data[:count]], KEPT)
+    try:
+        usual = usual_features(model, [item[CommonKeys.IMAGE] for item in data[:count]], KEPT)
+    except NotImplementedError as error:  # of a user's own encoder
+        logger.info(f"No reference for grounding is kept: {error}")
+        return
     tensors = {f"{KEPT}.{number}": part.cpu().contiguous() for number, part in enumerate(usual)}
     path = reference_path(checkpoint)
     remove_unfinished(path.parent, path.name)  # of a training that was killed here
