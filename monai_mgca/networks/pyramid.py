@@ -33,6 +33,9 @@ class SimpleFeaturePyramid(nn.Module):
         strides: pixels of the image between neighbors of each level; powers of two, ascending.
         out_channels: channels of every level.
 
+    Raises:
+        ValueError: when a stride is no power of two.
+
     Example::
 
         encoder = create_image_encoder("vit_compact", image_size=64)
@@ -44,10 +47,9 @@ class SimpleFeaturePyramid(nn.Module):
         super().__init__()
         self.image_encoder = encoder
         self.out_channels = out_channels
-        self.strides = tuple(strides)
         self.patch = patch_size_of(encoder)
         self.levels = nn.ModuleList(
-            _level(encoder.token_channels, out_channels, _steps(self.patch, stride)) for stride in strides
+            _level(encoder.token_channels, out_channels, self.patch, stride) for stride in strides
         )
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -61,13 +63,7 @@ class SimpleFeaturePyramid(nn.Module):
         tokens = self.image_encoder(image).tokens
         height, width = image.shape[2:]
         features = tokens.transpose(1, 2).unflatten(2, (height // self.patch, width // self.patch))
-        levels = {}
-        for index, (level, stride) in enumerate(zip(self.levels, self.strides, strict=True)):
-            made = level(features)
-            if stride * 2 ** _steps(self.patch, stride) != self.patch:
-                made = F.interpolate(made, (height // stride, width // stride), mode="bilinear", align_corners=False)
-            levels[str(index)] = made
-        return levels
+        return {str(index): level(features) for index, level in enumerate(self.levels)}
 
 
 class StagePyramid(nn.Module):
@@ -114,12 +110,22 @@ def patch_size_of(encoder: ImageEncoder) -> int:
     return int(getattr(encoder, "patch_size", None) or 16)
 
 
-def _steps(patch: int, stride: int) -> int:
-    """How often to double (positive) or halve (negative) the resolution of the patches, to come nearest."""
-    return round(math.log2(patch / stride))
+class _ToStride(nn.Module):
+    """Interpolates a map to the stride that doubling and halving the patches' resolution did not reach."""
+
+    def __init__(self, old: int, new: int) -> None:
+        super().__init__()
+        self.old, self.new = old, new
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        height, width = features.shape[2] * self.old // self.new, features.shape[3] * self.old // self.new
+        return F.interpolate(features, [height, width], mode="bilinear", align_corners=False)
 
 
-def _level(in_channels: int, out_channels: int, steps: int) -> nn.Sequential:
+def _level(in_channels: int, out_channels: int, patch: int, stride: int) -> nn.Sequential:
+    if stride < 1 or stride & (stride - 1):
+        raise ValueError(f"Strides are powers of two, got {stride} for patches of {patch} pixels.")
+    steps = round(math.log2(patch / stride))  # how often the resolution is doubled, or halved
     layers: list[nn.Module] = []
     for step in range(steps):
         layers += [nn.GroupNorm(1, in_channels), nn.GELU()] if step else []
@@ -127,6 +133,9 @@ def _level(in_channels: int, out_channels: int, steps: int) -> nn.Sequential:
         in_channels //= 2
     if steps < 0:
         layers.append(nn.MaxPool2d(kernel_size=2**-steps))
+    reached, wanted = patch * 2 ** max(-steps, 0), stride * 2 ** max(steps, 0)
+    if reached != wanted:
+        layers.append(_ToStride(reached, wanted))
     layers += [nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False), nn.GroupNorm(1, out_channels)]
     layers += [nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False), nn.GroupNorm(1, out_channels)]
     return nn.Sequential(*layers)

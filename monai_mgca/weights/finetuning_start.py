@@ -15,6 +15,7 @@ from torch import nn
 
 from monai_mgca.weights.encoder_weights import find_backbone, load_encoder
 from monai_mgca.weights.model_settings import read_model_settings
+from monai_mgca.weights.other_encoders import find_other_encoder
 
 __all__ = ["find_pretrained", "freeze_encoder", "start_encoder"]
 
@@ -62,14 +63,16 @@ def freeze_encoder(network: nn.Module) -> int:
     backbone = find_backbone(network)
     for parameter in backbone.parameters():
         parameter.requires_grad_(False)
+    # another library's layers drop or normalize by whatever name, also within themselves
+    every = find_other_encoder(network) is not None
     for module in backbone.modules():
-        if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
+        if every or isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
             module.register_forward_pre_hook(_evaluate)
     return len(backbone.state_dict())
 
 
 def _evaluate(module: nn.Module, _: Any) -> None:
-    module.eval()
+    module.training = False
 
 
 def start_encoder(
