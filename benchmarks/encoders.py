@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an image encoder costs: weights, the time of a step forward and back, and memory, at one image size.
 
-    python benchmarks/encoders.py --encoder resnet50 vit_small timm:convnext_tiny timm:swin_tiny_patch4_window7_224
+python benchmarks/encoders.py --encoder resnet50 vit_small timm:convnext_tiny timm:swin_tiny_patch4_window7_224
 """
 
 from __future__ import annotations

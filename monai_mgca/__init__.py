@@ -10,5 +10,7 @@ __version__ = "0.1.0"
 # each is imported when it is asked for
 _ROOMS = ("apps", "data", "engines", "handlers", "io", "label", "losses", "metrics", "networks", "options", "text")
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules={*_ROOMS, "transforms", "utils", "visualize", "weights"}
+    __name__,
+    submodules={*_ROOMS, "transforms", "utils", "visualize", "weights"},
+    submod_attrs={"apps.load_model": ["load"]},
 )

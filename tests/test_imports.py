@@ -22,7 +22,7 @@ MODULES = [
     if ROOT.joinpath(*module.split("."), "__init__.py").is_file()
 ]
 # what needs transformers, which the package requires, but its losses and metrics do not
-NEEDY = ("ReportEncoder",)
+NEEDY = ("ReportEncoder", "TransformersImageEncoder")
 PROGRAM = """
 import importlib, importlib.abc, sys
 

@@ -4,6 +4,7 @@
 from .ground.grounding_reference import read_reference, write_reference
 from .ground.phrase_grounder import PhraseGrounder
 from .image_text_model import PretrainedModel, load_pretrained
+from .load_model import load
 from .probe.features import compute_features
 from .probe.linear_probe import LinearProbe, fit_linear_probe
 from .retrieve.embedding_index import EmbeddingIndex
@@ -19,6 +20,7 @@ __all__ = [
     "ZeroShotClassifier",
     "compute_features",
     "fit_linear_probe",
+    "load",
     "load_pretrained",
     "prompted_classes",
     "read_prompts",

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
+from .adapted_encoder import AdaptedImageEncoder
 from .classifier import RadiographClassifier, create_classifier
 from .detector import DetectorMaps, RadiographDetector, create_detector
 from .encoder_names import EncoderName, format_encoder_name, parse_encoder_name
@@ -10,16 +11,20 @@ from .last_attention import LastAttention
 from .matching import AttentionMatcher, attention_to_weights, soft_match
 from .mgca import MGCA, ImageEmbedder
 from .micro_batch import check_micro_batches, encode_in_micro_batches
+from .monai_encoder import MONAIImageEncoder
 from .norm import synchronize_batch_norm
 from .projection import ProjectionHead
 from .pyramid import SimpleFeaturePyramid, StagePyramid, create_pyramid
 from .report_encoder import ReportEncoder
 from .segmenter import PUPSegmenter, StageSegmenter, create_segmenter
+from .timm_encoder import TimmImageEncoder
+from .transformers_encoder import TransformersImageEncoder
 from .unused import freeze_unused
 from .word_pooling import aggregate_words
 
 __all__ = [
     "MGCA",
+    "AdaptedImageEncoder",
     "AttentionMatcher",
     "DetectorMaps",
     "EncoderName",
@@ -27,6 +32,7 @@ __all__ = [
     "ImageEncoder",
     "ImageFeatures",
     "LastAttention",
+    "MONAIImageEncoder",
     "PUPSegmenter",
     "ProjectionHead",
     "RadiographClassifier",
@@ -36,6 +42,8 @@ __all__ = [
     "SimpleFeaturePyramid",
     "StagePyramid",
     "StageSegmenter",
+    "TimmImageEncoder",
+    "TransformersImageEncoder",
     "ViTImageEncoder",
     "aggregate_words",
     "attention_to_weights",
