@@ -64,7 +64,7 @@ def load(source: str | os.PathLike, device: torch.device | str | None = None) ->
             raise
         except Exception as error:  # the hub's client has many errors, and all mean that there is nothing
             raise CheckpointError(
-                f"'{source}' is neither a file nor a folder, nor a repository of the hub that can be reached from here: "
-                "without network, download it where there is one and give the folder."
+                f"'{source}' is neither a file nor a folder, nor a repository of the hub that can be reached from "
+                "here: without network, download it where there is one and give the folder."
             ) from error
     return load_pretrained(path, device)

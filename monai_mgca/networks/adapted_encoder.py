@@ -69,6 +69,7 @@ class AdaptedImageEncoder(ImageEncoder):
         super().__init__(0, 0)
         self.backbone = backbone
         self.image_size = ensure_tuple_rep(image_size, spatial_dims)
+        self.in_channels = in_channels
         self.patch_size = patch_size
         self.has_query = has_query
         self._check_size(self.image_size)
@@ -184,11 +185,7 @@ class AdaptedImageEncoder(ImageEncoder):
             self.strides = tuple(image.shape[2] // stage.shape[2] for stage in output.stages)
         else:
             self.strides = (self.patch_size or round(image.shape[2] / tokens.shape[1] ** (1 / (image.ndim - 2))),)
-        trained = {name: value for name, value in self.named_parameters() if value.requires_grad}
-        given = torch.autograd.grad(pooled.sum() + tokens.sum(), list(trained.values()), allow_unused=True)
-        unused = [name for name, gradient in zip(trained, given, strict=True) if gradient is None]
-        for name in unused:
-            trained[name].requires_grad_(False)
+        unused = self._freeze_unreached(pooled.sum() + tokens.sum())
         if unused:
             logger.info(f"Not trained, for the features do not depend on them: {', '.join(unused)}.")
         with torch.no_grad():
@@ -196,6 +193,23 @@ class AdaptedImageEncoder(ImageEncoder):
         self.train(training)
         # a map of NHWC, or a sequence: channels stand last
         self._channels_last = len(shape) == 3 or (len(shape) == 4 and shape[1] == shape[2] != shape[3])
+
+    def freeze_behind_tokens(self) -> list[str]:
+        """Freeze what the tokens do not depend on, for a loss that reads nothing else; the names of it."""
+        image = torch.zeros(1, self.in_channels, *self.image_size, device=next(self.parameters()).device)
+        training = self.training
+        self.eval()
+        _, tokens = self._pooled_and_tokens(self.read(image))
+        self.train(training)
+        return self._freeze_unreached(tokens.sum())
+
+    def _freeze_unreached(self, value: torch.Tensor) -> list[str]:
+        trained = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+        given = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+        unused = [name for name, gradient in zip(trained, given, strict=True) if gradient is None]
+        for name in unused:
+            trained[name].requires_grad_(False)
+        return unused
 
     def _shape_at_middle(self, image: torch.Tensor) -> Sequence[int]:
         shapes: list[Sequence[int]] = []

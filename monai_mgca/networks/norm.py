@@ -164,6 +164,9 @@ def synchronize_batch_norm(network: nn.Module, device: torch.device | str = "cpu
     Returns:
         The network.
 
+    Raises:
+        ValueError: for a batch norm that does more than one, such as timm's with an activation in it.
+
     Example::
 
         from monai_mgca.networks.norm import synchronize_batch_norm
@@ -173,6 +176,12 @@ def synchronize_batch_norm(network: nn.Module, device: torch.device | str = "cpu
         if isinstance(child, MaskedBatchNorm):
             child.synchronized = True
         elif isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
+            if type(child).forward is not _BatchNorm.forward:
+                raise ValueError(
+                    f"The batch norms of this encoder ({type(child).__name__}) do more than that, and cannot be "
+                    "synchronized: leave sync_batch_norm out, or take an encoder with layer norms or torch's batch "
+                    "norms, such as resnet50."
+                )
             setattr(network, name, _synchronized(child, torch.device(device)))
         else:
             synchronize_batch_norm(child, device)

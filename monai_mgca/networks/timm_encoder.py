@@ -63,7 +63,7 @@ class TimmImageEncoder(AdaptedImageEncoder):
             patch_size=(patch if isinstance(patch, int) else patch[0]) if one_scale and patch else None,
             has_query=one_scale and (pool is not None or has_token),
         )
-        self.network, self.arguments, self.in_channels = network, arguments, in_channels
+        self.network, self.arguments = network, arguments
         if checkpointing:
             backbone.set_grad_checkpointing()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from monai_mgca.networks.adapted_encoder import AdaptedImageEncoder
 from monai_mgca.networks.image_encoder import ResNetImageEncoder
 from monai_mgca.networks.mgca import MGCA
 from monai_mgca.utils.enums import MGCAKeys as Keys
@@ -64,7 +65,10 @@ def freeze_unused(network: MGCA, loss: nn.Module) -> list[str]:
     # its tokens come from the stage before
     if isinstance(encoder, ResNetImageEncoder) and read.isdisjoint(_REACHED["image_head"]):
         parts["image_encoder.backbone.layer4"] = encoder.backbone.layer4
-    frozen = [name for name, part in parts.items() if part is not None and _freeze(part.parameters())]
+    behind: list[str] = []
+    if isinstance(encoder, AdaptedImageEncoder) and read.isdisjoint(_REACHED["image_head"]):
+        behind = [f"image_encoder.{name}" for name in encoder.freeze_behind_tokens()]
+    frozen = behind + [name for name, part in parts.items() if part is not None and _freeze(part.parameters())]
     if frozen:
         logger.info(f"Not trained, because no term of the loss depends on them: {', '.join(frozen)}.")
     return frozen

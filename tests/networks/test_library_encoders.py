@@ -20,6 +20,7 @@ from monai_mgca.networks import (
     parse_encoder_name,
     rebuilding_name,
     register_image_encoder,
+    synchronize_batch_norm,
 )
 from monai_mgca.utils import CheckpointError
 from monai_mgca.weights import load_image_weights
@@ -285,6 +286,22 @@ def test_monai(name):
         count *= side
     assert tokens.shape == (2, count, encoder.token_channels)
     (pooled.sum() + tokens.sum()).backward()
+    assert [name for name, p in encoder.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_norms_with_an_activation_are_not_synchronized():
+    encoder = create_image_encoder("timm:efficientnet_b0", image_size=64)
+    with pytest.raises(ValueError, match=r"BatchNormAct2d\) do more than that"):
+        synchronize_batch_norm(encoder)
+
+
+def test_what_the_tokens_do_not_need_is_frozen():
+    """For a loss of tokens alone, so that DDP waits for nothing."""
+    encoder = create_image_encoder("monai:" + next(iter(MONAI)), image_size=64)
+    names = encoder.freeze_behind_tokens()
+    assert names
+    assert all("denseblock4" in name or "norm5" in name or "transition3" in name for name in names)
+    encoder(torch.rand(2, 1, 64, 64)).tokens.sum().backward()
     assert [name for name, p in encoder.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
