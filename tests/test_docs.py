@@ -262,6 +262,8 @@ NEEDS = {
     "apps.zero_shot.zero_shot_classifier.ZeroShotClassifier": "a pretrained model; tests/apps/test_zero_shot.py makes a small one",
     "apps.card.card_content.measure_zero_shot": "a pretrained model; tests/apps/test_card_command.py makes a small one",
     "apps.image_text_model": "a pretrained model; tests/apps makes small ones",
+    "apps.load_model": "a pretrained model; tests/apps/test_load_model.py makes a small one",
+    "weights.library_weights.load_library_weights": "downloaded weights; tests/networks/test_library_encoders.py makes small ones",
     "weights.network_weights": "downloaded weights; tests/weights/test_encoder_weights.py makes small ones",
 }
 # what an example leaves out for brevity

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -17,7 +20,7 @@ from ..tiny_pretraining import make_pretraining
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The sample and a network with random weights."""
-    return make_pretraining(tmp_path_factory.mktemp("load"))
+    return make_pretraining(tmp_path_factory.mktemp("load"), size=40)
 
 
 @pytest.mark.parametrize("place", ["", "models", "models/model_pretrain.pt"])
@@ -27,6 +30,19 @@ def test_places(made, place):
     similarity = model.embed_images([image]) @ model.embed_texts(["left effusion", "no effusion"]).T
     assert similarity.shape == (1, 2)
     assert torch.isfinite(similarity).all()
+
+
+def test_the_page(made, tmp_path, monkeypatch, capsys):
+    """README's block, in a folder as after the main job."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"```python\n(import monai_mgca\n.*?)```", readme, re.DOTALL)[1]
+    bundle = tmp_path / "bundles" / "mgca"
+    (bundle / "data").mkdir(parents=True)
+    (bundle / "models").symlink_to(made / "models")
+    (bundle / "data" / "sample").symlink_to(made / "data")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("tensor([[")
 
 
 def test_repository_of_the_hub(made, monkeypatch):
