@@ -5,9 +5,10 @@ from .adapted_encoder import AdaptedImageEncoder
 from .classifier import RadiographClassifier, create_classifier
 from .detector import DetectorMaps, RadiographDetector, create_detector
 from .encoder_names import EncoderName, format_encoder_name, parse_encoder_name
-from .encoder_sizes import create_image_encoder, fitting_size, rebuilding_name, register_image_encoder
+from .encoder_sizes import create_image_encoder, fitting_size, register_image_encoder
 from .image_encoder import ImageEncoder, ImageFeatures, ResNetImageEncoder, ViTImageEncoder
 from .last_attention import LastAttention
+from .library_encoder import rebuilding_name
 from .matching import AttentionMatcher, attention_to_weights, soft_match
 from .mgca import MGCA, ImageEmbedder
 from .micro_batch import check_micro_batches, encode_in_micro_batches

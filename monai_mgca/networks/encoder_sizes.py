@@ -17,15 +17,15 @@ from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
 from monai.utils import look_up_option
 from torch import nn
 
-from monai_mgca.networks.encoder_names import EncoderName, parse_encoder_name
+from monai_mgca.networks.encoder_names import parse_encoder_name
 from monai_mgca.networks.image_encoder import ImageEncoder, ResNetImageEncoder, ViTImageEncoder
+from monai_mgca.networks.library_encoder import create_library_encoder
 
 __all__ = [
     "UNET_STAGES",
     "UNetEncoder",
     "create_image_encoder",
     "fitting_size",
-    "rebuilding_name",
     "register_image_encoder",
     "size_advice",
 ]
@@ -82,7 +82,7 @@ def create_image_encoder(
     made: ImageEncoder
     other = parse_encoder_name(name)
     if other is not None:
-        return _of_library(other, image_size, **kwargs)
+        return create_library_encoder(other, image_size, **kwargs)
     if name not in _SIZES:
         return _own(name)(image_size=image_size, **kwargs)
     encoder, sizes = look_up_option(name, _SIZES)
@@ -106,49 +106,6 @@ def _own(name: str) -> Callable[..., ImageEncoder]:
                 "when a config imports its module, or when MGCA_IMPORT names it."
             ) from None
     return _REGISTERED[name]
-
-
-def _of_library(name: EncoderName, image_size: Sequence[int] | int, **kwargs: Any) -> ImageEncoder:
-    """An adapter, whose library is imported here alone."""
-    arguments = {"image_size": image_size, **kwargs, **name.arguments}
-    if name.library == "monai":
-        from monai_mgca.networks.monai_encoder import MONAIImageEncoder
-
-        return MONAIImageEncoder(name.network, **arguments)
-    if arguments.pop("spatial_dims", 2) != 2:
-        raise ValueError(f"Networks of {name.library} are for images, not volumes: take monai:SwinUNETR or alike.")
-    if name.library == "timm":
-        from monai_mgca.networks.timm_encoder import TimmImageEncoder
-
-        return TimmImageEncoder(name.network, **arguments)
-    from monai_mgca.networks.transformers_encoder import TransformersImageEncoder
-
-    return TransformersImageEncoder(name.network, **arguments)
-
-
-def rebuilding_name(name: str) -> str:
-    """The name that builds the same network from the settings of its weights, where no folder of a library is needed.
-
-    Args:
-        name: of :func:`create_image_encoder`.
-
-    Returns:
-        The same, but for "hf:FOLDER" and "timm:FOLDER": the model's type with what its config says.
-
-    Example::
-
-        print(rebuilding_name("resnet_compact"))  # resnet_compact
-    """
-    other = parse_encoder_name(name)
-    if other is None or other.library == "monai":
-        return name
-    if other.library == "timm":
-        from monai_mgca.networks import timm_encoder
-
-        return timm_encoder.rebuilding_name(other.network, other.arguments)
-    from monai_mgca.networks import transformers_encoder
-
-    return transformers_encoder.rebuilding_name(other.network, other.arguments)
 
 
 def register_image_encoder(name: str, create: Callable[..., ImageEncoder]) -> None:

@@ -16,6 +16,7 @@ import transformers
 from monai.data import load_net_with_metadata
 
 from monai_mgca.__main__ import main
+from monai_mgca.data import make_volume_sample
 from monai_mgca.weights import load_network, read_model_settings
 
 pytest.importorskip("timm")
@@ -95,6 +96,30 @@ def test_grounding(pretrained, method, tmp_path):
     checkpoint = bundle.path("models", "model_pretrain.pt")
     image = bundle.data / json.loads((bundle.data / "datalist.json").read_text())["validation"][0]["image"]
     assert main(["ground", *options, "--checkpoint", str(checkpoint), "--image", str(image), "--text", "opacity"]) == 0
+
+
+@pytest.mark.parametrize("command", ["retrieve", "card", "probe"])
+def test_commands(pretrained, command, tmp_path):
+    bundle, _ = pretrained
+    checkpoint = bundle.path("models", "model.pt" if command == "probe" else "model_pretrain.pt")
+    options = {
+        "retrieve": ["--text", "left effusion"],
+        "card": ["--output", str(tmp_path / "card.html")],
+        "probe": ["--fractions", "1", "--seeds", "1", "--output", str(tmp_path / "probe.csv")],
+    }[command]
+    if command == "retrieve":
+        options += ["--output", str(tmp_path)]
+    assert main([command, "--checkpoint", str(checkpoint), "--dataset-dir", str(bundle.data), *options]) == 0
+
+
+def test_volumes(new_bundle, tmp_path):
+    """MONAI's encoders in 3D, through the pretraining on volumes and its inference."""
+    make_volume_sample(tmp_path, size=16, image_size=32, progress=False)
+    bundle, encoder = new_bundle(), "monai:SegResNet(init_filters=8)"
+    volumes = {"dataset_dir": str(tmp_path), "image_size": 32, "voxel_size": 12.0, "batch_size": 4, "num_workers": 0}
+    bundle.run("train", "train_volume", image_encoder=encoder, **volumes)
+    bundle.run("inference", "inference_volume", kind="infer", dataset_dir=str(tmp_path / "volumes"), num_workers=0)
+    assert bundle.path("eval", "volume", "embeddings.csv").is_file()
 
 
 def test_export(pretrained, tmp_path):
