@@ -130,13 +130,12 @@ class AdaptedImageEncoder(ImageEncoder):
         held: list[torch.Tensor] = []
         with self._at_middle(lambda features: held.append(features) or features):
             self.read(image)
-        self._last_size = tuple(image.shape)
         return held[-1].movedim(-1, 1) if self._channels_last else held[-1]
 
     def pool_features(self, features: torch.Tensor) -> torch.Tensor:
-        """The pooled (B, C) that the rest of the network makes of :meth:`local_features`."""
+        """The pooled (B, C) that the rest of the network makes of the :meth:`local_features` of ``image_size``."""
         put = features.movedim(1, -1) if self._channels_last else features
-        blank = features.new_zeros(len(features), *self._last_size[1:])
+        blank = features.new_zeros(len(features), self.in_channels, *self.image_size)
         with self._at_middle(lambda _: put):
             return self.read(blank).pooled
 
@@ -191,8 +190,10 @@ class AdaptedImageEncoder(ImageEncoder):
         with torch.no_grad():
             shape = self._shape_at_middle(image)
         self.train(training)
-        # a map of NHWC, or a sequence: channels stand last
-        self._channels_last = len(shape) == 3 or (len(shape) == 4 and shape[1] == shape[2] != shape[3])
+        # in a sequence, and in the maps of some networks, channels stand last
+        self._channels_last = len(shape) == 3 or (
+            shape[1] not in self.stage_channels and shape[-1] in self.stage_channels
+        )
 
     def freeze_behind_tokens(self) -> list[str]:
         """Freeze what the tokens do not depend on, for a loss that reads nothing else; the names of it."""
