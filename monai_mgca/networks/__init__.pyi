@@ -1,25 +1,25 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-from .adapted_encoder import AdaptedImageEncoder
+from .adapters.adapted_encoder import AdaptedImageEncoder
+from .adapters.library_encoder import rebuilding_name
+from .adapters.monai_encoder import MONAIImageEncoder
+from .adapters.timm_encoder import TimmImageEncoder
+from .adapters.transformers_encoder import TransformersImageEncoder
 from .classifier import RadiographClassifier, create_classifier
 from .detector import DetectorMaps, RadiographDetector, create_detector
 from .encoder_names import EncoderName, format_encoder_name, parse_encoder_name
 from .encoder_sizes import create_image_encoder, fitting_size, register_image_encoder
 from .image_encoder import ImageEncoder, ImageFeatures, ResNetImageEncoder, ViTImageEncoder
 from .last_attention import LastAttention
-from .library_encoder import rebuilding_name
 from .matching import AttentionMatcher, attention_to_weights, soft_match
 from .mgca import MGCA, ImageEmbedder
 from .micro_batch import check_micro_batches, encode_in_micro_batches
-from .monai_encoder import MONAIImageEncoder
 from .norm import synchronize_batch_norm
 from .projection import ProjectionHead
 from .pyramid import SimpleFeaturePyramid, StagePyramid, create_pyramid
 from .report_encoder import ReportEncoder
 from .segmenter import PUPSegmenter, StageSegmenter, create_segmenter
-from .timm_encoder import TimmImageEncoder
-from .transformers_encoder import TransformersImageEncoder
 from .unused import freeze_unused
 from .word_pooling import aggregate_words
 

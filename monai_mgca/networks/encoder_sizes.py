@@ -17,9 +17,9 @@ from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
 from monai.utils import look_up_option
 from torch import nn
 
+from monai_mgca.networks.adapters.library_encoder import create_library_encoder
 from monai_mgca.networks.encoder_names import parse_encoder_name
 from monai_mgca.networks.image_encoder import ImageEncoder, ResNetImageEncoder, ViTImageEncoder
-from monai_mgca.networks.library_encoder import create_library_encoder
 
 __all__ = [
     "UNET_STAGES",

@@ -14,7 +14,7 @@ from monai.networks.blocks import BackboneWithFPN
 from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork
 from torch import nn
 
-from monai_mgca.networks.adapted_encoder import AdaptedImageEncoder
+from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder
 from monai_mgca.networks.image_encoder import ImageEncoder, ResNetImageEncoder, ViTImageEncoder
 
 __all__ = ["SimpleFeaturePyramid", "StagePyramid", "create_pyramid", "patch_size_of"]

@@ -16,7 +16,7 @@ from monai.networks.nets.flexible_unet import SegmentationHead, UNetDecoder
 from monai.utils import look_up_option
 from torch import nn
 
-from monai_mgca.networks.adapted_encoder import AdaptedImageEncoder
+from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder
 from monai_mgca.networks.encoder_names import parse_encoder_name
 from monai_mgca.networks.encoder_sizes import UNET_STAGES, create_image_encoder, size_advice
 from monai_mgca.networks.image_encoder import ImageEncoder, ViTImageEncoder

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from monai_mgca.networks.adapted_encoder import AdaptedImageEncoder
+from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder
 from monai_mgca.networks.image_encoder import ResNetImageEncoder
 from monai_mgca.networks.mgca import MGCA
 from monai_mgca.utils.enums import MGCAKeys as Keys

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from monai_mgca.networks.adapted_encoder import AdaptedImageEncoder
+from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder
+from monai_mgca.networks.adapters.timm_encoder import TimmImageEncoder
+from monai_mgca.networks.adapters.transformers_encoder import TransformersImageEncoder, read_vision_state
 from monai_mgca.networks.encoder_names import parse_encoder_name
-from monai_mgca.networks.timm_encoder import TimmImageEncoder
-from monai_mgca.networks.transformers_encoder import TransformersImageEncoder, read_vision_state
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.weights.nesting import refuse_non_finite

@@ -14,7 +14,7 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 from torch import nn
 
-from monai_mgca.networks.adapted_encoder import AdaptedImageEncoder
+from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder
 from monai_mgca.networks.image_encoder import ViTImageEncoder
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError

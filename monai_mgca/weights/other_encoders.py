@@ -12,7 +12,7 @@ import torch
 from monai.networks import copy_model_state
 from torch import nn
 
-from monai_mgca.networks.adapted_encoder import AdaptedImageEncoder
+from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder
 from monai_mgca.networks.image_encoder import ImageEncoder, ResNetImageEncoder, ViTImageEncoder
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_mgca.networks.adapted_encoder import AdaptedImageEncoder, NetworkOutput
+from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder, NetworkOutput
 from monai_mgca.networks.encoder_names import format_encoder_name
 from monai_mgca.utils.extras import require_extra
 

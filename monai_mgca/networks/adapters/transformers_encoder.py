@@ -14,7 +14,7 @@ import torch
 import transformers
 from torch import nn
 
-from monai_mgca.networks.adapted_encoder import AdaptedImageEncoder, NetworkOutput
+from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder, NetworkOutput
 from monai_mgca.networks.encoder_names import format_encoder_name
 from monai_mgca.utils.console import name_some
 

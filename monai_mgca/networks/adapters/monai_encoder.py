@@ -14,7 +14,7 @@ from monai.networks import nets
 from monai.utils import look_up_option
 from torch import nn
 
-from monai_mgca.networks.adapted_encoder import AdaptedImageEncoder, NetworkOutput
+from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder, NetworkOutput
 
 __all__ = ["MONAIImageEncoder"]
 

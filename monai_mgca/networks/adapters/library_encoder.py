@@ -32,16 +32,16 @@ def create_library_encoder(name: EncoderName, image_size: Sequence[int] | int, *
     """
     arguments = {"image_size": image_size, **kwargs, **name.arguments}
     if name.library == "monai":
-        from monai_mgca.networks.monai_encoder import MONAIImageEncoder
+        from monai_mgca.networks.adapters.monai_encoder import MONAIImageEncoder
 
         return MONAIImageEncoder(name.network, **arguments)
     if arguments.pop("spatial_dims", 2) != 2:
         raise ValueError(f"Networks of {name.library} are for images, not volumes: take monai:SwinUNETR or alike.")
     if name.library == "timm":
-        from monai_mgca.networks.timm_encoder import TimmImageEncoder
+        from monai_mgca.networks.adapters.timm_encoder import TimmImageEncoder
 
         return TimmImageEncoder(name.network, **arguments)
-    from monai_mgca.networks.transformers_encoder import TransformersImageEncoder
+    from monai_mgca.networks.adapters.transformers_encoder import TransformersImageEncoder
 
     return TransformersImageEncoder(name.network, **arguments)
 
@@ -63,9 +63,9 @@ def rebuilding_name(name: str) -> str:
     if other is None or other.library == "monai":
         return name
     if other.library == "timm":
-        from monai_mgca.networks import timm_encoder
+        from monai_mgca.networks.adapters import timm_encoder
 
         return timm_encoder.rebuilding_name(other.network, other.arguments)
-    from monai_mgca.networks import transformers_encoder
+    from monai_mgca.networks.adapters import transformers_encoder
 
     return transformers_encoder.rebuilding_name(other.network, other.arguments)
