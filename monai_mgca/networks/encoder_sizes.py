@@ -177,7 +177,7 @@ class UNetEncoder(ResNetImageEncoder, BaseEncoder):
     """
 
     def __init__(self, name: str, spatial_dims: int, in_channels: int, pretrained: bool = False) -> None:
-        encoder = create_image_encoder(name, in_channels=in_channels, spatial_dims=spatial_dims)
+        encoder: Any = create_image_encoder(name, in_channels=in_channels, spatial_dims=spatial_dims)
         nn.Module.__init__(self)
         self.backbone, self.checkpointing = encoder.backbone, False
 

@@ -127,10 +127,8 @@ class AdaptedImageEncoder(ImageEncoder):
 
     def local_features(self, image: torch.Tensor) -> torch.Tensor:
         """(B, C'', ...) features that go into the middle of the network, one column a place."""
-        held: list[torch.Tensor] = []
-        with self._at_middle(lambda features: held.append(features) or features):
-            self.read(image)
-        return held[-1].movedim(-1, 1) if self._channels_last else held[-1]
+        held = self._middle_input(image)
+        return held.movedim(-1, 1) if self._channels_last else held
 
     def pool_features(self, features: torch.Tensor) -> torch.Tensor:
         """The pooled (B, C) that the rest of the network makes of the :meth:`local_features` of ``image_size``."""
@@ -188,7 +186,7 @@ class AdaptedImageEncoder(ImageEncoder):
         if unused:
             logger.info(f"Not trained, for the features do not depend on them: {', '.join(unused)}.")
         with torch.no_grad():
-            shape = self._shape_at_middle(image)
+            shape = self._middle_input(image).shape
         self.train(training)
         # in a sequence, and in the maps of some networks, channels stand last
         self._channels_last = len(shape) == 3 or (
@@ -212,8 +210,14 @@ class AdaptedImageEncoder(ImageEncoder):
             trained[name].requires_grad_(False)
         return unused
 
-    def _shape_at_middle(self, image: torch.Tensor) -> Sequence[int]:
-        shapes: list[Sequence[int]] = []
-        with self._at_middle(lambda features: shapes.append(features.shape) or features):
+    def _middle_input(self, image: torch.Tensor) -> torch.Tensor:
+        """What goes into the middle of the network, as the network holds it."""
+        held: list[torch.Tensor] = []
+
+        def keep(features: torch.Tensor) -> torch.Tensor:
+            held.append(features)
+            return features
+
+        with self._at_middle(keep):
             self.read(image)
-        return shapes[-1]
+        return held[-1]

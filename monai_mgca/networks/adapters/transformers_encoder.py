@@ -78,7 +78,8 @@ class TransformersImageEncoder(AdaptedImageEncoder):
         """See :meth:`AdaptedImageEncoder.read`."""
         staged = self.patch_size is None
         output = self.backbone(image, output_hidden_states=staged, **self._options)
-        last, pooled = output.last_hidden_state, getattr(output, "pooler_output", None)
+        last: Any = output.last_hidden_state
+        pooled: Any = getattr(output, "pooler_output", None)
         if not staged:
             patch = self.patch_size or 1
             count = (image.shape[2] // patch) * (image.shape[3] // patch)
