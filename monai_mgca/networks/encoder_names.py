@@ -20,7 +20,7 @@ _NAME = re.compile(rf"({'|'.join(LIBRARIES)}):([^()]+?)(?:\((.*)\))?", re.DOTALL
 class EncoderName(NamedTuple):
     """An image encoder of another library.
 
-    Args:
+    Attributes:
         library: "timm", "hf" (transformers) or "monai".
         network: a name that the library knows, or a local folder.
         arguments: what the library builds it with, besides its image size and input channels.

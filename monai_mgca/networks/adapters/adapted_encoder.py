@@ -25,7 +25,7 @@ logger = getLogger(__name__)
 class NetworkOutput(NamedTuple):
     """What an adapter reads from a network.
 
-    Args:
+    Attributes:
         pooled: (B, C).
         tokens: (B, P, C') of a network of one scale, the patches alone; None of one with stages.
         stages: (B, C'', h, w[, d]) features of falling resolution; none of a network of one scale.
