@@ -115,11 +115,11 @@ def register_image_encoder(name: str, create: Callable[..., ImageEncoder]) -> No
     networks from the settings of their weights, name it in the environment variable ``MGCA_IMPORT``.
 
     Args:
-        name: no name of :func:`create_image_encoder`.
+        name: no built-in name of :func:`create_image_encoder`; the same one again replaces what it stood for.
         create: its class or a function, called with ``image_size``, ``in_channels`` and what the config gives.
 
     Raises:
-        ValueError: when the name is taken.
+        ValueError: when the name is a built-in one.
 
     Example::
 
@@ -135,8 +135,8 @@ def register_image_encoder(name: str, create: Callable[..., ImageEncoder]) -> No
         register_image_encoder("tiny", Tiny)
         print(create_image_encoder("tiny", image_size=64)(torch.rand(2, 1, 64, 64)).tokens.shape)
     """
-    if name in _SIZES or parse_encoder_name(name) is not None or _REGISTERED.get(name, create) is not create:
-        raise ValueError(f"There is an image encoder '{name}' already: give yours another name.")
+    if name in _SIZES or parse_encoder_name(name) is not None:
+        raise ValueError(f"'{name}' names one of the built-in image encoders: give yours another name.")
     _REGISTERED[name] = create
 
 

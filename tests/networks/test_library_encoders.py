@@ -322,7 +322,7 @@ def test_own():
     register_image_encoder("tests_tiny", Tiny)
     register_image_encoder("tests_tiny", Tiny)
     assert create_image_encoder("tests_tiny", image_size=64)(torch.rand(2, 1, 64, 64)).tokens.shape == (2, 16, 8)
-    with pytest.raises(ValueError, match="'resnet_compact' already"):
+    with pytest.raises(ValueError, match="'resnet_compact' names one of the built-in"):
         register_image_encoder("resnet_compact", Tiny)
 
 

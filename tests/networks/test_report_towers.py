@@ -60,7 +60,7 @@ def saved(request, tmp_path_factory):
 
 def own(folder, **settings):
     """What the library itself makes of the folder."""
-    return transformers.AutoModel.from_pretrained(folder, **settings).eval()
+    return transformers.AutoModel.from_pretrained(folder, trust_remote_code=False, **settings).eval()
 
 
 def test_states_and_attention_are_the_librarys(saved):

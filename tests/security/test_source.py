@@ -35,6 +35,8 @@ ALLOWED = {
     ("tests/transforms/test_tokenize.py", "pickle"),
     ("tests/test_docs.py", "exec"),
     ("tests/test_docs.py", "compile"),
+    ("tests/apps/test_load_model.py", "exec"),  # of README
+    ("tests/apps/test_load_model.py", "compile"),
     ("tests/bundle/test_bundle_configs.py", "exec"),
     ("tests/processes/fork_server.py", "exec"),
     ("tests/processes/fork_server.py", "compile"),
@@ -168,7 +170,7 @@ def test_only_the_label_servers_client_reaches_the_network_by_itself():
         for path in (ROOT / "monai_mgca").rglob("*.py")
         if any(name.split(".")[0] in network for name in imports_of(ast.parse(path.read_text(encoding="utf-8"))))
     }
-    assert found == {"label/store/pacs_client.py", "weights/network_weights.py"}
+    assert found == {"apps/load_model.py", "label/store/pacs_client.py", "weights/network_weights.py"}
 
 
 def test_what_the_page_on_security_names_is_there():
