@@ -166,7 +166,7 @@ def create_detector(
     if image_size % max(strides):
         raise ValueError(
             f"image_size must be a multiple of the largest stride, {max(strides)}, got {image_size}: "
-            f"{size_advice(encoder, image_size, max(strides))}, or give smaller strides, as [4, 8, 16]."
+            f"{size_advice(image_size, max(strides))}, or give smaller strides, as [4, 8, 16]."
         )
     sizes = [[side * image_size for side in level] for level in _ANCHORS] if anchor_sizes is None else anchor_sizes
     anchors = _anchors(sizes, anchor_ratios, strides)

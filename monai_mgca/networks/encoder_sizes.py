@@ -163,7 +163,7 @@ def fitting_size(encoder: str, image_size: int, multiple: int) -> int:
     return nearest
 
 
-def size_advice(encoder: str, image_size: int, multiple: int) -> str:
+def size_advice(image_size: int, multiple: int) -> str:
     """How to mend an image size that is no such multiple."""
     lower = image_size // multiple * multiple
     sizes = " or ".join(str(size) for size in (lower, lower + multiple) if size)

@@ -152,12 +152,11 @@ def create_segmenter(
         _check_size(encoder, image_size, 32 if encoder in UNET_STAGES else 16)
     if encoder in UNET_STAGES:
         _refuse_unetr(encoder, decoder)
-        wide = UNET_STAGES[encoder][-1] > 256
         return FlexibleUNet(
             in_channels=in_channels,
             out_channels=num_classes,
             backbone=f"mgca_{encoder}",
-            decoder_channels=(256, 128, 64, 32, 16) if wide else (128, 64, 32, 16, 16),
+            decoder_channels=_unet_channels(UNET_STAGES[encoder]),
             spatial_dims=2,
             is_pad=False,
         )
@@ -167,18 +166,22 @@ def create_segmenter(
     _refuse_unetr(encoder, decoder)
     if isinstance(made, AdaptedImageEncoder) and made.stage_channels:
         _check_size(encoder, image_size, made.strides[-1])
-        wide = made.stage_channels[-1] > 256
-        return StageSegmenter(made, num_classes, (256, 128, 64, 32, 16) if wide else (128, 64, 32, 16, 16))
+        return StageSegmenter(made, num_classes, _unet_channels(made.stage_channels))
     # as many channels as the authors' for ViT-B, and in proportion for narrower ones
     width = min(512, max(64, made.token_channels))
     return PUPSegmenter(made, num_classes, (width, width // 2, width // 4, width // 8))
+
+
+def _unet_channels(stages: Sequence[int]) -> tuple[int, ...]:
+    """Of a U-Net's decoder, by the channels of the encoder's stages."""
+    return (256, 128, 64, 32, 16) if stages[-1] > 256 else (128, 64, 32, 16, 16)
 
 
 def _check_size(encoder: str, image_size: int, step: int) -> None:
     if image_size % step:
         raise ValueError(
             f"image_size must be a multiple of {step} to segment with {encoder}, got {image_size}: "
-            f"{size_advice(encoder, image_size, step)}."
+            f"{size_advice(image_size, step)}."
         )
 
 

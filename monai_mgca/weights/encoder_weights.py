@@ -17,6 +17,7 @@ from torch import nn
 import monai_mgca.networks.encoder_sizes  # noqa: F401  (MONAI's FlexibleUNet then knows our encoders by name)
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
+from monai_mgca.weights.mismatch import describe_problems, other_shapes
 from monai_mgca.weights.nesting import refuse_non_finite
 from monai_mgca.weights.other_encoders import find_other_encoder, move_by_names, parts_of
 from monai_mgca.weights.parameter_names import (
@@ -212,16 +213,12 @@ def _move(state: dict[str, torch.Tensor], target: nn.Module, name: str) -> int:
             state[key] = _fit_channels(key, state[key], wanted[key])
     unplaced = state.keys() - wanted.keys()
     unfilled = {key for key in wanted.keys() - state.keys() if UNFILLED.isdisjoint(key.split("."))}
-    shapes = {
-        f"{key} ({tuple(state[key].shape)} in the checkpoint, {tuple(wanted[key].shape)} in the target)"
-        for key in state.keys() & wanted.keys()
-        if state[key].shape != wanted[key].shape
-    }
+    shapes = other_shapes(state, wanted)
     problems = {"no place in the target": unplaced, "missing in the checkpoint": unfilled, "another shape": shapes}
-    found = [f"{reason}: {name_some(sorted(names), 12)}" for reason, names in problems.items() if names]
+    found = describe_problems(problems)
     if found:
         raise CheckpointError(
-            f"The encoder does not fit {type(target).__name__}. {'; '.join(found)}. Build the target with the sizes of "
+            f"The encoder does not fit {type(target).__name__}. {found}. Build the target with the sizes of "
             "the checkpoint's encoder."
         )
     refuse_non_finite(state, name)

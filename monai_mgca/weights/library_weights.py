@@ -17,8 +17,8 @@ from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder
 from monai_mgca.networks.adapters.timm_encoder import TimmImageEncoder
 from monai_mgca.networks.adapters.transformers_encoder import TransformersImageEncoder, read_vision_state
 from monai_mgca.networks.encoder_names import parse_encoder_name
-from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
+from monai_mgca.weights.mismatch import describe_problems, other_shapes
 from monai_mgca.weights.nesting import refuse_non_finite
 from monai_mgca.weights.parameter_names import fold_channels
 from monai_mgca.weights.weight_file import tensors_of
@@ -31,7 +31,7 @@ _PUBLISHED = {"vit_base": "timm/deit_base_patch16_224.fb_in1k", "resnet50": "tim
 
 
 def default_image_weights(encoder: str, use_sample: bool = False) -> str | None:
-    """What a pretraining starts its image encoder from, unless it is told.
+    """What a pretraining starts its image encoder from, unless it is given other weights.
 
     Args:
         encoder: a name of :func:`monai_mgca.networks.create_image_encoder`.
@@ -75,13 +75,10 @@ def load_library_weights(encoder: AdaptedImageEncoder, source: str | os.PathLike
         state = tensors_of(source)
     wanted = encoder.backbone.state_dict()
     state = {key: _fold(value, wanted[key]) for key, value in state.items() if key in wanted}
-    missing = sorted(wanted.keys() - state.keys())
-    other = sorted(key for key in state if state[key].shape != wanted[key].shape)
-    if missing or other:
-        problems = (("missing", missing), ("another shape", other))
-        found = [f"{reason}: {name_some(names, 8)}" for reason, names in problems if names]
+    found = describe_problems({"missing": wanted.keys() - state.keys(), "another shape": other_shapes(state, wanted)})
+    if found:
         raise CheckpointError(
-            f"'{source}' does not hold the weights of {type(encoder.backbone).__name__}. {'; '.join(found)}. Name the "
+            f"'{source}' does not hold the weights of {type(encoder.backbone).__name__}. {found}. Name the "
             "encoder that they are of, with its sizes."
         )
     refuse_non_finite(state, f"'{source}'")

@@ -19,7 +19,6 @@ from monai_mgca.networks.image_encoder import ViTImageEncoder
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.weights.encoder_weights import load_encoder, load_timm_vit, load_torchvision_resnet
-from monai_mgca.weights.library_weights import load_library_weights
 from monai_mgca.weights.nesting import refuse_non_finite, without_prefix
 from monai_mgca.weights.parameter_names import architecture_of, fit_cls_position
 from monai_mgca.weights.weight_file import name_of, tensors_of
@@ -49,6 +48,9 @@ def load_image_weights(encoder: nn.Module, source: str | os.PathLike) -> int:
     """
     path = Path(source)
     if isinstance(encoder, AdaptedImageEncoder):
+        # here, for it imports transformers, which most of what loads a network does without
+        from monai_mgca.weights.library_weights import load_library_weights
+
         moved = load_library_weights(encoder, source)
         logger.info(f"The image encoder starts from {source}: {moved} tensors.")
         return moved

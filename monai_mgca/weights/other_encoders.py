@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -14,14 +13,12 @@ from torch import nn
 
 from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder
 from monai_mgca.networks.image_encoder import ImageEncoder, ResNetImageEncoder, ViTImageEncoder
-from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
+from monai_mgca.weights.mismatch import describe_problems, other_shapes
 from monai_mgca.weights.nesting import refuse_non_finite
 from monai_mgca.weights.positions import fit_positions
 
 __all__ = ["PARTS", "find_other_encoder", "move_by_names", "parts_of"]
-
-logger = logging.getLogger(__name__)
 
 # Where networks of ours and of MONAI keep their encoder, followed step by step.
 PARTS = ("module", "network", "image_encoder", "encoder", "vit", "feature_extractor", "body", "backbone")
@@ -72,18 +69,11 @@ def move_by_names(state: Mapping[str, torch.Tensor], body: nn.Module, prefix: st
     start = max(starts, key=lambda start: sum(f"{start}{key}" in state for key in wanted), default="")
     held = {key: state[f"{start}{key}"] for key in wanted if f"{start}{key}" in state}
     held = fit_positions(held, wanted)
-    problems = {
-        "missing": [key for key in wanted if key not in held],
-        "another shape": [
-            f"{key} ({tuple(value.shape)} in the checkpoint, {tuple(wanted[key].shape)} in the target)"
-            for key, value in held.items()
-            if value.shape != wanted[key].shape
-        ],
-    }
-    found = [f"{reason}: {name_some(sorted(names), 12)}" for reason, names in problems.items() if names]
+    missing = [key for key in wanted if key not in held]
+    found = describe_problems({"missing": missing, "another shape": other_shapes(held, wanted)})
     if found:
         raise CheckpointError(
-            f"{name} does not hold the encoder that is built here, {type(body).__name__}. {'; '.join(found)}. Build "
+            f"{name} does not hold the encoder that is built here, {type(body).__name__}. {found}. Build "
             "the target with the encoder that the checkpoint was trained with, by its name and sizes."
         )
     refuse_non_finite(held, name)

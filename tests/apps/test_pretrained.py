@@ -14,24 +14,12 @@ from monai_mgca.apps import load_pretrained
 from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder
 from monai_mgca.utils import CheckpointError, DataError, write_settings
 
+from ..tiny_pretraining import SETTINGS as TINY
+
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "left", "effusion", "no", "##s"]
 PIECES += [*"xyzq", "##y", "##z", "##q"]
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-SETTINGS = {
-    "use_sample": True,
-    "image_encoder": "resnet_tiny",
-    "image_size": 56,
-    "resize_size": 64,
-    "in_channels": 1,
-    "report_layers": 1,
-    "pool_report": "mean",
-    "max_length": 12,
-    "embed_dim": 16,
-    "hidden_dim": 32,
-    "num_prototypes": 8,
-    "matcher": "learned",
-    "matcher_heads": 2,
-}
+SETTINGS = {**TINY, "report_layers": 1, "max_length": 12, "matcher": "learned", "matcher_heads": 2}
 
 
 @pytest.fixture

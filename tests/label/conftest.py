@@ -28,6 +28,8 @@ from monai_mgca.data import make_sample
 from monai_mgca.io.geometry import Geometry, write_label_map
 from monai_mgca.utils import write_settings
 
+from .served_studies import write_studies
+
 pytest.importorskip("monailabel", reason="MONAI Label is not installed: on Python 3.13 it needs a line of its own")
 requests = pytest.importorskip("requests")
 
@@ -197,6 +199,20 @@ def _wait(server: Server) -> None:
         except requests.ConnectionError:
             time.sleep(0.1)
     pytest.fail(f"the server did not start:\n{server.output.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory, save_image: Callable[..., Path]) -> Path:
+    """The folder of the 30 radiographs that a live server serves."""
+    return write_studies(tmp_path_factory.mktemp("studies"), save_image)
+
+
+@pytest.fixture(scope="module")
+def server(start_server: Callable[..., Server], studies: Path, label_bundle: Path) -> Server:
+    """A live server over them."""
+    running = start_server(studies, label_bundle)
+    assert running.wait_for("/scoring/")["status"] == "DONE"  # what it does by itself when it starts
+    return running
 
 
 @pytest.fixture

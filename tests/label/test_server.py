@@ -16,23 +16,11 @@ from monai_mgca.io.geometry import Geometry, read_geometry, read_label_map, writ
 from monai_mgca.label.sessions import remove_old
 from monai_mgca.label.store.markups import boxes_to_markups, markups_to_boxes
 
-from .served_studies import CANARY, ENDINGS, path_of, write_studies
+from .served_studies import CANARY, ENDINGS, path_of
 
 PHRASE = "Canaryphrasium"
 FOUR = ("s00", "s01", "s02", "s03")  # one of every format
 CLASSES = ("nodule", "effusion")
-
-
-@pytest.fixture(scope="module")
-def studies(tmp_path_factory, save_image):
-    return write_studies(tmp_path_factory.mktemp("studies"), save_image)
-
-
-@pytest.fixture(scope="module")
-def server(start_server, studies, label_bundle):
-    running = start_server(studies, label_bundle)
-    assert running.wait_for("/scoring/")["status"] == "DONE"  # what it does by itself when it starts
-    return running
 
 
 def test_info_lists_what_there_is(server):

@@ -13,19 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from .served_studies import CANARY, path_of, write_studies
-
-
-@pytest.fixture(scope="module")
-def studies(tmp_path_factory, save_image):
-    return write_studies(tmp_path_factory.mktemp("studies"), save_image)
-
-
-@pytest.fixture(scope="module")
-def server(start_server, studies, label_bundle):
-    running = start_server(studies, label_bundle)
-    assert running.wait_for("/scoring/")["status"] == "DONE"  # what it does by itself when it starts
-    return running
+from .served_studies import CANARY, path_of
 
 
 def state(studies: Path) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from torch import nn
 from monai_mgca.networks.image_encoder import ImageEncoder, ImageFeatures
 from monai_mgca.networks.last_attention import LastAttention
 
-__all__ = ["AdaptedImageEncoder", "NetworkOutput"]
+__all__ = ["AdaptedImageEncoder", "NetworkOutput", "last_of_each_size"]
 
 logger = getLogger(__name__)
 
@@ -34,6 +34,15 @@ class NetworkOutput(NamedTuple):
     pooled: torch.Tensor
     tokens: torch.Tensor | None
     stages: Sequence[torch.Tensor]
+
+
+def last_of_each_size(stages: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The last of the features of each resolution, finest first.
+
+    Args:
+        stages: (B, C, h, w[, d]) each, as the network computes them.
+    """
+    return list({tuple(stage.shape[2:]): stage for stage in stages}.values())
 
 
 class AdaptedImageEncoder(ImageEncoder):
@@ -127,7 +136,7 @@ class AdaptedImageEncoder(ImageEncoder):
 
     def local_features(self, image: torch.Tensor) -> torch.Tensor:
         """(B, C'', ...) features that go into the middle of the network, one column a place."""
-        held = self._middle_input(image)
+        held, _ = self._read_with_middle(image)
         return held.movedim(-1, 1) if self._channels_last else held
 
     def pool_features(self, features: torch.Tensor) -> torch.Tensor:
@@ -169,7 +178,7 @@ class AdaptedImageEncoder(ImageEncoder):
         training = self.training
         self.eval()
         try:
-            output = self.read(image)
+            middle, output = self._read_with_middle(image)
         except (RuntimeError, TypeError, AssertionError) as error:
             raise ValueError(
                 f"{type(self.backbone).__name__} cannot take images of {tuple(image.shape[1:])}: {error}. Give another "
@@ -185,12 +194,10 @@ class AdaptedImageEncoder(ImageEncoder):
         unused = self._freeze_unreached(pooled.sum() + tokens.sum())
         if unused:
             logger.info(f"Not trained, for the features do not depend on them: {', '.join(unused)}.")
-        with torch.no_grad():
-            shape = self._middle_input(image).shape
         self.train(training)
         # in a sequence, and in the maps of some networks, channels stand last
-        self._channels_last = len(shape) == 3 or (
-            shape[1] not in self.stage_channels and shape[-1] in self.stage_channels
+        self._channels_last = middle.ndim == 3 or (
+            middle.shape[1] not in self.stage_channels and middle.shape[-1] in self.stage_channels
         )
 
     def freeze_behind_tokens(self) -> list[str]:
@@ -210,8 +217,8 @@ class AdaptedImageEncoder(ImageEncoder):
             trained[name].requires_grad_(False)
         return unused
 
-    def _middle_input(self, image: torch.Tensor) -> torch.Tensor:
-        """What goes into the middle of the network, as the network holds it."""
+    def _read_with_middle(self, image: torch.Tensor) -> tuple[torch.Tensor, NetworkOutput]:
+        """What goes into the middle of the network, as the network holds it, and what comes out."""
         held: list[torch.Tensor] = []
 
         def keep(features: torch.Tensor) -> torch.Tensor:
@@ -219,5 +226,5 @@ class AdaptedImageEncoder(ImageEncoder):
             return features
 
         with self._at_middle(keep):
-            self.read(image)
-        return held[-1]
+            output = self.read(image)
+        return held[-1], output

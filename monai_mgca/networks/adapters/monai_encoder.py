@@ -14,7 +14,7 @@ from monai.networks import nets
 from monai.utils import look_up_option
 from torch import nn
 
-from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder, NetworkOutput
+from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder, NetworkOutput, last_of_each_size
 
 __all__ = ["MONAIImageEncoder"]
 
@@ -99,12 +99,12 @@ def _efficientnet(name: str, spatial_dims: int, in_channels: int, arguments: dic
 
 def _read_efficientnet(net: Any, image: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
     x = net._swish(net._bn0(net._conv_stem(net._conv_stem_padding(image))))
-    stages = {x.shape[2]: x}
+    stages = [x]
     for block in net._blocks:
         x = block(x)
-        stages[x.shape[2]] = x
+        stages.append(x)
     x = net._swish(net._bn1(net._conv_head(net._conv_head_padding(x))))
-    return [*list(stages.values())[:-1], x], x
+    return [*last_of_each_size(stages)[:-1], x], x
 
 
 def _swin(name: str, spatial_dims: int, in_channels: int, arguments: dict[str, Any]) -> nn.Module:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder, NetworkOutput
+from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder, NetworkOutput, last_of_each_size
 from monai_mgca.networks.encoder_names import format_encoder_name
 from monai_mgca.utils.extras import require_extra
 
@@ -74,7 +74,7 @@ class TimmImageEncoder(AdaptedImageEncoder):
             features = net.forward_features(image)
             return NetworkOutput(net.forward_head(features, pre_logits=True), features[:, net.num_prefix_tokens :], ())
         features, stages = net.forward_intermediates(image, output_fmt="NCHW")
-        return NetworkOutput(net.forward_head(features, pre_logits=True), None, _one_each(stages))
+        return NetworkOutput(net.forward_head(features, pre_logits=True), None, last_of_each_size(stages))
 
     def middle(self) -> nn.Module:
         """See :meth:`AdaptedImageEncoder.middle`."""
@@ -93,7 +93,7 @@ def create_timm_network(network: str, image_size: Sequence[int] | int, in_channe
         network: see :class:`TimmImageEncoder`; so are the others.
         image_size: given to those of a fixed size.
         in_channels: channels of the images.
-        arguments: of :func:`timm.create_model`, such as ``pretrained`` and ``pretrained_cfg_overlay``.
+        arguments: of the network, as of :func:`timm.create_model`.
 
     Raises:
         ValueError: when timm does not know it, or it cannot be built like that.
@@ -150,9 +150,3 @@ def rebuilding_name(network: str, arguments: dict[str, Any]) -> str:
     """The name that builds the same network without its folder."""
     name, own = timm_name(network)
     return format_encoder_name("timm", name, {**own, **arguments})
-
-
-def _one_each(stages: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The last of the features of each resolution."""
-    last = {tuple(stage.shape[2:]): stage for stage in stages}
-    return list(last.values())

@@ -14,7 +14,7 @@ import torch
 import transformers
 from torch import nn
 
-from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder, NetworkOutput
+from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder, NetworkOutput, last_of_each_size
 from monai_mgca.networks.encoder_names import format_encoder_name
 from monai_mgca.utils.console import name_some
 
@@ -85,8 +85,7 @@ class TransformersImageEncoder(AdaptedImageEncoder):
             count = (image.shape[2] // patch) * (image.shape[3] // patch)
             return NetworkOutput(last[:, 0] if pooled is None else pooled, last[:, -count:], ())
         hidden = getattr(output, "reshaped_hidden_states", None) or output.hidden_states
-        stages = {tuple(stage.shape[2:]): stage for stage in hidden if stage.ndim == 4}
-        return NetworkOutput(pooled.flatten(1), None, list(stages.values()))
+        return NetworkOutput(pooled.flatten(1), None, last_of_each_size([stage for stage in hidden if stage.ndim == 4]))
 
     def middle(self) -> nn.Module:
         """See :meth:`AdaptedImageEncoder.middle`."""

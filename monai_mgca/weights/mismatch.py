@@ -1,0 +1,42 @@
+# SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What of a state dict does not fit a network, as messages say it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+
+from monai_mgca.utils.console import name_some
+
+__all__ = ["describe_problems", "other_shapes"]
+
+
+def other_shapes(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> list[str]:
+    """The tensors that both have, in another shape, each with the two.
+
+    Args:
+        state: of the checkpoint.
+        wanted: of the network.
+    """
+    return [
+        f"{key} ({tuple(state[key].shape)} in the checkpoint, {tuple(value.shape)} in the target)"
+        for key, value in wanted.items()
+        if key in state and state[key].shape != value.shape
+    ]
+
+
+def describe_problems(problems: Mapping[str, Iterable[str]]) -> str:
+    """Tensors by what is wrong with them, the first dozen of each; empty where there are none.
+
+    Args:
+        problems: names of tensors by the reason.
+
+    Example::
+
+        print(describe_problems({"missing": ["a", "b"], "another shape": []}))  # missing: a, b
+    """
+    found = ((reason, sorted(names)) for reason, names in problems.items())
+    return "; ".join(f"{reason}: {name_some(names, 12)}" for reason, names in found if names)
