@@ -79,11 +79,14 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """All workers use one fork server for commands, which the first that needs it starts."""
-    if config.option.workers > 1:
+    """All workers use one fork server for commands, which gets ready while the tests are collected."""
+    if config.option.workers > 1 and not config.option.collectonly:
         place = Place()
-        config.add_cleanup(place.close)
         os.environ["SHARED_FORK_SERVER"] = str(place.folder)
+        server = ForkServer(str(place.folder))
+        server.get_ready()
+        config.add_cleanup(server.close)
+        config.add_cleanup(place.close)
 
 
 @pytest.hookimpl(tryfirst=True)

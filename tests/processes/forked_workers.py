@@ -15,17 +15,9 @@ import multiprocessing
 import os
 import warnings
 from multiprocessing.connection import Connection, wait
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-
-class Node:
-    """What pytest's own reports know of the worker that made them."""
-
-    def __init__(self, name: str) -> None:
-        self.gateway = SimpleNamespace(id=name)
 
 
 class Reporting:
@@ -124,7 +116,6 @@ class Workers:
             self.hook.pytest_runtest_logstart(**content)
         elif kind == "report":
             report = self.hook.pytest_report_from_serializable(config=self.session.config, data=content)
-            report.node = Node(self.processes[channel].name)
             self.hook.pytest_runtest_logreport(report=report)
         elif kind == "warning":
             message = warnings.WarningMessage(**content.pop("shown"))
