@@ -49,21 +49,28 @@ SLOW = (
     "tests/utils/test_signals.py",
 )
 
-# a minute or more each: begun first, so that no worker ends long after the others
-LONGEST = (
+# a quarter of the time for two in a hundred tests: what is done many times, at full size, or for all of a family
+ENDURANCE = (
     "tests/bundle/test_killed_training.py",
-    "tests/bundle/test_finetuning.py",
     "tests/bundle/test_canary_commands.py",
     "tests/bundle/test_library_towers.py",
     "tests/bundle/test_faults.py",
-    "tests/test_docs.py",
+    "tests/bundle/test_bundle_paper_size.py",
+    "tests/bundle/test_official_training.py",
+    "tests/fuzz/test_fuzz.py",
+    "tests/label/test_soak.py",
+    "tests/test_gpu_benchmark.py",
 )
+# begun first, so that no worker ends long after the others
+LONGEST = (*ENDURANCE, "tests/bundle/test_finetuning.py", "tests/label/test_server.py", "tests/test_docs.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How many processes run the tests."""
+    """How many processes run the tests, and whether all of them run."""
     words = "processes that run the tests, a file at a time (default: one a core and two more; one for a named file)"
     parser.addoption("--workers", type=int, metavar="N", help=words)
+    words = "run what takes long, too: what is killed, fuzzed or broken many times, and networks of full size"
+    parser.addoption("--endurance", action="store_true", help=words)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -106,18 +113,29 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow or of MONAI Label by its place; files with slow tests come first, so that none comes last."""
-    slow = set()
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is slow, long or of MONAI Label by its place; files with slow tests come first, so that none is last.
+
+    What takes long is left out, unless it is asked for: by its option, or by the name of its file.
+    """
+    slow, long = set(), []
+    named = {(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args}
     for item in items:
         place = item.path.relative_to(ROOT).as_posix()
-        if place.startswith(SLOW) or item.get_closest_marker("multiprocess"):
+        if place.startswith((*SLOW, *ENDURANCE)) or item.get_closest_marker("multiprocess"):
             item.add_marker("slow")
             slow.add(item.path)
+        if place in ENDURANCE:
+            item.add_marker("endurance")
+            if not config.option.endurance and item.path not in named:
+                long.append(item)
         if place.startswith("tests/label/"):
             item.add_marker("label")
     longest = {ROOT / place: number for number, place in enumerate(LONGEST)}
+    items[:] = [item for item in items if item not in long] if long else items
     items.sort(key=lambda item: (longest.get(item.path, len(longest)), item.path not in slow))
+    if long:
+        config.hook.pytest_deselected(items=long)
 
 
 # the same examples in every run; `--hypothesis-profile=full` takes others, and many more

@@ -3,8 +3,8 @@
 
 """Runs the tests in forks of the process that collected them; a worker that is free takes the next file.
 
-What all tests import is imported once, and no file waits for a worker that is busy. pytest-xdist starts each worker as a
-new Python, which imports and collects everything again, and hands it two files ahead.
+What all tests import is imported once, and no file waits for a worker that is busy. pytest-xdist starts each worker as
+a new Python, which imports and collects everything again, and hands it two files ahead.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ class Reporting:
         self.channel.send(("start", {"nodeid": nodeid, "location": location}))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.channel.send(
-            ("report", self.config.hook.pytest_report_to_serializable(config=self.config, report=report))
-        )
+        self.channel.send(("report", self.config.hook.pytest_report_to_serializable(config=self.config, report=report)))
 
     def pytest_warning_recorded(self, warning_message: Any, when: Any, nodeid: str, location: Any) -> None:
         shown = {name: getattr(warning_message, name) for name in ("category", "filename", "lineno")}
