@@ -15,15 +15,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
-
-if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers are as many as there are cores
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # what is no folder is refused at once
 
-# nothing that imports torch: the process that only hands out the tests would wait for it, too
-import numpy as np
+# nothing that imports torch or NumPy: how many threads they may use is said below
 import pytest
 from hypothesis import settings
 
@@ -33,6 +29,10 @@ gc.disable()
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tests" / "processes"))
 from commands import ForkServer, Place  # noqa: E402
+from forked_workers import Workers  # noqa: E402
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # what takes most of the time; the other tests together take less than two minutes
 SLOW = (
@@ -49,29 +49,62 @@ SLOW = (
     "tests/utils/test_signals.py",
 )
 
+# a quarter of the time for two in a hundred tests: what is done many times, at full size, or for all of a family
+ENDURANCE = (
+    "tests/bundle/test_killed_training.py",
+    "tests/bundle/test_canary_commands.py",
+    "tests/bundle/test_library_towers.py",
+    "tests/bundle/test_faults.py",
+    "tests/bundle/test_bundle_paper_size.py",
+    "tests/bundle/test_official_training.py",
+    "tests/fuzz/test_fuzz.py",
+    "tests/label/test_soak.py",
+    "tests/test_gpu_benchmark.py",
+)
+# begun first, so that no worker ends long after the others
+LONGEST = (*ENDURANCE, "tests/bundle/test_finetuning.py", "tests/label/test_server.py", "tests/test_docs.py")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How many processes run the tests, and whether all of them run."""
+    words = "processes that run the tests, a file at a time (default: one a core and two more; one for a named file)"
+    parser.addoption("--workers", type=int, metavar="N", help=words)
+    words = "run what takes long, too: what is killed, fuzzed or broken many times, and networks of full size"
+    parser.addoption("--endurance", action="store_true", help=words)
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Without options for pytest-xdist: a process a core, and two more; ``-n 0`` for one process, as for a named file.
-
-    A file's tests stay together, so that what they share is made once. The two more, for they often wait for commands.
-    """
-    if "PYTEST_XDIST_WORKER" in os.environ:  # a worker starts no workers of its own
-        return
+    """A process a core, and two more, for they often wait for commands; a file's tests share what they make."""
     option, files = config.option, {argument.split("::")[0] for argument in config.args}
     one = len(files) == 1 and all(file.endswith(".py") for file in files)
-    if getattr(option, "numprocesses", 0) is None and not (one or option.usepdb or option.collectonly):
+    if option.workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        option.numprocesses, option.dist, option.loadscopereorder = min(cores + 2, 6), "loadfile", False
+        option.workers = 1 if one or option.usepdb or sys.platform != "linux" else min(cores + 2, 6)
+    if option.workers > 1:  # before anything is imported that has threads; and a GPU is no fork's
+        os.environ |= {"OMP_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """All workers of pytest-xdist use one fork server, which the first that needs it starts."""
-    if getattr(config.option, "numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
-        gc.enable()  # this process imports and collects nothing
+    """All workers use one fork server for commands, which gets ready while the tests are collected."""
+    if config.option.workers > 1 and not config.option.collectonly:
         place = Place()
-        config.add_cleanup(place.close)
         os.environ["SHARED_FORK_SERVER"] = str(place.folder)
+        server = ForkServer(str(place.folder))
+        server.get_ready()
+        config.add_cleanup(server.close)
+        config.add_cleanup(place.close)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """In several processes, where there are to be several."""
+    config = session.config
+    if config.option.workers == 1 or config.option.collectonly or session.testsfailed:
+        return None
+    config.pluginmanager.getplugin("terminalreporter").showfspath = False  # the files are mixed
+    Workers(session, config.option.workers).follow()
+    return True
 
 
 def pytest_collection_finish() -> None:
@@ -80,16 +113,29 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow or of MONAI Label by its place; files with slow tests come first, so that none comes last."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is slow, long or of MONAI Label by its place; files with slow tests come first, so that none is last.
+
+    What takes long is left out, unless it is asked for: by its option, or by the name of its file.
+    """
+    slow, long = set(), []
+    named = {(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args}
     for item in items:
         place = item.path.relative_to(ROOT).as_posix()
-        if place.startswith(SLOW) or item.get_closest_marker("multiprocess"):
+        if place.startswith((*SLOW, *ENDURANCE)) or item.get_closest_marker("multiprocess"):
             item.add_marker("slow")
+            slow.add(item.path)
+        if place in ENDURANCE:
+            item.add_marker("endurance")
+            if not config.option.endurance and item.path not in named:
+                long.append(item)
         if place.startswith("tests/label/"):
             item.add_marker("label")
-    files = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in files)
+    longest = {ROOT / place: number for number, place in enumerate(LONGEST)}
+    items[:] = [item for item in items if item not in long] if long else items
+    items.sort(key=lambda item: (longest.get(item.path, len(longest)), item.path not in slow))
+    if long:
+        config.hook.pytest_deselected(items=long)
 
 
 # the same examples in every run; `--hypothesis-profile=full` takes others, and many more
@@ -325,7 +371,7 @@ def write_series() -> Callable[..., Path]:
             }
             for name, value in settings.items():
                 setattr(dataset, name, [f"{v:.6g}" for v in value] if isinstance(value, list) else value)
-            dataset.PixelData = (values[:, :, k].T.astype(np.int32) + 1024).astype("<u2").tobytes()
+            dataset.PixelData = (values[:, :, k].T.astype("i4") + 1024).astype("<u2").tobytes()
             with warnings.catch_warnings():  # pydicom 3 has other names for these, pydicom 2 needs them
                 warnings.simplefilter("ignore")
                 dataset.is_little_endian, dataset.is_implicit_VR = True, False

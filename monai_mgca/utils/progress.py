@@ -41,9 +41,12 @@ def map_in_threads(
 ) -> list:
     """Apply a function that waits for files to all items, in threads; the results are in the items' order.
 
-    `num_workers` threads open whole files; the default, more threads than processors, suits a look at each.
+    `num_workers` threads open whole files; the default, more threads than processors, suits a look at each. Few items
+    are looked at without threads, which take longer to start.
     """
-    threads = num_workers or min(32, 4 * (os.cpu_count() or 1))
+    threads = min(num_workers, len(items)) if num_workers else min(32, 4 * (os.cpu_count() or 1), len(items) // 32)
+    if threads < 2:
+        return list(progress_bar(map(function, items), description, len(items)))
     # large pieces where there are many items: handing them over would take longer than a look at a file
     piece = max(1, min(256, len(items) // (8 * threads)))
     with ThreadPool(threads) as pool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import io
 import json
@@ -64,6 +65,17 @@ def run(place, *options):
     return main([*map(str, base), "--output", str(place / "out/page.html"), *map(str, options)])
 
 
+@pytest.fixture(scope="module")
+def default(made, tmp_path_factory):
+    """A copy with the page of the section training, made with no more options, and what was printed."""
+    place = tmp_path_factory.mktemp("default")
+    shutil.copytree(made, place, dirs_exist_ok=True)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert run(place, "--section", "training") == 0
+    return place, printed.getvalue()
+
+
 def page_of(place):
     return (place / "out" / "page.html").read_text(encoding="utf-8")
 
@@ -87,10 +99,9 @@ def figures_of(page, title):
 
 
 class TestPage:
-    def test_opens_offline_and_holds_every_part(self, place, open_page, capsys, caplog):
-        caplog.set_level("INFO")
-        assert run(place, "--section", "training") == 0
-        assert f"Written: {place}/out/page.html" in capsys.readouterr().out
+    def test_opens_offline_and_holds_every_part(self, default, open_page):
+        place, printed = default
+        assert f"Written: {place}/out/page.html" in printed
         seen = open_page(place / "out" / "page.html")
         assert seen["errors"] == []
         assert all(url.startswith(("file:", "data:")) for url in seen["requests"])
@@ -153,15 +164,16 @@ class TestPage:
 
 
 class TestFigures:
-    @pytest.fixture
-    def embedded(self, place):
+    @pytest.fixture(scope="class")
+    def embedded(self, made):
         """Embeddings of all pairs of the training section."""
+        place = made
         model = load_pretrained(place / "models" / "model_pretrain.pt")
         images = model.embed_images([place / "data" / entry["image"] for entry in entries_of(place)])
         return images.numpy(), model.embed_reports([entry["report"] for entry in entries_of(place)]).numpy()
 
-    def test_pairs_are_the_best_and_the_worst(self, place, embedded):
-        assert run(place, "--section", "training") == 0
+    def test_pairs_are_the_best_and_the_worst(self, default, embedded):
+        place, _ = default
         scores = embedded[0] @ embedded[1].T
         order = sorted(range(len(scores)), key=lambda row: -scores[row, row])
         count = min(10, len(order) // 2)
@@ -172,8 +184,8 @@ class TestFigures:
             assert float(similarity) == pytest.approx(scores[row, row], abs=6e-4)
             assert int(rank) == 1 + sum(scores[row, other] > scores[row, row] for other in range(len(scores)))
 
-    def test_retrieval_collapse_and_chance(self, place, embedded):
-        assert run(place, "--section", "training") == 0
+    def test_retrieval_collapse_and_chance(self, default, embedded):
+        place, _ = default
         page, size = page_of(place), len(embedded[0])
         scores = embedded[0] @ embedded[1].T
         for title, table in (("image to report", scores), ("report to image", scores.T)):
@@ -203,9 +215,9 @@ class TestFigures:
         low, high = map(float, re.search(r"<td>([\d.]+) to ([\d.]+)</td>", page_of(place)).groups())
         assert low <= auroc <= high
 
-    def test_heat_maps_have_their_box(self, place):
+    def test_heat_maps_have_their_box(self, default):
         """The blue outline is where the datalist has the box."""
-        assert run(place, "--section", "training") == 0
+        place, _ = default
         entries = {f"no. {number}": entry for number, entry in enumerate(entries_of(place), 1)}
         classes = json.loads((place / "data" / "datalist.json").read_text())["box_classes"]
         maps = re.findall(

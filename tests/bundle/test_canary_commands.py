@@ -25,7 +25,7 @@ from monai_mgca.data import make_volume_sample
 from monai_mgca.utils.errors import first_cause
 
 TASKS = ("segmentation", "detection", "classification")
-TINY = {"image_size": 64, "batch_size": 4, "num_workers": 0}
+TINY = {"image_size": 32, "batch_size": 4, "num_workers": 0}
 TEXT = "left pleural effusion"
 
 

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(__file__).with_name("killed_training.py")
 PLACES = ["half of a checkpoint", "before it is renamed", "before the old ones go", "half of the best network"]
-EVERYWHERE = {"use_sample": True, "batch_size": 8, "epochs": 3, "augment": True, "early_stopping_patience": 5}
+EVERYWHERE = {"use_sample": True, "batch_size": 12, "epochs": 2, "augment": True, "early_stopping_patience": 5}
 PRETRAINING = {"image_size": 32, "max_length": 40, "hidden_dim": 32, "num_prototypes": 16, "select_sentences": 0.5}
 PRETRAINING |= {"image_encoder": "resnet_tiny"}
 

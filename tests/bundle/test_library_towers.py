@@ -43,7 +43,7 @@ def dinov2(tmp_path_factory):
 @pytest.fixture(scope="module", params=ENCODERS)
 def pretrained(request, new_bundle, dinov2, captured_logs):
     """A bundle with a pretraining of an epoch, and of another one resumed; the folder of its encoder is gone."""
-    size = 224 if request.param == "dinov2" else 64
+    size = 112 if request.param == "dinov2" else 64
     bundle = new_bundle()
     options = {"image_encoder": ENCODERS[request.param] or f"hf:{dinov2}", "image_size": size, **QUICK}
     with captured_logs() as stream:

@@ -133,6 +133,10 @@ class ForkServer:
             self._socket.connect(str(self._folder / "socket"))
         return self._socket
 
+    def get_ready(self) -> None:
+        """Start the server, so that it imports all before the first command comes."""
+        self._requests()
+
     def _start(self) -> None:
         # the server looks for no GPU in a way that its forks would suffer from
         env = environment(PYTORCH_NVML_BASED_CUDA_CHECK="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
@@ -237,5 +241,5 @@ class ForkServer:
             self._socket.close()
         if self._place is not None:
             self._place.close()
-            if self._server is not None:
-                self._server.wait(60)
+        if self._server is not None:
+            self._server.wait(60)
