@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from monai_mgca.options.option_values import option_value
 from monai_mgca.utils.errors import OptionError
@@ -13,7 +13,8 @@ from monai_mgca.utils.errors import OptionError
 __all__ = ["Adaptation", "check_adaptation"]
 
 
-class Adaptation(NamedTuple):
+@dataclass(frozen=True)
+class Adaptation:
     """What of each tower is trained, and which weights are kept.
 
     Attributes:
@@ -79,15 +80,7 @@ def check_adaptation(
             raise OptionError(f"unlocked_{tower}_groups has no effect without a lock: give lock_{tower} true too.")
     towers = tuple(given["lora_towers"].split(",")) if given["lora_rank"] else ()
     for tower in towers:
-        frozen = [f"lock_{tower}"] if locks[tower] else []
-        frozen += ["freeze_report_encoder"] if tower == "report" and given["freeze_report_encoder"] else []
-        if frozen:
-            others = ",".join(other for other in towers if other != tower)
-            mend = f"give lora_towers {others}" if others else "set lora_rank to 0"
-            raise OptionError(
-                f"{frozen[0]} keeps the {tower} encoder as it is, and lora_rank adapts it, for lora_towers names it: "
-                f"{mend}, or {frozen[0]} false."
-            )
+        _refuse_frozen(tower, towers, locks[tower], tower == "report" and given["freeze_report_encoder"])
     if given["ema_decay"] == 1:
         raise OptionError("ema_decay is 1, with which the average never moves: give less, such as 0.999; 0: none.")
     return Adaptation(
@@ -96,4 +89,17 @@ def check_adaptation(
         towers,
         given["ema_decay"],
         given["export_ema"],
+    )
+
+
+def _refuse_frozen(tower: str, towers: tuple[str, ...], locked: bool, frozen: bool) -> None:
+    """Refuse adapters in a tower that is to stay as it is."""
+    if not (locked or frozen):
+        return
+    option = f"lock_{tower}" if locked else "freeze_report_encoder"
+    others = ",".join(other for other in towers if other != tower)
+    mend = f"give lora_towers {others}" if others else "set lora_rank to 0"
+    raise OptionError(
+        f"{option} keeps the {tower} encoder as it is, and lora_rank adapts it, for lora_towers names it: {mend}, or "
+        f"{option} false."
     )
