@@ -49,7 +49,8 @@ def write_adapters(network: nn.Module, folder: str | os.PathLike) -> list[Path]:
             continue
         from peft import get_peft_model_state_dict
 
-        place, body = Path(folder) / tower, tower_body(encoder)
+        place = Path(folder) / tower
+        body: Any = tower_body(encoder)
         tensors = get_peft_model_state_dict(body, adapter_name=ADAPTER)
         write_tensors({f"{_PREFIX}{key}": value.cpu() for key, value in tensors.items()}, place / TENSORS)
         with tempfile.TemporaryDirectory() as temporary, replacing(place / CONFIG) as path:

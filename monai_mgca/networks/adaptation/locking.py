@@ -43,7 +43,7 @@ def lock_tower(encoder: nn.Module, unlocked_groups: int = 0, tower: str = "image
     """
     if unlocked_groups == 0:
         if hasattr(encoder, "freeze"):  # a report encoder runs without gradients then
-            encoder.freeze = True
+            encoder.freeze = True  # type: ignore[assignment]
         encoder.requires_grad_(False)
         hold_in_evaluation(encoder.modules())
         logger.info(f"The {tower} encoder is locked.")
