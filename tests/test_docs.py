@@ -264,6 +264,7 @@ NEEDS = {
     "apps.image_text_model": "a pretrained model; tests/apps makes small ones",
     "apps.load_model": "a pretrained model; tests/apps/test_load_model.py makes a small one",
     "weights.library_weights.load_library_weights": "downloaded weights; tests/networks/test_timm_encoder.py makes small ones",
+    "weights.adapter_files": "adapters of a training; tests/networks/test_lora.py makes small ones",
     "weights.network_weights": "downloaded weights; tests/weights/test_encoder_weights.py makes small ones",
 }
 # what an example leaves out for brevity

@@ -18,6 +18,7 @@ from .run_summary import RunSummary
 from .segmentation import SegmentationHandler
 from .table_saver import FigureSaver, RowSaver, TableSaver
 from .training_progress import TrainingProgress
+from .weight_average import WeightAverage
 from .whole_batch import WholeBatchOutput
 from .zero_shot import ZeroShotHandler
 
@@ -41,6 +42,7 @@ __all__ = [
     "TableSaver",
     "TrainingCheckpoint",
     "TrainingProgress",
+    "WeightAverage",
     "WholeBatchOutput",
     "ZeroShotHandler",
     "loss_terms",

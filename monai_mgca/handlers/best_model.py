@@ -14,9 +14,12 @@ import torch
 from ignite.engine import Engine
 from ignite.handlers.checkpoint import BaseSaveHandler
 from monai.handlers import CheckpointSaver
+from torch import nn
 
+from monai_mgca.networks.adaptation.lora import MergedWeights
 from monai_mgca.utils.dist import rank
 from monai_mgca.utils.files import remove_unfinished, replacing, write_settings
+from monai_mgca.weights.adapter_files import write_adapters
 from monai_mgca.weights.model_settings import add_settings
 from monai_mgca.weights.report_encoder_files import keep_report_encoder
 
@@ -33,6 +36,9 @@ class BestModelSaver(CheckpointSaver):
     What inference must know of the network is written into the same file, so that it always is of these weights: they
     take their place in one step, and a training that ends before its first validation changes neither.
 
+    Of a network with adapters (:func:`monai_mgca.networks.add_adapters`) the file has the weights with these merged in,
+    by the names that they have without.
+
     Args:
         save_dir: folder of the file.
         save_dict: the network, by any name.
@@ -40,6 +46,7 @@ class BestModelSaver(CheckpointSaver):
         settings: plain values, which :func:`monai_mgca.weights.read_model_settings` reads again. The folder or hub name
             under "report_encoder" is copied beside the file, and named by its place there.
         settings_filename: of a JSON file beside it with the same settings, for people to read.
+        adapters: a folder, in which the adapters of each tower are written alone too, if there are any.
         kwargs: see :class:`monai.handlers.CheckpointSaver`.
 
     Example::
@@ -54,15 +61,18 @@ class BestModelSaver(CheckpointSaver):
         key_metric_filename: str,
         settings: Mapping[str, Any] | None = None,
         settings_filename: str | None = None,
+        adapters: str | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs["save_key_metric"] = True
         self.key_metric_filename = key_metric_filename
-        super().__init__(save_dir, save_dict, key_metric_filename=key_metric_filename, **kwargs)
+        merged = {name: MergedWeights(network) for name, network in save_dict.items()}
+        super().__init__(save_dir, merged, key_metric_filename=key_metric_filename, **kwargs)
         checkpoint: Any = self._key_metric_checkpoint
         self._file = checkpoint.save_handler = _WholeFile(
             Path(save_dir) / key_metric_filename, settings, settings_filename
         )
+        self._file.adapters = [(network, adapters) for network in save_dict.values() if adapters is not None]
 
     def attach(self, engine: Engine) -> None:
         """
@@ -94,6 +104,7 @@ class BestModelSaver(CheckpointSaver):
 class _WholeFile(BaseSaveHandler):
     def __init__(self, path: Path, settings: Mapping[str, Any] | None, settings_filename: str | None) -> None:
         self.path, self.settings, self.settings_filename = path, settings, settings_filename
+        self.adapters: list[tuple[nn.Module, str]] = []
 
     def __call__(self, checkpoint: Mapping, filename: str, metadata: Mapping | None = None) -> None:
         if rank() > 0:
@@ -107,6 +118,8 @@ class _WholeFile(BaseSaveHandler):
                 add_settings(temporary, settings)
         if settings is not None and self.settings_filename is not None:
             write_settings(self.path.with_name(self.settings_filename), settings)
+        for network, folder in self.adapters:
+            write_adapters(network, folder)
 
     def _travelling(self) -> dict[str, Any] | None:
         """The settings, with what they name beside the weights."""

@@ -1,6 +1,12 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
+from .adaptation.adapt_towers import adapt_towers
+from .adaptation.average_weights import average_weights
+from .adaptation.layer_decay import parameter_groups
+from .adaptation.locking import lock_tower
+from .adaptation.lora import add_adapters, merged_state
+from .adaptation.tower_groups import find_groups
 from .adapters.adapted_encoder import AdaptedImageEncoder
 from .adapters.library_encoder import rebuilding_name
 from .adapters.monai_encoder import MONAIImageEncoder
@@ -46,8 +52,11 @@ __all__ = [
     "TimmImageEncoder",
     "TransformersImageEncoder",
     "ViTImageEncoder",
+    "adapt_towers",
+    "add_adapters",
     "aggregate_words",
     "attention_to_weights",
+    "average_weights",
     "check_micro_batches",
     "create_classifier",
     "create_detector",
@@ -55,9 +64,13 @@ __all__ = [
     "create_pyramid",
     "create_segmenter",
     "encode_in_micro_batches",
+    "find_groups",
     "fitting_size",
     "format_encoder_name",
     "freeze_unused",
+    "lock_tower",
+    "merged_state",
+    "parameter_groups",
     "parse_encoder_name",
     "rebuilding_name",
     "register_image_encoder",

@@ -126,6 +126,10 @@ class ViTImageEncoder(ImageEncoder):
     def _attention(self, x: torch.Tensor) -> torch.Tensor:
         block = self.backbone.blocks[-1]
         x, attn = block.norm1(x), block.attn
+        if not torch.jit.is_scripting():  # noqa: SIM102  TorchScript leaves out what is below this alone
+            if hasattr(attn.qkv, "base_layer"):  # with an adapter, which its weight is without
+                adapted = attn.qkv(x).chunk(3, dim=-1)
+                return cls_attention(adapted[0][:, :1], adapted[1], attn.num_heads)[:, 1:]
         weight, bias = attn.qkv.weight.chunk(3), attn.qkv.bias.chunk(3)
         query, key = F.linear(x[:, :1], weight[0], bias[0]), F.linear(x, weight[1], bias[1])
         if torch.jit.is_scripting():  # which knows no context managers but torch's own

@@ -21,6 +21,7 @@ from monai_mgca.utils.errors import OptionError
 __all__ = ["check_options", "option_value"]
 
 NO_VALUE = ("none", "null", "")
+TOWERS = ("image", "report")
 # with what a value begins that MONAI works out
 _SYNTAX = ("$", "@", "%")
 
@@ -100,6 +101,14 @@ def _names(value: Any) -> list[str]:
     return names
 
 
+def _towers(value: Any) -> str:
+    """One tower or both, separated by commas."""
+    names = [name.lower() for name in _names(value)]
+    if not set(names) <= set(TOWERS) or len(set(names)) < len(names):
+        raise _WrongValueError("image, report, or image,report")
+    return ",".join(names)
+
+
 def _device(value: Any) -> torch.device:
     try:
         return torch.device(value)
@@ -111,23 +120,24 @@ def _device(value: Any) -> torch.device:
 _KINDS: dict[Callable[..., Any], str] = {
     _switch: """use_sample resume report_encoder_pretrained freeze_report_encoder cache_report_states augment
         bidirectional gather_distributed sync_batch_norm key_metric_negative_sign checkpointing compile amp
-        channels_last freeze_encoder load_pretrain overlays""",
+        channels_last freeze_encoder load_pretrain overlays lock_image lock_report export_ema""",
     _text: """bundle_root dataset_dir data_dir data_list_file_path ckpt_dir output_dir pretrained_path cache_dir
         image_encoder image_encoder_weights report_encoder encoder label_key section output_file prompts uncertain
         dist_backend""",
     _names: "classes",
+    _towers: "lora_towers",
     _device: "device",
     _whole: """sample_size sample_image_size in_channels report_layers max_length embed_dim hidden_dim num_prototypes
         matcher_heads sinkhorn_iterations epochs batch_size accumulation_steps val_interval max_non_finite_steps""",
     partial(_whole, low=0): """seed freeze_prototypes_epochs checkpoint_interval early_stopping_patience num_workers
-        micro_batch_size bootstrap""",
+        micro_batch_size bootstrap lora_rank unlocked_image_groups unlocked_report_groups""",
     _sizes: "image_size resize_size patch_size",
     _numbers: "voxel_size",
     partial(_number, low=0, above=True): """learning_rate instance_temperature token_temperature prototype_temperature
         sinkhorn_epsilon temperature""",
     partial(_number, low=0): "min_learning_rate weight_decay instance_weight token_weight prototype_weight",
-    partial(_number, low=0, high=1): "select_sentences warmup score_threshold nms_threshold",
-    partial(_number, low=0, high=1, above=True): "label_fraction",
+    partial(_number, low=0, high=1): "select_sentences warmup score_threshold nms_threshold ema_decay",
+    partial(_number, low=0, high=1, above=True): "label_fraction layer_decay",
     _number: "hu_min hu_max",
     partial(_one_of, names=("cls", "mean", "own")): "pool_report",
     partial(_one_of, names=("ascii", "all")): "report_letters",
@@ -197,7 +207,7 @@ def _restore(config: RunningConfig) -> None:
         config.set(id, None)
     typed = {name: text for name, text in typed_options().items() if name not in dropped and not is_quoted(text)}
     for name, value in config.content.items():
-        if (kind := OPTIONS.get(name)) not in (_text, _names):
+        if (kind := OPTIONS.get(name)) not in (_text, _names, _towers):
             continue
         meant = typed.get(name, config.given.get(name, value))
         if isinstance(meant, str) and meant[:1] in _SYNTAX:

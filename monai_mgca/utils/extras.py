@@ -12,7 +12,7 @@ from monai_mgca.utils.errors import DataError
 __all__ = ["EXTRAS", "require_extra"]
 
 # what each extra of pyproject.toml brings that this package imports, by the names to import
-EXTRAS = {"probe": ("sklearn", "matplotlib"), "faiss": ("faiss",), "timm": ("timm",)}
+EXTRAS = {"probe": ("sklearn", "matplotlib"), "faiss": ("faiss",), "timm": ("timm",), "peft": ("peft",)}
 
 
 def require_extra(extra: str, what: str, *modules: str) -> None:

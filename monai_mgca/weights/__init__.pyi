@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
+from .adapter_files import merge_adapters, write_adapters
 from .encoder_weights import load_encoder, load_timm_vit, load_torchvision_resnet
 from .federated import trained_settings, weights_are_sent
 from .finetuning_start import find_pretrained, freeze_encoder, start_encoder
@@ -23,9 +24,11 @@ __all__ = [
     "load_network",
     "load_timm_vit",
     "load_torchvision_resnet",
+    "merge_adapters",
     "read_model_settings",
     "refuse_sample",
     "start_encoder",
     "trained_settings",
     "weights_are_sent",
+    "write_adapters",
 ]

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from monai_mgca.networks.adaptation.locking import hold_in_evaluation
 from monai_mgca.weights.encoder_weights import find_backbone, load_encoder
 from monai_mgca.weights.model_settings import read_model_settings
 from monai_mgca.weights.other_encoders import find_other_encoder
@@ -65,14 +66,9 @@ def freeze_encoder(network: nn.Module) -> int:
         parameter.requires_grad_(False)
     # another library's layers drop or normalize by whatever name, also within themselves
     every = find_other_encoder(network) is not None
-    for module in backbone.modules():
-        if every or isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
-            module.register_forward_pre_hook(_evaluate)
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+    hold_in_evaluation(module for module in backbone.modules() if every or isinstance(module, kinds))
     return len(backbone.state_dict())
-
-
-def _evaluate(module: nn.Module, _: Any) -> None:
-    module.training = False
 
 
 def start_encoder(

@@ -62,6 +62,7 @@ class TrainingCheckpoint:
     Args:
         save_dir: folder of the checkpoints, which all processes must see.
         objects: what has a ``state_dict``, by name: network, optimizer, scheduler; the trainer's AMP scaler is added.
+            None, as an average that is not kept, is left out.
         evaluator: the validation engine, whose best metric must survive.
         best: the savers of the best networks, which must know the best metric too.
         early_stop: counts the epochs without improvement.
@@ -96,7 +97,7 @@ class TrainingCheckpoint:
         resume: bool = False,
     ) -> None:
         self.folder = CheckpointFolder(save_dir)
-        self.objects = objects
+        self.objects = {name: item for name, item in objects.items() if item is not None}
         self.evaluator = evaluator
         self.best = best or []
         # with a patience of 0 it counts nothing
