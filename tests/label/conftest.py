@@ -44,45 +44,71 @@ def _global_state(global_state: None) -> None:
 
 
 @pytest.fixture(scope="session")
-def label_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a bundle, to be left as it is: a tiny pretraining on the sample, random weights of every task."""
-    folder = tmp_path_factory.mktemp("label")
-    root, data = folder / "mgca", folder / "sample"
-    shutil.copytree(CONFIGS, root / "configs")
-    make_sample(data, size=48, image_size=64, progress=False)
-    tiny = {"image_size": 32, "max_length": 40, "hidden_dim": 32, "num_prototypes": 16, "batch_size": 8, "epochs": 1}
-    workflow = ConfigWorkflow(
-        str(root / "configs" / "train.json"),
-        workflow_type="train",
-        logging_file=False,
-        bundle_root=str(root),
-        dataset_dir=str(data),
-        use_sample=True,
-        device="$torch.device('cpu')",
-        **tiny,
-    )
-    hook = sys.excepthook
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
-    sys.excepthook = hook
-    for task, classes in CLASSES.items():
-        write_settings(
-            root / "models" / f"model_{task}.json",
-            {"image_encoder": "resnet_compact", "image_size": 64, "in_channels": 1, "classes": classes},
+def make_label_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes the folder of a bundle: a tiny pretraining on the sample, random weights of every task.
+
+    Arguments are the image encoder of all networks and their image size.
+    """
+
+    def make(encoder: str = "", image_size: int = 64) -> Path:
+        folder = tmp_path_factory.mktemp("label")
+        root, data = folder / "mgca", folder / "sample"
+        shutil.copytree(CONFIGS, root / "configs")
+        make_sample(data, size=48, image_size=64, progress=False)
+        tiny = {
+            "image_size": 32,
+            "max_length": 40,
+            "hidden_dim": 32,
+            "num_prototypes": 16,
+            "batch_size": 8,
+            "epochs": 1,
+        }
+        if encoder:
+            tiny |= {"image_encoder": encoder, "image_encoder_weights": None, "image_size": image_size}
+        workflow = ConfigWorkflow(
+            str(root / "configs" / "train.json"),
+            workflow_type="train",
+            logging_file=False,
+            bundle_root=str(root),
+            dataset_dir=str(data),
+            use_sample=True,
+            device="$torch.device('cpu')",
+            **tiny,
         )
-        parser = ConfigParser()
-        parser.read_config(root / "configs" / f"inference_{task}.json")
-        parser["bundle_root"] = str(root)
-        torch.manual_seed(0)
-        network = parser.get_parsed_content("network_def").eval()
-        if task == "segmentation":  # some of an image is inside the mask, some is not
-            with torch.no_grad():
-                network.segmentation_head[0].bias -= network(torch.rand(1, 1, 64, 64) * 2 - 1).median()
-        if task == "detection":  # a new one finds nothing
-            next(value for key, value in network.named_parameters() if key.endswith("cls_logits.bias")).data += 4
-        torch.save(network.state_dict(), root / "models" / f"model_{task}.pt")
-    return root
+        hook = sys.excepthook
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+        sys.excepthook = hook
+        for task in CLASSES:
+            write_task(root, task, encoder or "resnet_compact", image_size)
+        return root
+
+    return make
+
+
+def write_task(root: Path, task: str, encoder: str, image_size: int) -> None:
+    """Write a network of a task with random weights that finds something in every image."""
+    settings = {"image_encoder": encoder, "image_size": image_size, "in_channels": 1, "classes": CLASSES[task]}
+    write_settings(root / "models" / f"model_{task}.json", settings)
+    parser = ConfigParser()
+    parser.read_config(root / "configs" / f"inference_{task}.json")
+    parser["bundle_root"] = str(root)
+    torch.manual_seed(0)
+    network = parser.get_parsed_content("network_def").eval()
+    if task == "segmentation":  # some of an image is inside the mask, some is not
+        last = [value for key, value in network.named_parameters() if key.endswith("bias")][-1]
+        with torch.no_grad():
+            last -= network(torch.rand(1, 1, image_size, image_size) * 2 - 1).median()
+    if task == "detection":  # a new one finds nothing
+        next(value for key, value in network.named_parameters() if key.endswith("cls_logits.bias")).data += 4
+    torch.save(network.state_dict(), root / "models" / f"model_{task}.pt")
+
+
+@pytest.fixture(scope="session")
+def label_bundle(make_label_bundle: Callable[..., Path]) -> Path:
+    """The folder of a bundle, to be left as it is."""
+    return make_label_bundle()
 
 
 @pytest.fixture(scope="session")

@@ -95,6 +95,23 @@ def test_what_the_tokens_do_not_need_is_frozen():
     assert [name for name, p in encoder.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_made_where_no_gradients_are(mode):
+    """As a server makes it, whose every answer is given without them."""
+    name = f"monai:DenseNet121({', '.join(f'{key}={value!r}' for key, value in SMALL.items())})"
+    image = torch.rand(1, 1, 64, 64)
+    torch.manual_seed(0)
+    usual = create_image_encoder(name, image_size=64).eval()
+    torch.manual_seed(0)
+    with mode():
+        made = create_image_encoder(name, image_size=64).eval()
+        assert torch.equal(made(image).pooled, usual(image).pooled)
+    assert (made.out_channels, made.strides) == (usual.out_channels, usual.strides)
+    if mode is torch.no_grad:
+        trained = {name for name, value in made.named_parameters() if value.requires_grad}
+        assert trained == {name for name, value in usual.named_parameters() if value.requires_grad}
+
+
 class Tiny(ImageEncoder):
     """A user's own, in ten lines."""
 

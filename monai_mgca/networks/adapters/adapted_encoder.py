@@ -173,6 +173,7 @@ class AdaptedImageEncoder(ImageEncoder):
         before_last = output.stages[max(len(output.stages) - 2, 0)]
         return output.pooled, before_last.flatten(2).transpose(1, 2)
 
+    @torch.enable_grad()
     def _measure(self, image: torch.Tensor) -> None:
         """Call the network once, and take its sizes and what it does not use from that."""
         training = self.training
@@ -200,6 +201,7 @@ class AdaptedImageEncoder(ImageEncoder):
             middle.shape[1] not in self.stage_channels and middle.shape[-1] in self.stage_channels
         )
 
+    @torch.enable_grad()
     def freeze_behind_tokens(self) -> list[str]:
         """Freeze what the tokens do not depend on, for a loss that reads nothing else; the names of it."""
         image = torch.zeros(1, self.in_channels, *self.image_size, device=next(self.parameters()).device)
@@ -210,6 +212,8 @@ class AdaptedImageEncoder(ImageEncoder):
         return self._freeze_unreached(tokens.sum())
 
     def _freeze_unreached(self, value: torch.Tensor) -> list[str]:
+        if torch.is_inference_mode_enabled():  # what is made in it is never trained
+            return []
         trained = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
         given = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
         unused = [name for name, gradient in zip(trained, given, strict=True) if gradient is None]
