@@ -20,9 +20,6 @@ from monai_mgca.networks.attention import cls_attention, cls_scores
 
 __all__ = ["ImageEncoder", "ImageFeatures", "ResNetImageEncoder", "ViTImageEncoder"]
 
-# pixels to which the official code resizes what its ResNet-50 sees: 19 x 19 tokens, 361
-OFFICIAL_SIZE = 299
-
 # TorchScript reads the types of a named tuple's fields only where they are no strings, which "annotations" makes of all
 ImageFeatures = NamedTuple(  # noqa: UP014
     "ImageFeatures",
@@ -249,7 +246,7 @@ class ResNetImageEncoder(ImageEncoder):
     def _resize(self, image: torch.Tensor) -> torch.Tensor:
         if not self.official_resize:
             return image
-        return F.interpolate(image, [OFFICIAL_SIZE, OFFICIAL_SIZE], mode="bilinear", align_corners=True)
+        return F.interpolate(image, [299, 299], mode="bilinear", align_corners=True)
 
     def forward(self, image: torch.Tensor) -> ImageFeatures:
         """

@@ -130,3 +130,47 @@ def test_gray_weights_are_refused_with_the_mend(new_bundle, tmp_path):
     assert isinstance(error, CheckpointError)
     assert "1 of another shape" in str(error)
     assert "in_channels" in str(error)
+
+
+def test_a_resnet50_resizes_and_its_settings_rebuild_it(new_bundle):
+    quirk = {"network_def#image_encoder#official_resize": False}
+    for given, (named, resizes) in {
+        ("resnet50",): ("resnet50_official", True),
+        ("resnet50_official",): ("resnet50_official", True),
+        ("resnet50", *quirk): ("resnet50", False),
+        ("resnet_tiny",): ("resnet_tiny", False),
+        ("vit_compact",): ("vit_compact", None),
+    }.items():
+        options = {**VIT, "image_encoder": given[0], **{key: quirk[key] for key in given[1:]}}
+        parser = new_bundle().workflow("train", "official", **options).parser
+        parser.parse(reset=True)
+        assert parser.get_parsed_content("model_settings")["image_encoder"] == named
+        with torch.device("meta"):
+            encoder = parser.get_parsed_content("network_def#image_encoder")
+        assert getattr(encoder, "official_resize", None) == resizes
+    workflow = new_bundle().workflow("train", **{**VIT, "image_encoder": "resnet50"})
+    with torch.device("meta"):
+        assert not workflow.parser.get_parsed_content("network_def#image_encoder").official_resize
+
+
+def test_what_resized_in_training_resizes_everywhere(new_bundle):
+    bundle, resize = new_bundle(), {"network_def#image_encoder#official_resize": True}
+    bundle.run("train", "official", **{**VIT, "image_encoder": "resnet_tiny"}, **resize)
+    assert read_model_settings(bundle.path("models", "model.pt"))["image_encoder"] == "resnet_tiny_official"
+    model = load_pretrained(bundle.path("models", "model_pretrain.pt"), "cpu")
+    assert model.network.image_encoder.official_resize
+    images = bundle.data / "images"
+    wanted = model.embed_images(sorted(images.iterdir())[:3])
+    bundle.run("inference", kind="infer", dataset_dir=str(images), num_workers=0)
+    with bundle.path("eval", "embeddings.csv").open(newline="") as file:
+        rows = sorted(csv.reader(file))[:3]
+    given = torch.tensor([[float(value) for value in row[1:]] for row in rows])
+    torch.testing.assert_close(given, wanted, rtol=0, atol=1e-5)
+    workflow = bundle.workflow("train_classification", num_workers=0)
+    workflow.initialize()
+    classifier = workflow.parser.get_parsed_content("network_def")
+    assert classifier.image_encoder.official_resize
+    assert torch.equal(
+        classifier.image_encoder.backbone.conv1.weight, model.network.image_encoder.backbone.conv1.weight
+    )
+    assert model.network.encode_image(torch.rand(1, 3, SIZE, SIZE))["image_tokens"].shape[1] == 361
