@@ -10,8 +10,8 @@ python benchmarks/losses.py                            # a ViT's tokens, and a R
 python benchmarks/losses.py --patches 361              # the official ResNet-50's, 19 x 19: it sees the 224 pixels of an
                                                        # image resized to 299 (official_resize, "resnet50_official")
 python benchmarks/losses.py --shortest 22 --longest 111  # longer reports
-python benchmarks/losses.py --unread                   # masks are not read, as on a GPU: slots behind the longest report
-                                                       # are cut by the host's lengths (report_extent), or are not
+python benchmarks/losses.py --unread                   # masks are not read, as on a GPU: slots behind the longest
+                                                       # report are cut by the lengths of the host, or are not
 python benchmarks/losses.py --loop                     # one token at a time too, as nobody trains
 """
 

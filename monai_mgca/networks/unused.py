@@ -44,8 +44,8 @@ def freeze_unused(network: MGCA, loss: nn.Module) -> list[str]:
     """Freeze the parts of MGCA that a loss does not reach: the prototypes where their term has the weight 0, and alike.
 
     They would get no gradient and stay as they are, and in training the network no longer computes what they give; a
-    head that is not run keeps the statistics of its batch norms. DDP waits for the gradient of whatever is trainable when it wraps
-    the network, so call this before.
+    head that is not run keeps the statistics of its batch norms. DDP waits for the gradient of whatever is trainable
+    when it wraps the network, so call this before.
 
     Args:
         network: not wrapped.

@@ -75,7 +75,8 @@ def report_extent(attention_mask: torch.Tensor, word_ids: torch.Tensor) -> tuple
 
     Example::
 
-        print(report_extent(torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]]), torch.tensor([[-1, 0, 0, -1], [-1, 0, -1, -1]])))
+        words = torch.tensor([[-1, 0, 0, -1], [-1, 0, -1, -1]])
+        print(report_extent(torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]]), words))  # (4, 2)
     """
     if not (can_be_read(attention_mask) and can_be_read(word_ids)):
         return None

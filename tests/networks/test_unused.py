@@ -90,8 +90,7 @@ def test_a_term_of_weight_0_runs_no_head_in_training(matcher):
         network, loss, seen = make("resnet_tiny", matcher=matcher), MGCALoss(weights), set()
         freeze_unused(network, loss)
         for name in ("image_head", "report_head", "image_token_head", "word_head", "prototypes", *MATCHERS[matcher]):
-            hook = lambda *_, name=name: seen.add(name)  # noqa: E731
-            network.get_submodule(name).register_forward_hook(hook)
+            network.get_submodule(name).register_forward_hook(lambda *_, name=name, seen=seen: seen.add(name))
         step(network, loss)
         assert seen == wanted
         output = network.eval()(torch.rand(3, 1, 32, 32), IDS, (IDS > 0).long(), WORDS)

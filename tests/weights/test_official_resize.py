@@ -131,9 +131,7 @@ def test_a_name_rebuilds_it():
     encoder = create_image_encoder(official_name("resnet_tiny")).eval()
     assert create_image_encoder("resnet_tiny_official", official_resize=True).official_resize
     assert encoder.official_resize
-    assert official_name(official_name("resnet50")) == encoder_name(
-        {"block": "bottleneck", "layers": [3, 4, 6, 3]}
-    )
+    assert official_name(official_name("resnet50")) == encoder_name({"block": "bottleneck", "layers": [3, 4, 6, 3]})
     with torch.no_grad():
         segmenter = create_segmenter("resnet_tiny_official", 1, 64).eval()
         assert segmenter(image).shape == (1, 1, 64, 64)
