@@ -24,13 +24,19 @@ class PrepareBatchReport(PrepareBatch):
 
     The token ids are the target too: the loss does not need one, but retrieval must know which reports are the same.
     States of a frozen report encoder that :class:`monai_mgca.transforms.EncodeReportd` made go along where a batch
-    has them, and so does how far the reports reach (:func:`monai_mgca.networks.report_extent`), which is known here
-    without waiting for a device.
+    has them.
+
+    Args:
+        extent: hand over how far the reports reach, too (:func:`monai_mgca.networks.report_extent`), which is known
+            here without waiting for a device; for MGCA, and any network whose ``forward`` has that argument.
 
     Example::
 
         trainer = SupervisedTrainer(..., prepare_batch=PrepareBatchReport(), loss_function=MGCALoss(), decollate=False)
     """
+
+    def __init__(self, extent: bool = False) -> None:
+        self.extent = extent
 
     def __call__(
         self,
@@ -61,6 +67,8 @@ class PrepareBatchReport(PrepareBatch):
         # the networks have no use for the metadata, which would slow every operation down
         image = image.as_tensor() if hasattr(image, "as_tensor") else image
         image = image.to(device=device, non_blocking=non_blocking, **kwargs)
-        extent = report_extent(*(torch.as_tensor(batchdata[key]) for key in ("attention_mask", "word_ids")))
         reports: dict[str, Any] = {key: move(key) for key in (*REQUIRED, *CACHED) if key in batchdata}
-        return image, reports["input_ids"], (), {**reports, "extent": extent}
+        if self.extent:
+            lengths = (torch.as_tensor(batchdata[key]) for key in ("attention_mask", "word_ids"))
+            reports["extent"] = report_extent(*lengths)
+        return image, reports["input_ids"], (), reports

@@ -23,13 +23,12 @@ def test_image_target_and_arguments():
     assert image.equal(batch["image"].as_tensor())
     assert target is kwargs["input_ids"]
     assert args == ()
-    assert kwargs.pop("extent") == (4, 3)
     assert kwargs.keys() == {"input_ids", "attention_mask", "word_ids"}
     assert all(kwargs[key].equal(batch[key]) for key in kwargs)
 
 
 def test_lengths_are_those_before_the_batch_goes_to_a_device():
-    kwargs = PrepareBatchReport()(make_batch(), device="meta")[3]
+    kwargs = PrepareBatchReport(extent=True)(make_batch(), device="meta")[3]
     assert kwargs["word_ids"].device.type == "meta"
     assert kwargs["extent"] == (4, 3)
 
