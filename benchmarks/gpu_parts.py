@@ -35,7 +35,9 @@ def losses(args: argparse.Namespace) -> Iterator[Row]:
     """All losses beside the vectorized baselines, and at a small size beside one token at a time."""
     count = args.batches[-1]
     for batch, patches, loop in [(count, n, False) for n in args.patches] + [(args.loop_batch, args.patches[0], True)]:
-        ways, _ = make_ways(argparse.Namespace(**{**vars(args), "batch": batch, "patches": patches, "loop": loop}))
+        ways, _ = make_ways(
+            argparse.Namespace(**{**vars(args), "batch": batch, "patches": patches, "loop": loop, "unread": True})
+        )
         if loop:
             ways = {name: ways[name] for name in ("loop", "monai_mgca")}
         seconds = alternate(ways, args.device, args.repeats, slow_repeats=min(3, args.repeats) if loop else None)

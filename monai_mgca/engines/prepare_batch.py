@@ -11,6 +11,8 @@ import torch
 from monai.engines import PrepareBatch
 from monai.utils import CommonKeys
 
+from monai_mgca.networks.word_pooling import report_extent
+
 __all__ = ["PrepareBatchReport"]
 
 REQUIRED = ("input_ids", "attention_mask", "word_ids")
@@ -24,10 +26,17 @@ class PrepareBatchReport(PrepareBatch):
     States of a frozen report encoder that :class:`monai_mgca.transforms.EncodeReportd` made go along where a batch
     has them.
 
+    Args:
+        extent: hand over how far the reports reach, too (:func:`monai_mgca.networks.report_extent`), which is known
+            here without waiting for a device; for MGCA, and any network whose ``forward`` has that argument.
+
     Example::
 
         trainer = SupervisedTrainer(..., prepare_batch=PrepareBatchReport(), loss_function=MGCALoss(), decollate=False)
     """
+
+    def __init__(self, extent: bool = False) -> None:
+        self.extent = extent
 
     def __call__(
         self,
@@ -35,7 +44,7 @@ class PrepareBatchReport(PrepareBatch):
         device: str | torch.device | None = None,
         non_blocking: bool = False,
         **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor, tuple, dict[str, torch.Tensor]]:
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple, dict[str, Any]]:
         """
         Args:
             batchdata: "image", "input_ids", "attention_mask", "word_ids" and perhaps "report_states",
@@ -58,5 +67,8 @@ class PrepareBatchReport(PrepareBatch):
         # the networks have no use for the metadata, which would slow every operation down
         image = image.as_tensor() if hasattr(image, "as_tensor") else image
         image = image.to(device=device, non_blocking=non_blocking, **kwargs)
-        reports = {key: move(key) for key in (*REQUIRED, *CACHED) if key in batchdata}
+        reports: dict[str, Any] = {key: move(key) for key in (*REQUIRED, *CACHED) if key in batchdata}
+        if self.extent:
+            lengths = (torch.as_tensor(batchdata[key]) for key in ("attention_mask", "word_ids"))
+            reports["extent"] = report_extent(*lengths)
         return image, reports["input_ids"], (), reports

@@ -16,7 +16,6 @@ from monai.utils import CommonKeys
 
 from monai_mgca.handlers.whole_batch import output_of
 from monai_mgca.losses.mgca_loss import MGCALoss
-from monai_mgca.utils.enums import MGCAKeys
 
 __all__ = ["AlignmentLossHandler", "loss_terms"]
 
@@ -67,7 +66,7 @@ class AlignmentLossHandler(Metric):
             total = self._evaluate(pred) if total is None else total.detach()
             self._names = ("loss", *self.loss.terms)
             values = torch.stack([total, *self.loss.terms.values()]).float()
-        size = len(pred[MGCAKeys.IMAGE_EMBEDDING])
+        size = len(next(iter(pred.values())))
         self._sum = self._sum.to(values.device) + size * values
         self._count += size
 

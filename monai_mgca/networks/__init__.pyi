@@ -15,7 +15,7 @@ from .adapters.transformers_encoder import TransformersImageEncoder
 from .classifier import RadiographClassifier, create_classifier
 from .detector import DetectorMaps, RadiographDetector, create_detector
 from .encoder_names import EncoderName, format_encoder_name, parse_encoder_name
-from .encoder_sizes import create_image_encoder, fitting_size, register_image_encoder
+from .encoder_sizes import create_image_encoder, fitting_size, official_name, register_image_encoder
 from .image_encoder import ImageEncoder, ImageFeatures, ResNetImageEncoder, ViTImageEncoder
 from .last_attention import LastAttention
 from .matching import AttentionMatcher, attention_to_weights, soft_match
@@ -27,7 +27,7 @@ from .pyramid import SimpleFeaturePyramid, StagePyramid, create_pyramid
 from .report_encoder import ReportEncoder
 from .segmenter import PUPSegmenter, StageSegmenter, create_segmenter
 from .unused import freeze_unused
-from .word_pooling import aggregate_words
+from .word_pooling import aggregate_words, project_words, report_extent
 
 __all__ = [
     "MGCA",
@@ -70,10 +70,13 @@ __all__ = [
     "freeze_unused",
     "lock_tower",
     "merged_state",
+    "official_name",
     "parameter_groups",
     "parse_encoder_name",
+    "project_words",
     "rebuilding_name",
     "register_image_encoder",
+    "report_extent",
     "soft_match",
     "synchronize_batch_norm",
 ]

@@ -44,13 +44,17 @@ _SIZES: dict[str, tuple[type, dict[str, Any]]] = {
 }
 # those of users: register_image_encoder
 _REGISTERED: dict[str, Callable[..., ImageEncoder]] = {}
-# channels of the five stages of those that FlexibleUNet can take
+# channels of the five stages of those that FlexibleUNet can take: the ResNets
 UNET_STAGES = {
     "resnet50": (64, 256, 512, 1024, 2048),
     "resnet18": (64, 64, 128, 256, 512),
     "resnet_compact": (32, 32, 64, 128, 256),
     "resnet_tiny": (32, 32, 64, 128, 256),
 }
+# what rebuilds a ResNet of the official code from the settings of its weights
+OFFICIAL = "_official"
+_SIZES |= {f"{name}{OFFICIAL}": (_SIZES[name][0], {**_SIZES[name][1], "official_resize": True}) for name in UNET_STAGES}
+UNET_STAGES |= {f"{name}{OFFICIAL}": stages for name, stages in UNET_STAGES.items()}
 
 
 def create_image_encoder(
@@ -58,6 +62,7 @@ def create_image_encoder(
     image_size: Sequence[int] | int = 224,
     patch_size: Sequence[int] | int = 16,
     cls_position: bool = False,
+    official_resize: bool = False,
     **kwargs: Any,
 ) -> ImageEncoder:
     """An image encoder by the name of its size, as configs choose it.
@@ -65,21 +70,26 @@ def create_image_encoder(
     Args:
         name: "vit_base" (ViT-B/16), "vit_small", "vit_tiny", "vit_compact", "resnet50", "resnet18",
             "resnet_compact" (ResNet-18 of half the width) or "resnet_tiny" (ResNet-10 of half the width, whose tokens
-            see 99 pixels in place of 211: its heat maps are sharper). Of another library: "timm:NETWORK",
-            "hf:FOLDER", "monai:CLASS" (:func:`parse_encoder_name`), or a name of :func:`register_image_encoder`.
+            see 99 pixels in place of 211: its heat maps are sharper); "resnet50_official" and so on are those with
+            ``official_resize``. Of another library: "timm:NETWORK", "hf:FOLDER", "monai:CLASS"
+            (:func:`parse_encoder_name`), or a name of :func:`register_image_encoder`.
         image_size: pixels; a ViT works at this size alone, to which the positions of its weights are interpolated.
         patch_size: pixels of the edge of a ViT's patch; a ResNet has none.
         cls_position: see :class:`ViTImageEncoder`; a ResNet has neither.
+        official_resize: see :class:`ResNetImageEncoder`; of a ResNet alone.
         kwargs: arguments of the encoder, such as ``in_channels``, ``spatial_dims`` and ``checkpointing``.
 
     Raises:
-        ValueError: for an unknown name, with the nearest known one, or a network that another library cannot build.
+        ValueError: for an unknown name, with the nearest known one, a network that another library cannot build, or
+            ``official_resize`` of another encoder than a ResNet of ours.
 
     Example::
 
         encoder = create_image_encoder("resnet_compact", in_channels=1)
     """
     made: ImageEncoder
+    if official_resize:
+        name = official_name(name)
     other = parse_encoder_name(name)
     if other is not None:
         return create_library_encoder(other, image_size, **kwargs)
@@ -90,6 +100,25 @@ def create_image_encoder(
         sizes = {"image_size": image_size, "patch_size": patch_size, "cls_position": cls_position, **sizes}
     made = encoder(**{**sizes, **kwargs})
     return made
+
+
+def official_name(name: str) -> str:
+    """The name of a ResNet that resizes as the official code does, which settings of its weights carry.
+
+    Args:
+        name: of the same without.
+
+    Raises:
+        ValueError: when it is no ResNet of ours.
+
+    Example::
+
+        print(official_name("resnet50"))  # resnet50_official
+    """
+    found = name if name.endswith(OFFICIAL) else f"{name}{OFFICIAL}"
+    if found not in UNET_STAGES:
+        raise ValueError(f"official_resize is of a ResNet of ours, such as resnet50, got '{name}'.")
+    return found
 
 
 def _own(name: str) -> Callable[..., ImageEncoder]:

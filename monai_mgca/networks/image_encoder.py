@@ -204,6 +204,12 @@ class ResNetImageEncoder(ImageEncoder):
         spatial_dims: 2 or 3.
         checkpointing: recompute the stages in the backward pass, which saves memory for a third more time. Batch
             norm's running statistics then move twice a step.
+        official_resize: as in the official code, resize every image to 299 x 299 pixels (bilinear, corners aligned)
+            before the first layer, also those of 224; its published weights need it. Pooled features and the 361
+            tokens are of that image, and cover the whole of the one given; :meth:`stages` are of the given one.
+
+    Raises:
+        ValueError: for an unknown ``block``, or ``official_resize`` of volumes.
 
     Example::
 
@@ -219,7 +225,10 @@ class ResNetImageEncoder(ImageEncoder):
         in_channels: int = 1,
         spatial_dims: int = 2,
         checkpointing: bool = False,
+        official_resize: bool = False,
     ) -> None:
+        if official_resize and spatial_dims != 2:
+            raise ValueError(f"official_resize is of images, got spatial_dims={spatial_dims}.")
         expansion = look_up_option(block, {"basic": 1, "bottleneck": 4})
         super().__init__(8 * width * expansion, 4 * width * expansion)
         self.backbone = ResNet(
@@ -232,14 +241,19 @@ class ResNetImageEncoder(ImageEncoder):
             feed_forward=False,
             bias_downsample=False,
         )
-        self.checkpointing = checkpointing
+        self.checkpointing, self.official_resize = checkpointing, official_resize
+
+    def _resize(self, image: torch.Tensor) -> torch.Tensor:
+        if not self.official_resize:
+            return image
+        return F.interpolate(image, [299, 299], mode="bilinear", align_corners=True)
 
     def forward(self, image: torch.Tensor) -> ImageFeatures:
         """
         Args:
             image: (B, in_channels, H, W[, D]).
         """
-        stages = self.stages(image)
+        stages = self.stages(self._resize(image))
         pooled, tokens = stages[-1].flatten(2).mean(2), stages[-2].flatten(2).transpose(1, 2)
         if not torch.jit.is_scripting():  # noqa: SIM102  TorchScript leaves out what is below this alone
             if torch.jit.is_tracing():  # what is traced gives tensors alone: one of no tokens
@@ -248,7 +262,7 @@ class ResNetImageEncoder(ImageEncoder):
 
     def local_features(self, image: torch.Tensor) -> torch.Tensor:
         """(B, C', h, w[, d]) features that the tokens are: still of their own place."""
-        return self.stages(image)[-2]
+        return self.stages(self._resize(image))[-2]
 
     def pool_features(self, features: torch.Tensor) -> torch.Tensor:
         """What the last stage makes of :meth:`local_features`: the pooled (B, C) of :meth:`forward`."""

@@ -16,7 +16,7 @@ from monai_mgca.networks.image_encoder import ImageEncoder, ImageFeatures
 from monai_mgca.networks.matching import AttentionMatcher, attention_to_weights, soft_match
 from monai_mgca.networks.micro_batch import check_micro_batches, encode_in_micro_batches
 from monai_mgca.networks.projection import ProjectionHead
-from monai_mgca.networks.word_pooling import aggregate_words
+from monai_mgca.networks.word_pooling import aggregate_words, project_words
 from monai_mgca.utils.enums import MGCAKeys as Keys
 
 if TYPE_CHECKING:
@@ -101,8 +101,10 @@ class MGCA(nn.Module):
             does not with a ViT (False).
         micro_batch_size: samples that an encoder takes at a time, whose graph alone is held: see
             :func:`encode_in_micro_batches`. Projections and losses see the whole batch. 0: all at once.
-        return_contexts: give the tokens' contexts too. Those of the similarity matcher the loss can make itself
-            (:class:`monai_mgca.losses.MatchedTokenLoss`), faster and in less memory: False leaves them out.
+
+    Attributes:
+        parts: what :meth:`forward` gives in training: "embeddings", "tokens" and "scores", of which
+            :func:`freeze_unused` keeps those that the loss reads. In evaluation it gives all.
 
     Raises:
         ValueError: where contexts are to be left out that the loss cannot make: those of the learned matcher, or image
@@ -163,6 +165,10 @@ class MGCA(nn.Module):
             raise ValueError("Only normalized contexts of the matcher 'similarity' can be left to the loss.")
         self.return_contexts = return_contexts
         self.micro_batch_size = micro_batch_size
+        self.parts: tuple[str, ...] = ("embeddings", "tokens", "scores")
+
+    def _gives(self, *parts: str) -> bool:
+        return not self.training or any(part in self.parts for part in parts)
 
     def image_embedder(self) -> ImageEmbedder:
         """The image encoder and its projection as one network that shares their weights."""
@@ -174,19 +180,20 @@ class MGCA(nn.Module):
             image: (B, in_channels, H, W[, D]).
 
         Returns:
-            "image_embedding" (B, D), "image_tokens" (B, P, D) and "image_weights" (B, P).
+            "image_embedding" (B, D), "image_tokens" (B, P, D) and "image_weights" (B, P); see ``parts``.
         """
         features = ImageFeatures(*encode_in_micro_batches(self.image_encoder, self.micro_batch_size, image))
-        count = features.tokens.shape[1]
-        if features.attention is None:
-            weights = torch.full((len(image), count), 1 / count, device=image.device)
-        else:
-            weights = attention_to_weights(features.attention)
-        return {
-            Keys.IMAGE_EMBEDDING: self.image_head(features.pooled),
-            Keys.IMAGE_TOKENS: self.image_token_head(features.tokens),
-            Keys.IMAGE_WEIGHTS: weights,
-        }
+        output = {}
+        if self._gives("embeddings", "scores"):
+            output[Keys.IMAGE_EMBEDDING] = self.image_head(features.pooled)
+        if self._gives("tokens"):
+            count = features.tokens.shape[1]
+            if features.attention is None:
+                weights = torch.full((len(image), count), 1 / count, device=image.device)
+            else:
+                weights = attention_to_weights(features.attention)
+            output |= {Keys.IMAGE_TOKENS: self.image_token_head(features.tokens), Keys.IMAGE_WEIGHTS: weights}
+        return output
 
     def encode_report(
         self,
@@ -195,6 +202,7 @@ class MGCA(nn.Module):
         word_ids: torch.Tensor,
         report_states: torch.Tensor | None = None,
         report_attention: torch.Tensor | None = None,
+        extent: tuple[int, int] | None = None,
     ) -> dict[str, torch.Tensor]:
         """
         Args:
@@ -203,30 +211,41 @@ class MGCA(nn.Module):
             word_ids: (B, L) int64, the word of each token, -1 where there is none.
             report_states: (B, L, C) what a frozen report encoder gave before; it is then not called.
             report_attention: (B, L), the same.
+            extent: as :func:`report_extent` finds it where the batch is still on the CPU; padding then costs nothing
+                on a device either, which is not asked for it. Where padding counts (``mask_padding``) it is not used.
 
         Returns:
             "report_embedding" (B, D), "word_tokens" (B, W, D), "word_weights" (B, W) and "word_mask" (B, W) bool,
-            where W = L - 1.
+            where W = L - 1, or with ``extent`` its first number if that is less; see ``parts``.
         """
+        # [CLS] is no word, so there are at most L - 1
+        slots, count = input_ids.shape[1] - 1, None
+        if extent is not None and self.mask_padding:
+            length, count = extent
+            slots = min(slots, length)
+            input_ids, attention_mask, word_ids = (x[:, :length] for x in (input_ids, attention_mask, word_ids))
+            if report_states is not None and report_attention is not None:
+                report_states, report_attention = report_states[:, :length], report_attention[:, :length]
         if report_states is None or report_attention is None:
             report_states, report_attention = encode_in_micro_batches(
                 self.report_encoder, self.micro_batch_size, input_ids, attention_mask
             )
         states = report_states.to(torch.promote_types(report_states.dtype, torch.float32))
+        output = {}
+        if self._gives("embeddings", "scores"):
+            output[Keys.REPORT_EMBEDDING] = self.report_head(self._pool(states, attention_mask))
+        if self._gives("tokens"):
+            words, attention, mask = aggregate_words(states, report_attention, word_ids, slots)
+            tokens = project_words(self.word_head, words, mask, count) if self.mask_padding else self.word_head(words)
+            output |= {Keys.WORD_TOKENS: tokens, Keys.WORD_WEIGHTS: attention_to_weights(attention)}
+            output[Keys.WORD_MASK] = mask
+        return output
+
+    def _pool(self, states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         if self.pool_report == "cls":
-            pooled = states[:, 0]
-        else:
-            share = attention_mask.to(states.dtype)
-            pooled = torch.einsum("bl,blc->bc", share / share.sum(1, keepdim=True).clamp_min(1), states)
-        # [CLS] is no word, so there are at most L - 1
-        words, attention, mask = aggregate_words(states, report_attention, word_ids, input_ids.shape[1] - 1)
-        tokens = self.word_head(words, mask if self.mask_padding else None)
-        return {
-            Keys.REPORT_EMBEDDING: self.report_head(pooled),
-            Keys.WORD_TOKENS: tokens * mask[:, :, None] if self.mask_padding else tokens,
-            Keys.WORD_WEIGHTS: attention_to_weights(attention),
-            Keys.WORD_MASK: mask,
-        }
+            return states[:, 0]
+        share = attention_mask.to(states.dtype)
+        return torch.einsum("bl,blc->bc", share / share.sum(1, keepdim=True).clamp_min(1), states)
 
     def _match(self, image_tokens: torch.Tensor, word_tokens: torch.Tensor, word_mask: torch.Tensor) -> dict:
         normalize = self.normalize_image_context
@@ -246,6 +265,7 @@ class MGCA(nn.Module):
         word_ids: torch.Tensor,
         report_states: torch.Tensor | None = None,
         report_attention: torch.Tensor | None = None,
+        extent: tuple[int, int] | None = None,
     ) -> dict[str, torch.Tensor]:
         """Arguments as those of :meth:`encode_image` and :meth:`encode_report`.
 
@@ -257,9 +277,10 @@ class MGCA(nn.Module):
                 raise ValueError("MGCA trains on batches of at least 2 pairs: a single one has nothing to differ from.")
             self.prototypes.normalize_()
         output = self.encode_image(image)
-        output |= self.encode_report(input_ids, attention_mask, word_ids, report_states, report_attention)
-        if self.return_contexts:
+        output |= self.encode_report(input_ids, attention_mask, word_ids, report_states, report_attention, extent)
+        if self.return_contexts and self._gives("tokens"):
             output |= self._match(output[Keys.IMAGE_TOKENS], output[Keys.WORD_TOKENS], output[Keys.WORD_MASK])
-        output[Keys.IMAGE_SCORES] = self.prototypes(output[Keys.IMAGE_EMBEDDING])
-        output[Keys.REPORT_SCORES] = self.prototypes(output[Keys.REPORT_EMBEDDING])
+        if self._gives("scores"):
+            output[Keys.IMAGE_SCORES] = self.prototypes(output[Keys.IMAGE_EMBEDDING])
+            output[Keys.REPORT_SCORES] = self.prototypes(output[Keys.REPORT_EMBEDDING])
         return output

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Freezes what a training's loss does not reach."""
+"""Freezes what a training's loss does not reach, and leaves it out of the training's steps."""
 
 from __future__ import annotations
 
@@ -32,13 +32,20 @@ _REACHED = {
     "word_matcher": {Keys.WORD_CONTEXT},
     "prototypes": _SCORES,
 }
+# the outputs that MGCA gives together
+_PARTS = {
+    "embeddings": {Keys.IMAGE_EMBEDDING, Keys.REPORT_EMBEDDING},
+    "tokens": {Keys.IMAGE_TOKENS, Keys.WORD_TOKENS} | _CONTEXTS,
+    "scores": _SCORES,
+}
 
 
 def freeze_unused(network: MGCA, loss: nn.Module) -> list[str]:
     """Freeze the parts of MGCA that a loss does not reach: the prototypes where their term has the weight 0, and alike.
 
-    They would get no gradient and stay as they are. DDP waits for the gradient of whatever is trainable when it wraps
-    the network, so call this before.
+    They would get no gradient and stay as they are, and in training the network no longer computes what they give; a
+    head that is not run keeps the statistics of its batch norms. DDP waits for the gradient of whatever is trainable
+    when it wraps the network, so call this before.
 
     Args:
         network: not wrapped.
@@ -60,6 +67,7 @@ def freeze_unused(network: MGCA, loss: nn.Module) -> list[str]:
     if outputs_read is None:
         return []
     read = set(outputs_read())
+    network.parts = tuple(part for part, outputs in _PARTS.items() if not read.isdisjoint(outputs))
     parts = {name: getattr(network, name, None) for name, outputs in _REACHED.items() if read.isdisjoint(outputs)}
     encoder = network.image_encoder
     # its tokens come from the stage before

@@ -47,7 +47,7 @@ def default_image_weights(encoder: str, use_sample: bool = False) -> str | None:
     other = parse_encoder_name(encoder)
     if other is not None and other.library != "monai" and (os.path.isdir(other.network) or not use_sample):
         return PRETRAINED
-    return None if use_sample else _PUBLISHED.get(encoder)
+    return None if use_sample else _PUBLISHED.get(encoder.removesuffix("_official"))
 
 
 def load_library_weights(encoder: AdaptedImageEncoder, source: str | os.PathLike) -> int:

@@ -74,7 +74,7 @@ def encoder_name(image: Mapping[str, Any]) -> str | None:
     """The name in :func:`create_image_encoder` of the two encoders that weights were published for."""
     if (image.get("hidden_size"), image.get("num_layers"), image.get("patch_size")) == (768, 12, 16):
         return "vit_base"
-    return "resnet50" if (image.get("block"), image.get("layers")) == ("bottleneck", [3, 4, 6, 3]) else None
+    return "resnet50_official" if (image.get("block"), image.get("layers")) == ("bottleneck", [3, 4, 6, 3]) else None
 
 
 def _vit(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -99,6 +99,7 @@ def _resnet(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         "layers": [max(1, _count(state, f"{VISION}layer{stage}.")) for stage in range(1, 5)],
         "width": width,
         "in_channels": channels,
+        "official_resize": True,
     }
 
 

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from ignite.engine import Events
 
 from monai_mgca.apps import load_pretrained
@@ -17,6 +19,7 @@ from monai_mgca.networks import create_image_encoder
 from monai_mgca.utils import CheckpointError
 from monai_mgca.utils.errors import first_cause
 from monai_mgca.weights import load_encoder, read_model_settings
+from monai_mgca.weights.model_settings import add_settings
 
 SIZE = 32
 VIT = {"image_encoder": "vit_compact", "image_size": SIZE}
@@ -130,3 +133,64 @@ def test_gray_weights_are_refused_with_the_mend(new_bundle, tmp_path):
     assert isinstance(error, CheckpointError)
     assert "1 of another shape" in str(error)
     assert "in_channels" in str(error)
+
+
+def test_a_resnet50_resizes_and_its_settings_rebuild_it(new_bundle):
+    quirk = {"network_def#image_encoder#official_resize": False}
+    for given, (named, resizes) in {
+        ("resnet50",): ("resnet50_official", True),
+        ("resnet50_official",): ("resnet50_official", True),
+        ("resnet50", *quirk): ("resnet50", False),
+        ("resnet_tiny",): ("resnet_tiny", False),
+        ("vit_compact",): ("vit_compact", None),
+    }.items():
+        options = {**VIT, "image_encoder": given[0], **{key: quirk[key] for key in given[1:]}}
+        parser = new_bundle().workflow("train", "official", **options).parser
+        parser.parse(reset=True)
+        assert parser.get_parsed_content("model_settings")["image_encoder"] == named
+        with torch.device("meta"):
+            encoder = parser.get_parsed_content("network_def#image_encoder")
+        assert getattr(encoder, "official_resize", None) == resizes
+    settings = parser.get_parsed_content("model_settings")
+    for named, resizes in (
+        ("resnet50", False),
+        ("resnet50_official", True),
+    ):  # as its training was, also one from before
+        bundle = new_bundle()
+        bundle.path("models").mkdir()
+        torch.save({}, bundle.path("models", "model_pretrain.pt"))
+        add_settings(bundle.path("models", "model_pretrain.pt"), {**settings, "image_encoder": named})
+        parser = bundle.workflow("train", "official", "evaluate").parser
+        with torch.device("meta"):
+            assert parser.get_parsed_content("network_def#image_encoder").official_resize is resizes
+    workflow = new_bundle().workflow("train", **{**VIT, "image_encoder": "resnet50"})
+    with torch.device("meta"):
+        assert not workflow.parser.get_parsed_content("network_def#image_encoder").official_resize
+
+
+def test_what_resizes_in_training_resizes_everywhere(new_bundle, tmp_path):
+    """By the settings that weights carry; no step is needed for that, and images of 299 pixels take their time."""
+    bundle, resize = new_bundle(), {"network_def#image_encoder#official_resize": True}
+    parser = bundle.workflow("train", "official", **{**VIT, "image_encoder": "resnet_tiny"}, **resize).parser
+    parser.parse(reset=True)
+    network, images = parser.get_parsed_content("network_def").eval(), tmp_path / "images"
+    bundle.path("models").mkdir()
+    for name, part in (("model_pretrain.pt", network), ("model.pt", network.image_embedder())):
+        torch.save(part.state_dict(), bundle.path("models", name))
+        add_settings(bundle.path("models", name), parser.get_parsed_content("model_settings"))
+    images.mkdir()
+    for path in sorted((bundle.data / "images").iterdir())[:2]:
+        shutil.copy(path, images)
+    model = load_pretrained(bundle.path("models", "model_pretrain.pt"), "cpu")
+    pixels = next(model.load_images(sorted(images.iterdir())))
+    with torch.no_grad():
+        larger = F.interpolate(pixels, size=(299, 299), mode="bilinear", align_corners=True)
+        wanted = network.image_head(network.image_encoder.stages(larger)[-1].flatten(2).mean(2))
+        assert model.network.encode_image(pixels)["image_tokens"].shape[1] == 361
+    torch.testing.assert_close(model.network.image_embedder()(pixels), wanted, rtol=0, atol=1e-5)
+    bundle.run("inference", kind="infer", dataset_dir=str(images), num_workers=0)
+    with bundle.path("eval", "embeddings.csv").open(newline="") as file:
+        given = torch.tensor([[float(value) for value in row[1:]] for row in csv.reader(file)])
+    torch.testing.assert_close(given, wanted, rtol=0, atol=1e-5)
+    finetuning = bundle.workflow("train_classification", num_workers=0)
+    assert finetuning.parser.get_parsed_content("network_def").image_encoder.official_resize

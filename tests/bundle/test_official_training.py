@@ -193,6 +193,7 @@ class Recorder(PrepareBatchReport):
     """Hands the images over in float64, and remembers what the network got."""
 
     def __init__(self):
+        super().__init__()
         self.batches = []
 
     def __call__(self, *args, **kwargs):

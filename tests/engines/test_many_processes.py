@@ -17,7 +17,7 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 from monai_mgca.losses import InstanceAlignmentLoss, MGCALoss, PrototypeAlignmentLoss
-from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder, synchronize_batch_norm
+from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder, report_extent, synchronize_batch_norm
 from monai_mgca.utils import leave_group
 
 pytestmark = pytest.mark.multiprocess
@@ -94,7 +94,10 @@ def train(
     for step, parts in enumerate(sizes):
         first = 0 if number is None else sum(parts[:number])
         rows = slice(first, sum(parts) if number is None else first + parts[number])
-        value = loss(network(**{key: tensor[rows] for key, tensor in make_batch(step, sum(parts)).items()}))
+        batch = {key: tensor[rows] for key, tensor in make_batch(step, sum(parts)).items()}
+        # each process knows how far its own reports reach, and one alone has all of their padding
+        extent = None if number is None else report_extent(batch["attention_mask"], batch["word_ids"])
+        value = loss(network(**batch, extent=extent))
         optimizer.zero_grad()
         value.backward()
         value = value.detach()

@@ -36,7 +36,7 @@ class NoWaiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def make_step(encoder, matcher, device="cpu"):
+def make_step(encoder, matcher, known, device="cpu"):
     """Forward and backward of a small network, after one that fills what is lazily made."""
     torch.manual_seed(0)
     image = create_image_encoder(encoder, 64)
@@ -45,9 +45,10 @@ def make_step(encoder, matcher, device="cpu"):
     ids = torch.tensor([[2, 7, 8, 9, 3], [2, 5, 6, 3, 0], [2, 7, 3, 0, 0]], device=device)
     words = torch.tensor([[-1, 0, 1, 2, -1], [-1, 0, 1, -1, -1], [-1, 0, -1, -1, -1]], device=device)
     mask, images = (ids > 0).long(), torch.rand(3, 1, 64, 64, device=device)
+    extent = (4, 6) if known else None  # less than the longest, so that something is cut here, too
 
     def step():
-        loss(network(images, ids, mask, words)).backward()
+        loss(network(images, ids, mask, words, extent=extent)).backward()
 
     step()
     return step
@@ -56,10 +57,11 @@ def make_step(encoder, matcher, device="cpu"):
 CASES = [("vit_compact", "similarity"), ("vit_compact", "learned"), ("resnet_compact", "similarity")]
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["lengths from the host", "no lengths"])
 @pytest.mark.parametrize(("encoder", "matcher"), CASES)
-def test_no_operation_of_a_step_needs_a_value(encoder, matcher, monkeypatch):
+def test_no_operation_of_a_step_needs_a_value(encoder, matcher, known, monkeypatch):
     monkeypatch.setattr(chunks, "READ_AT_ONCE", ())  # as on a GPU; what a CPU reads it has
-    step = make_step(encoder, matcher)
+    step = make_step(encoder, matcher, known)
     with NoWaiting():
         step()
 
@@ -94,9 +96,10 @@ def test_a_step_that_is_not_finite_is_skipped_without_waiting():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("known", [True, False], ids=["lengths from the host", "no lengths"])
 @pytest.mark.parametrize(("encoder", "matcher"), CASES)
-def test_no_synchronization_on_a_gpu(encoder, matcher):
-    step = make_step(encoder, matcher, "cuda")
+def test_no_synchronization_on_a_gpu(encoder, matcher, known):
+    step = make_step(encoder, matcher, known, "cuda")
     torch.cuda.set_sync_debug_mode("error")
     try:
         step()

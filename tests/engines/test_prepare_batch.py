@@ -27,6 +27,12 @@ def test_image_target_and_arguments():
     assert all(kwargs[key].equal(batch[key]) for key in kwargs)
 
 
+def test_lengths_are_those_before_the_batch_goes_to_a_device():
+    kwargs = PrepareBatchReport(extent=True)(make_batch(), device="meta")[3]
+    assert kwargs["word_ids"].device.type == "meta"
+    assert kwargs["extent"] == (4, 3)
+
+
 def test_cached_states_go_along():
     states, attention = torch.rand(2, 4, 6).half(), torch.rand(2, 4).half()
     kwargs = PrepareBatchReport()(make_batch(report_states=states, report_attention=attention))[3]
