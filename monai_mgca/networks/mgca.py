@@ -101,6 +101,8 @@ class MGCA(nn.Module):
             does not with a ViT (False).
         micro_batch_size: samples that an encoder takes at a time, whose graph alone is held: see
             :func:`encode_in_micro_batches`. Projections and losses see the whole batch. 0: all at once.
+        return_contexts: give the tokens' contexts too. Those of the similarity matcher the loss can make itself
+            (:class:`monai_mgca.losses.MatchedTokenLoss`), faster and in less memory: False leaves them out.
 
     Attributes:
         parts: what :meth:`forward` gives in training: "embeddings", "tokens" and "scores", of which
