@@ -54,6 +54,7 @@ ENDURANCE = (
     "tests/bundle/test_killed_training.py",
     "tests/bundle/test_canary_commands.py",
     "tests/bundle/test_library_towers.py",
+    "tests/bundle/test_every_tower.py",
     "tests/bundle/test_faults.py",
     "tests/bundle/test_bundle_paper_size.py",
     "tests/bundle/test_official_training.py",

@@ -224,6 +224,8 @@ class MGCA(nn.Module):
         slots, count = input_ids.shape[1] - 1, None
         if extent is not None and self.mask_padding:
             length, count = extent
+            if hasattr(self.report_encoder, "check_length"):  # a longer report can come, though none of these is
+                self.report_encoder.check_length(input_ids.shape[1])
             slots = min(slots, length)
             input_ids, attention_mask, word_ids = (x[:, :length] for x in (input_ids, attention_mask, word_ids))
             if report_states is not None and report_attention is not None:

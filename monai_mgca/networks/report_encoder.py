@@ -112,6 +112,18 @@ class ReportEncoder(nn.Module):
         super().train(mode and not self.freeze)
         return self
 
+    def check_length(self, length: int) -> None:
+        """Refuse reports that may be longer than what the encoder has positions for.
+
+        Args:
+            length: tokens of a report with its padding.
+
+        Raises:
+            ValueError: when they are too many.
+        """
+        if self.max_tokens is not None and length > self.max_tokens:
+            raise ValueError(f"reports of {length} tokens, but the encoder knows {self.max_tokens}: lower max_length.")
+
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Args:
@@ -121,11 +133,7 @@ class ReportEncoder(nn.Module):
         Returns:
             states (B, L, C) of the last layer, attention (B, L) of [CLS] to each piece.
         """
-        limit = self.max_tokens
-        if limit is not None and input_ids.shape[1] > limit:
-            raise ValueError(
-                f"reports of {input_ids.shape[1]} tokens, but the encoder knows {limit}: lower max_length."
-            )
+        self.check_length(input_ids.shape[1])
         # attention over nothing is NaN: [CLS] is always there
         visible = attention_mask.clone()
         visible[:, 0] = 1
