@@ -21,7 +21,12 @@ from .labeled_sets import everything, make_volume, write_table
 PUBLISHED = Path(__file__).resolve().parents[4] / "shared" / "data" / "tables"
 REPORTS = ("VolumeName", "ClinicalInformation_EN", "Technique_EN", "Findings_EN", "Impressions_EN")
 METADATA = ("VolumeName", "Manufacturer", "XYSpacing", "RescaleIntercept", "RescaleSlope", "ZSpacing")
-FINDINGS = "The right lung holds a nodule of 5 mm. No fluid around the heart."
+
+
+def findings(name):
+    """Of every patient's own."""
+    part, patient, *_ = name.split("_")
+    return f"The right lung holds a nodule of {patient} mm in {part}. No fluid around the heart."
 
 
 def volumes(part, patients):
@@ -38,7 +43,7 @@ def make(tmp_path):
                 path = folder / f"{part}{end}" / "_".join(name.split("_")[:2]) / "_".join(name.split("_")[:3]) / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 nibabel.save(nibabel.Nifti1Image(make_volume(name), np.diag([-1, -1, 1, 1])), path)
-            rows = [(name, "Cough.", "Thin sections.", FINDINGS, "Nodule") for name in names]
+            rows = [(name, "Cough.", "Thin sections.", findings(name), "Nodule") for name in names]
             write_table(folder / "radiology_text_reports" / f"{word}_reports.csv", REPORTS, rows)
             labels = [(name, *(int(c == "Lung nodule") for c in CT_RATE_CLASSES)) for name in names]
             table = folder / "multi_abnormality_labels" / f"{part}_predicted_labels.csv"
@@ -59,7 +64,7 @@ def test_second_version(make, collect):
     assert entry == {
         "id": "train_1_a_1",
         "image": "dataset/train_fixed/train_1/train_1_a/train_1_a_1.nii.gz",
-        "report": f"Nodule. {FINDINGS}",
+        "report": f"Nodule. {findings('train_1')}",
         "patient": "train_1",
         "labels": [int(c == "Lung nodule") for c in CT_RATE_CLASSES],
     }
@@ -93,7 +98,7 @@ def test_what_is_dropped(make, collect):
     table.write_text("\n".join(table.read_text().splitlines()[:-2]) + "\n")
     document, output = collect("ct_rate", folder)
     assert document["dropped"] == {"empty report": 4, "not in the table of labels": 4}
-    assert FINDINGS not in output
+    assert "holds a nodule" not in output
 
 
 @pytest.mark.parametrize(
