@@ -37,7 +37,7 @@ class TestSections:
 
     @pytest.mark.parametrize("heading", ["Clinical data", "Scan protocol", "Imaging technique", "Radiation dose"])
     def test_left_out(self, heading):
-        reading = ReportReader().whole(f"{heading}: as said before. Findings: Emphysema. Result: No nodule.")
+        reading = ReportReader().whole(f"{heading}: as said before. Findings: Emphysema. Conclusion: No nodule.")
         assert reading.report == "No nodule. Emphysema."
 
     def test_no_headings(self):
