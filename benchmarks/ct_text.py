@@ -44,7 +44,8 @@ class Encoder:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.tokenizer, self.network = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self.network = AutoModel.from_pretrained(folder, trust_remote_code=False).eval()
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
