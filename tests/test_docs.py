@@ -254,6 +254,8 @@ NEEDS = {
     "data.sources.object_cxr": "a download of Object-CXR; tests/data/sources/test_object_cxr.py makes a small one",
     "data.sources.rsna_pneumonia": "a download of RSNA's data; tests/data/sources/test_rsna_pneumonia.py makes a small one",
     "data.sources.siim_acr": "a download of SIIM-ACR's data; tests/data/sources/test_siim_acr.py makes a small one",
+    "data.sources.ct_rate": "a download of CT-RATE; tests/data/sources/test_ct_rate.py makes a small one",
+    "data.sources.rad_chestct": "a download of RAD-ChestCT; tests/data/sources/test_rad_chestct.py makes a small one",
     "data.find_dataset.resolve_dataset": "640 studies take long to draw; tests/bundle draws some",
     "data.sample.contact_sheet": "640 studies take long to draw; the page's command draws a sheet of some",
     "apps.ground.phrase_grounder.PhraseGrounder": "a pretrained model; tests/apps/test_grounding.py makes a small one",

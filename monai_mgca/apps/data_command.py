@@ -30,6 +30,8 @@ EXAMPLES = {
     "object_cxr": "mgca data object_cxr --dataset-dir object-cxr --output objects.json",
     "chexpert": "mgca data chexpert --dataset-dir CheXpert-v1.0-small --output chexpert.json",
     "covidx": "mgca data covidx --dataset-dir covidx-cxr2 --output covidx.json",
+    "ct_rate": "mgca data ct_rate --dataset-dir CT-RATE --output ct_rate.json",
+    "rad_chestct": "mgca data rad_chestct --dataset-dir RAD-ChestCT --output rad_chestct.json",
     "sample": "mgca data sample --output sample --size 640",
 }
 # the module and the function of each source, imported when it is asked for
@@ -37,7 +39,7 @@ SOURCES = {
     "csv": ("csv_table", "collect_table"),
     "folder": ("report_folder", "collect_folder"),
     **{name: (name, f"collect_{name}") for name in ("open_i", "mimic_cxr", "rsna_pneumonia", "siim_acr", "object_cxr")},
-    **{name: (name, f"collect_{name}") for name in ("chexpert", "covidx")},
+    **{name: (name, f"collect_{name}") for name in ("chexpert", "covidx", "ct_rate", "rad_chestct")},
 }
 
 
@@ -67,6 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_csv(commands)
     _add_named_sources(commands)
     _add_labeled_sources(commands)
+    _add_volume_sources(commands)
 
     help = "the built-in sample: procedural radiographs and reports"
     sample = commands.add_parser("sample", help=help, description=help, examples=EXAMPLES["sample"])
@@ -186,6 +189,25 @@ def _add_labeled_sources(commands) -> None:
     covidx.add_argument("--dataset-dir", help="the folder of train/ and test/", **place)
     covidx.add_argument("--train", metavar="TXT", help="the list of training images (default: train.txt in the folder)")
     covidx.add_argument("--test", metavar="TXT", help="the list of test images (default: test.txt in the folder)")
+
+
+def _add_volume_sources(commands) -> None:
+    ct_rate = _source_parser(commands, "ct_rate", "CT-RATE: chest CTs, reports, labels", fractions=(0.95, 0.05, 0))
+    ct_rate.add_argument("--dataset-dir", required=True, metavar="DIR", help="the folder of its tables and volumes")
+    version = "v2, in Hounsfield units, v1, with the metadata's rescale, or auto, v2 where it is there (default)"
+    ct_rate.add_argument("--version", choices=("auto", "v1", "v2"), default="auto", help=version)
+    scans = "of a scan: all, or the first alone (default: all)"
+    ct_rate.add_argument("--reconstructions", choices=("all", "first"), default="all", help=scans)
+    ct_rate.add_argument("--no-labels", action="store_false", dest="labels", help="leave the labels out")
+    _add_headings(ct_rate)
+
+    rad = _source_parser(commands, "rad_chestct", "RAD-ChestCT: chest CTs, labels", splits=False)
+    rad.add_argument("--dataset-dir", required=True, metavar="DIR", help="the folder of the volumes")
+    tables = "tables of labels (default: img*_Abnormality_and_Location_Labels.csv in the folder)"
+    rad.add_argument("--labels", nargs="+", default=(), metavar="CSV", help=tables)
+    rad.add_argument("--classes", nargs="+", default=(), metavar="NAME", help="findings to take, in this order")
+    summary = "table of patients and splits (default: Summary_3630.csv in the folder)"
+    rad.add_argument("--summary", metavar="CSV", help=summary)
 
 
 def _collect(args: argparse.Namespace) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from monai_mgca.text.hl7 import BREAK, hl7_to_text
 from monai_mgca.text.rtf import rtf_to_text
 
-__all__ = ["BREAK", "end_lines", "strip_markup", "with_stop"]
+__all__ = ["BREAK", "end_items", "end_lines", "strip_markup", "with_stop"]
 
 _ANY = re.compile(r"[&<\\\r|~]|_x[0-9A-Fa-f]{4}_")
 _RTF_HEAD = "{\\rtf"
@@ -154,6 +154,11 @@ _KINDS = (
 _LINE_END = re.compile(r"(?P<last>\S)(?P<gap>[^\S\n\x0b]*[\n\x0b]\s*)(?=\S)")
 _LISTED = re.compile(r"(?:\(?\d{1,2}[.)]|[-*\u2022\u00b7\u25cf\u25aa\u2013\u2014])(?!\d)")
 _HEADED = re.compile(r"[*_#\s]{0,8}[^\W\d_a-z][^\n:.;\x0b]{1,60}:")
+# a bullet within a line, between a word and a capital; quotes with a space on both sides are one, that enclose nothing
+_BULLETS = re.compile(r"[\u2022\u00b7\u25cf\u25aa\"\u201c\u201d]")
+_BULLET = re.compile(
+    r"(?<=[^\s.!?:;,\u2022\u00b7\u25cf\u25aa])\s*(?:[\u2022\u00b7\u25cf\u25aa]\s*|(?<=\s)[\"\u201c\u201d]\s+)(?=[A-Z])"
+)
 # a line of so many letters or more may end where it was full
 _FULL = 60
 
@@ -172,6 +177,19 @@ def end_lines(text: str) -> str:
         print(end_lines("1. Mild edema\\n2. No effusion"))
     """
     return _LINE_END.sub(_end_line, text) if "\n" in text or BREAK in text else text
+
+
+def end_items(text: str) -> str:
+    """Put a full stop in the place of a bullet within a line, as lists have them that were written on one line.
+
+    Args:
+        text: any text.
+
+    Example::
+
+        print(end_items("Normal heart \u2022 Mild emphysema \u2022 Hiatal hernia"))
+    """
+    return _BULLET.sub(". ", text) if _BULLETS.search(text) else text
 
 
 def with_stop(text: str) -> str:

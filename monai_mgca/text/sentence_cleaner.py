@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from monai_mgca.text.letters import foreign_scripts, to_latin
-from monai_mgca.text.markup import end_lines, strip_markup
+from monai_mgca.text.markup import end_items, end_lines, strip_markup
 from monai_mgca.text.sentence_ends import split_sentences
 from monai_mgca.text.words import count_words, find_words
 
@@ -27,8 +27,9 @@ BRACKETS = re.compile(r"\[\*\*.*?\*\*\]", re.DOTALL)
 MARKS = re.compile(r"_{2,}|\bX{3,}\b")
 # "1." or "2)", alone or in a row, where a sentence begins; never the "2." of "2.5 cm".
 LIST_NUMBERS = re.compile(r"(^|[.!?:;\n])[^\S\n]*(?:[0-9]{1,2}[.)](?![0-9])\s*)+")
-# A full stop ends a sentence before a space, the end, or a capital that lacks its space ("edema.No effusion").
-SENTENCE_END = re.compile(r"[.!?]+(?=\s|$|[A-Z][a-z])")
+# A full stop ends a sentence before a space, the end, a capital that lacks its space ("edema.No effusion"), or quotes
+# that either follows.
+SENTENCE_END = re.compile(r"[.!?]+(?=[\"\u201c\u201d]*(?:\s|$|[A-Z][a-z]))")
 # "2.5", "v1.2" and ".5" are one word.
 WORD = re.compile(r"[^\W_]+(?:(?<=[0-9])\.[0-9]+)*|(?<!\w)\.[0-9]+")
 # From the first small letter between two spaces to the second space.
@@ -134,7 +135,7 @@ def _sentences(text: str) -> list[list[str]]:
 
 def _plain(text: str) -> str:
     """A text whose statements end with full stops, without the marks of de-identification."""
-    text = end_lines(text)
+    text = end_items(end_lines(text))
     last = text.rfind("**]") + 3  # behind it no bracket closes, and each that opens would be looked for to the end
     return MARKS.sub(" ", BRACKETS.sub(" ", text[:last]) + text[last:])
 

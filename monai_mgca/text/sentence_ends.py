@@ -50,6 +50,7 @@ _LINE = re.compile(r"(?<=[\u3005-\u3007\u3040-\u30ff\u3400-\u9fff])[^\S\n]*\n")
 # "1.", "2)", "(3)" or "a)", alone or in a row, where a sentence begins; never the "2." of "2.5 cm" or of "2,5 cm"
 _NUMBERS = re.compile(r"(^|[.!?:;\n])[^\S\n]*(?:\(?(?:[0-9]{1,2}(?:\.|\))|[a-hA-H]\))(?![0-9])\s*)+")
 _STOP = re.compile(r"[.!?]+")
+_QUOTES = '"\u201c\u201d'
 
 
 def _pattern(names: str, last: str) -> re.Pattern[str]:
@@ -86,7 +87,7 @@ def split_sentences(text: str) -> list[str]:
     text = _BEFORE_CAPITAL.sub(_unless_capital, text)
     sentences, begin = [], 0
     for stop in _STOP.finditer(text):
-        if _ends(text[stop.end() : stop.end() + 2]):
+        if _ends(text[stop.end() : stop.end() + 4].lstrip(_QUOTES)[:2]):
             sentences.append(text[begin : stop.start()])
             begin = stop.end()
     return [*sentences, text[begin:]]

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Loads a CT or MR volume: NIfTI, or a folder of a DICOM series."""
+"""Loads a CT or MR volume: NIfTI, a folder of a DICOM series, or an array of RAD-ChestCT."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from monai_mgca.io import kind_of_name
 from monai_mgca.io.dicom.dicom_series import find_slices
 from monai_mgca.io.dicom.slice_stack import MAX_TILT, stack_slices
 from monai_mgca.io.limits import MAX_VOXELS, refuse_nifti_bomb
+from monai_mgca.io.rad_chestct_array import read_rad_chestct
 from monai_mgca.utils import DataError
 
 __all__ = ["LoadVolume", "LoadVolumeD", "LoadVolumeDict", "LoadVolumed"]
@@ -31,7 +32,9 @@ class LoadVolume(Transform):
 
     NIfTI is read by nibabel; a DICOM file of all frames, or the folder of a DICOM series, by ITK, which applies rescale
     slope and intercept of each slice. Their order and the affine follow from the positions in their headers
-    (:mod:`monai_mgca.io.dicom.slice_stack`). Of the header the geometry alone is kept: nothing of the patient.
+    (:mod:`monai_mgca.io.dicom.slice_stack`). An .npz file is one of RAD-ChestCT, whose arrays all lie alike
+    (:func:`monai_mgca.io.rad_chestct_array.read_rad_chestct`). Of the header the geometry alone is kept: nothing of the
+    patient.
 
     Args:
         image_only: return the MetaTensor alone, else the MetaTensor and its meta data.
@@ -64,7 +67,7 @@ class LoadVolume(Transform):
             path = Path(os.path.expanduser(os.fspath(filename)))
             if not path.exists():
                 raise DataError("there is no such file or folder.")
-            values, affine = _read_nifti(path) if kind_of_name(path.name) == "nifti" else _read_dicom(path)
+            values, affine = _reader_of(path)(path)
             values = values.reshape(values.shape[:3] + tuple(size for size in values.shape[3:] if size > 1))
             if values.ndim != 3 or min(values.shape) < 2:
                 raise DataError(
@@ -81,6 +84,12 @@ class LoadVolume(Transform):
         meta |= {MetaKeys.SPACE: SpaceKeys.RAS, ImageMetaKey.FILENAME_OR_OBJ: str(path)}
         image = MetaTensor.ensure_torch_and_prune_meta(np.array(values[None], dtype=np.float32), meta)
         return image if self.image_only else (image, meta)
+
+
+def _reader_of(path: Path) -> Callable[[Path], tuple[np.ndarray, np.ndarray]]:
+    if path.suffix.lower() == ".npz":
+        return read_rad_chestct
+    return _read_nifti if kind_of_name(path.name) == "nifti" else _read_dicom
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -125,6 +134,10 @@ def _check_affine(affine: np.ndarray) -> None:
 class LoadVolumed(MapTransform):
     """Dictionary-based version of :class:`LoadVolume`: the MetaTensor replaces the path under each key.
 
+    Where an entry says what its files lack, as those of CT-RATE's first version, that is applied: "rescale", the slope
+    and the intercept that make Hounsfield units of their values, and "spacing", the millimeters of a voxel along each
+    axis as it is stored.
+
     Args:
         keys: keys of the paths.
         allow_missing_keys: do not raise where a key is missing.
@@ -139,8 +152,18 @@ class LoadVolumed(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self.load(d[key])
+            d[key] = _completed(self.load(d[key]), d.get("rescale"), d.get("spacing"))
         return d
+
+
+def _completed(image: MetaTensor, rescale: Sequence[float] | None, spacing: Sequence[float] | None) -> MetaTensor:
+    if rescale is not None:
+        slope, intercept = rescale
+        image = image * slope + intercept
+    if spacing is not None:
+        sizes = image.affine[:3, :3].norm(dim=0)
+        image.affine[:3, :3] *= image.affine.new_tensor(spacing) / sizes
+    return image
 
 
 LoadVolumeD = LoadVolumeDict = LoadVolumed

@@ -16,11 +16,12 @@ from PIL import Image
 from monai_mgca.__main__ import main
 from monai_mgca.apps import Prompts, ZeroShotClassifier, prompted_classes, read_prompts
 from monai_mgca.apps.image_text_model import PretrainedModel, image_transform
+from monai_mgca.data.sources.ct_rate import CT_RATE_CLASSES
 from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder
 from monai_mgca.transforms import TokenizeReport
 from monai_mgca.utils import DataError
 
-SHIPPED = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs" / "prompts.json"
+CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs"
 GOOD = {
     "effusion": {"names": ["Pleural Effusion"], "positive": ["left effusion", "effusion"], "negative": ["no effusion"]},
     "nodule": {"positive": ["nodule"], "negative": ["no nodule", "no left nodule"]},
@@ -86,9 +87,16 @@ class TestReadPrompts:
         with pytest.raises(DataError, match=r"no such file of prompts: .*none\.json"):
             read_prompts(tmp_path / "none.json")
 
-    def test_shipped_file(self):
-        prompts = read_prompts(SHIPPED)
-        assert {"opacity", "effusion", "pneumothorax", "cardiomegaly", "nodule", "device"} < set(prompts)
+    @pytest.mark.parametrize(
+        ("name", "findings"),
+        [
+            ("prompts.json", ["opacity", "effusion", "pneumothorax", "cardiomegaly", "nodule", "device"]),
+            ("prompts_ct.json", CT_RATE_CLASSES),
+        ],
+    )
+    def test_shipped_files(self, name, findings):
+        prompts = read_prompts(CONFIGS / name)
+        assert prompted_classes(CONFIGS / name, findings) == list(findings)
         names = [name.lower() for finding, sides in prompts.items() for name in (finding, *sides.names)]
         assert len(names) == len(set(names))
         for finding, sides in prompts.items():

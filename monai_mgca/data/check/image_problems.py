@@ -96,7 +96,7 @@ def check_volume(path: str, limits: CheckLimits) -> ImageCheck:
         path: a file with bytes, or a folder with files.
         limits: what counts as broken; of its modalities "CT" is meant alone.
     """
-    tags = next(read_dicom_tags(path), None) if not path.lower().endswith((".nii", ".nii.gz")) else None
+    tags = next(read_dicom_tags(path), None) if not path.lower().endswith((".nii", ".nii.gz", ".npz")) else None
     found = [] if tags is None else list(_modality_problem(tags, ("CT",)))
     try:
         values = LoadVolume()(path)[0].numpy()
