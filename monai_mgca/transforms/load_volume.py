@@ -19,8 +19,10 @@ from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, TransformBackends
 
 from monai_mgca.io import kind_of_name
 from monai_mgca.io.dicom.dicom_series import find_slices
+from monai_mgca.io.dicom.padding import fill_padding
 from monai_mgca.io.dicom.slice_stack import MAX_TILT, stack_slices
 from monai_mgca.io.limits import MAX_VOXELS, refuse_nifti_bomb
+from monai_mgca.io.nifti_affine import refuse_two_orientations
 from monai_mgca.utils import DataError
 
 __all__ = ["LoadVolume", "LoadVolumeD", "LoadVolumeDict", "LoadVolumed"]
@@ -31,15 +33,16 @@ class LoadVolume(Transform):
 
     NIfTI is read by nibabel; a DICOM file of all frames, or the folder of a DICOM series, by ITK, which applies rescale
     slope and intercept of each slice. Their order and the affine follow from the positions in their headers
-    (:mod:`monai_mgca.io.dicom.slice_stack`). Of the header the geometry alone is kept: nothing of the patient.
+    (:mod:`monai_mgca.io.dicom.slice_stack`), and PixelPaddingValue becomes air (:mod:`monai_mgca.io.dicom.padding`). Of
+    the header the geometry alone is kept: nothing of the patient.
 
     Args:
         image_only: return the MetaTensor alone, else the MetaTensor and its meta data.
 
     Raises:
         DataError: when the file or folder cannot be read, holds no volume or several series, or the slices of a series
-            are no box: without a place, of several orientations, with gaps, sheared by a tilted gantry; the message
-            names it, the reason and the mend.
+            are no box: without a place, of several orientations, with gaps, sheared by a tilted gantry; or the qform
+            and sform of a NIfTI file disagree. The message names it, the reason and the mend.
 
     Example::
 
@@ -86,7 +89,9 @@ class LoadVolume(Transform):
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     refuse_nifti_bomb(path, MAX_VOXELS)
     reader = NibabelReader()
-    values, meta = reader.get_data(reader.read(path))
+    image = reader.read(path)
+    refuse_two_orientations(image)
+    values, meta = reader.get_data(image)
     return values, np.asarray(meta[MetaKeys.AFFINE])
 
 
@@ -105,6 +110,7 @@ def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if len(values) != len(slices):
             raise DataError(f"the file holds {len(values)} frames, and gives the places of {len(slices)}.")
         values = values[[one.frame for one in slices]]
+    fill_padding(values, [one.padding for one in slices])
     return values.T, affine
 
 
