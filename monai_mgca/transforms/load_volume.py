@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import itk
+import nibabel
 import numpy as np
 from monai.config import KeysCollection, PathLike
-from monai.data import MetaTensor, NibabelReader
+from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, TransformBackends
 
@@ -88,11 +89,10 @@ class LoadVolume(Transform):
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     refuse_nifti_bomb(path, MAX_VOXELS)
-    reader = NibabelReader()
-    image = reader.read(path)
+    # not by MONAI's reader, which takes a qform, even one that is not set, where the sform's sizes are not pixdim's
+    image: Any = nibabel.load(path)
     refuse_two_orientations(image)
-    values, meta = reader.get_data(image)
-    return values, np.asarray(meta[MetaKeys.AFFINE])
+    return np.asarray(image.dataobj), image.affine
 
 
 def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray]:

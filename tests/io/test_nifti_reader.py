@@ -60,9 +60,18 @@ class TestNifti:
     def test_two_orientations_that_may_be(self, tmp_path):
         """A sform that leads to a template, by a registration."""
         sform = np.diag([1.05, 1, 1, 1.0])
-        sform[:3, :3] @= np.stack([*np.reshape(turned(2, 20), (2, 3)), [0, 0, 1]])
+        sform[:3, :3] = np.stack([*np.reshape(turned(2, 20), (2, 3)), [0, 0, 1]]) @ sform[:3, :3]
         sform[:3, 3] = 50, -30, 20
         path = self.of_two(tmp_path / "v.nii", np.eye(4), sform)
+        np.testing.assert_allclose(LoadVolume()(path).affine, sform, atol=1e-5)
+
+    def test_a_sform_alone_counts_whatever_pixdim_says(self, tmp_path):
+        """MONAI's reader takes the qform, which is not set, and so loses the orientation."""
+        sform = np.array([[0, -0.8, 0, 5], [0.9, 0, 0, 6], [0, 0, -0.7, 7], [0, 0, 0, 1]])
+        path = self.of_two(tmp_path / "v.nii", None, sform)
+        content = bytearray(path.read_bytes())
+        content[80:92] = np.ones(3, np.float32).tobytes()
+        path.write_bytes(content)
         np.testing.assert_allclose(LoadVolume()(path).affine, sform, atol=1e-6)
 
     @pytest.mark.parametrize(("qform", "found"), [(None, ["orientation not given"]), (np.diag([-1, -1, 1, 1]), [])])
