@@ -263,7 +263,7 @@ class TestIntensity:
 
     def test_window_is_the_default(self, steps_of):
         steps, entry, settings = steps_of()
-        named, _, _ = steps_of(intensity="Window")
+        named, _, _ = steps_of(intensity="window")
         assert torch.equal(steps(entry)["image"], named(entry)["image"])
         assert settings["intensity"] == "window"
         assert self.names(settings)[:4] == ["LoadVolumed", "Orientationd", "ScaleIntensityRanged", "AreaSpacingd"]
