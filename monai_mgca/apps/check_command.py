@@ -35,8 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--min-side", type=int, default=limits.min_side, metavar="N", help=side)
     aspect = f"an image longer than so many times its width is too elongated (default: {limits.max_aspect:g})"
     check.add_argument("--max-aspect", type=float, default=limits.max_aspect, metavar="R", help=aspect)
-    modality = f"DICOM's modalities that are right (default: {' '.join(limits.modalities)})"
-    check.add_argument("--modality", nargs="+", default=limits.modalities, metavar="NAME", help=modality)
+    modality = f"DICOM's modalities that are right (default: {' '.join(limits.modalities)}; with --volumes CT)"
+    check.add_argument("--modality", nargs="+", metavar="NAME", help=modality)
     return check
 
 
@@ -47,7 +47,8 @@ def _check(args: argparse.Namespace) -> int:
     from monai_mgca.data.check.check_datalist import check_datalist
     from monai_mgca.data.check.clean_datalist import read_exclusions, write_clean
 
-    limits = CheckLimits(args.min_side, args.max_aspect, args.modality, args.keep)
+    given = {"volume_modalities" if args.volumes else "modalities": args.modality} if args.modality else {}
+    limits = CheckLimits(args.min_side, args.max_aspect, keep=args.keep, **given)
     exclude = read_exclusions(args.exclude) if args.exclude else []
     problems = check_datalist(
         args.datalist, args.dataset_dir, args.num_workers, args.volumes, limits, args.phi, exclude

@@ -143,6 +143,7 @@ _KINDS: dict[Callable[..., Any], str] = {
     partial(_one_of, names=("ascii", "all")): "report_letters",
     partial(_one_of, names=("similarity", "learned")): "matcher",
     partial(_one_of, names=("none", "memory", "disk")): "cache",
+    partial(_one_of, names=("window", "normalize")): "intensity",
     partial(_one_of, names=("default", "unetr")): "decoder",
     partial(_one_of, names=("multilabel", "multiclass")): "label_mode",
 }

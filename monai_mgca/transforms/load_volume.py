@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import itk
+import nibabel
 import numpy as np
 from monai.config import KeysCollection, PathLike
-from monai.data import MetaTensor, NibabelReader
+from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, TransformBackends
 
 from monai_mgca.io import kind_of_name
 from monai_mgca.io.dicom.dicom_series import find_slices
+from monai_mgca.io.dicom.padding import fill_padding
 from monai_mgca.io.dicom.slice_stack import MAX_TILT, stack_slices
 from monai_mgca.io.limits import MAX_VOXELS, refuse_nifti_bomb
+from monai_mgca.io.nifti_affine import refuse_two_orientations
 from monai_mgca.io.rad_chestct_array import read_rad_chestct
 from monai_mgca.utils import DataError
 
@@ -32,7 +35,8 @@ class LoadVolume(Transform):
 
     NIfTI is read by nibabel; a DICOM file of all frames, or the folder of a DICOM series, by ITK, which applies rescale
     slope and intercept of each slice. Their order and the affine follow from the positions in their headers
-    (:mod:`monai_mgca.io.dicom.slice_stack`). An .npz file is one of RAD-ChestCT, whose arrays all lie alike
+    (:mod:`monai_mgca.io.dicom.slice_stack`), and PixelPaddingValue becomes air (:mod:`monai_mgca.io.dicom.padding`). An
+    .npz file is one of RAD-ChestCT, whose arrays all lie alike
     (:func:`monai_mgca.io.rad_chestct_array.read_rad_chestct`). Of the header the geometry alone is kept: nothing of the
     patient.
 
@@ -41,8 +45,8 @@ class LoadVolume(Transform):
 
     Raises:
         DataError: when the file or folder cannot be read, holds no volume or several series, or the slices of a series
-            are no box: without a place, of several orientations, with gaps, sheared by a tilted gantry; the message
-            names it, the reason and the mend.
+            are no box: without a place, of several orientations, with gaps, sheared by a tilted gantry; or the qform
+            and sform of a NIfTI file disagree. The message names it, the reason and the mend.
 
     Example::
 
@@ -94,9 +98,10 @@ def _reader_of(path: Path) -> Callable[[Path], tuple[np.ndarray, np.ndarray]]:
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     refuse_nifti_bomb(path, MAX_VOXELS)
-    reader = NibabelReader()
-    values, meta = reader.get_data(reader.read(path))
-    return values, np.asarray(meta[MetaKeys.AFFINE])
+    # not by MONAI's reader, which takes a qform, even one that is not set, where the sform's sizes are not pixdim's
+    image: Any = nibabel.load(path)
+    refuse_two_orientations(image)
+    return np.asarray(image.dataobj), image.affine
 
 
 def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -114,6 +119,7 @@ def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if len(values) != len(slices):
             raise DataError(f"the file holds {len(values)} frames, and gives the places of {len(slices)}.")
         values = values[[one.frame for one in slices]]
+    fill_padding(values, [one.padding for one in slices])
     return values.T, affine
 
 

@@ -22,6 +22,7 @@ from monai_mgca.apps import load_pretrained
 from monai_mgca.data import find_volumes, load_datalist, make_volume_sample
 from monai_mgca.data.dataset import hash_item
 from monai_mgca.utils import CheckpointError, read_settings
+from monai_mgca.utils.errors import first_cause
 from monai_mgca.weights import load_encoder
 
 pytest.importorskip("itk")
@@ -239,3 +240,48 @@ def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, wo
     assert rows[0][0].endswith(".nii.gz")
     vectors = torch.tensor([[float(value) for value in row[1:]] for row in rows])
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(24))
+
+
+class TestIntensity:
+    """The window of Hounsfield units, or each volume's own range, as of an MR."""
+
+    @pytest.fixture
+    def steps_of(self, workflow_of):
+        """What is done to a study, one of the studies, and what travels with the weights."""
+
+        def make(**overrides):
+            parser = workflow_of(cache="none", **overrides).parser
+            parser.parse(reset=True)
+            names = ("validate#preprocessing", "train#data", "model_settings")
+            steps, data, settings = (parser.get_parsed_content(name) for name in names)
+            return steps, data[0], settings
+
+        return make
+
+    def names(self, settings):
+        return [step["_target_"].rpartition(".")[2] for step in settings["preprocessing"]]
+
+    def test_window_is_the_default(self, steps_of):
+        steps, entry, settings = steps_of()
+        named, _, _ = steps_of(intensity="window")
+        assert torch.equal(steps(entry)["image"], named(entry)["image"])
+        assert settings["intensity"] == "window"
+        assert self.names(settings)[:4] == ["LoadVolumed", "Orientationd", "ScaleIntensityRanged", "AreaSpacingd"]
+
+    def test_normalized(self, steps_of, tmp_path):
+        steps, entry, settings = steps_of(intensity="normalize")
+        place = self.names(settings).index("ScaleIntensityRangePercentilesd")
+        assert self.names(settings)[place + 1] == "AreaSpacingd"
+        image = steps(entry)["image"]
+        assert settings["intensity"] == "normalize"
+        assert image.min() < -0.9 < 0.5 < image.max()
+        volume = nibabel.load(entry["image"])
+        values = np.asarray(volume.dataobj).astype(np.int32)
+        nibabel.save(nibabel.Nifti1Image(values * 3 + 5000, volume.affine), tmp_path / "other.nii")
+        other = steps({**entry, "image": str(tmp_path / "other.nii")})["image"]
+        torch.testing.assert_close(other, image, atol=0.01, rtol=0)
+
+    def test_unknown(self, workflow_of):
+        with pytest.raises(RuntimeError) as caught:
+            workflow_of(intensity="zscore").initialize()
+        assert "intensity must be one of window, normalize" in str(first_cause(caught.value))

@@ -14,10 +14,12 @@ from .ct_series import AXIAL, VALUES, dataset, refused, save, written
 pydicom = pytest.importorskip("pydicom")
 
 
-def enhanced(path, places, rescale=lambda k: (2, -100), orientation=AXIAL):
-    """All slices as frames of one file, in any order."""
+def enhanced(path, places, rescale=lambda k: (2, -100), orientation=AXIAL, padding=None):
+    """All slices as frames of one file, in any order; without `rescale` they share slope and intercept."""
     of = pydicom.Dataset
-    data = dataset(VALUES, path, "1.2.3", PixelSpacing=None, RescaleSlope=None, RescaleIntercept=None)
+    data = dataset(
+        VALUES, path, "1.2.3", PixelSpacing=None, RescaleSlope=None, RescaleIntercept=None, PixelPaddingValue=padding
+    )
     data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
     data.NumberOfFrames = len(places)
     shared, frames = of(), []
@@ -27,10 +29,11 @@ def enhanced(path, places, rescale=lambda k: (2, -100), orientation=AXIAL):
     shared.PixelMeasuresSequence[0].SliceThickness = 0.7
     for k, place in enumerate(places):
         frame = of()
-        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [of()], [of()]
+        frame.PlanePositionSequence = [of()]
         frame.PlanePositionSequence[0].ImagePositionPatient = [-30.5, -40.5, place]
-        values = frame.PixelValueTransformationSequence[0]
-        values.RescaleSlope, values.RescaleIntercept = rescale(k)
+        values = of()
+        values.RescaleSlope, values.RescaleIntercept = rescale(k) if rescale else (2, -100)
+        (frame if rescale else shared).PixelValueTransformationSequence = [values]
         frames.append(frame)
     data.SharedFunctionalGroupsSequence, data.PerFrameFunctionalGroupsSequence = [shared], frames
     return save(data, path)

@@ -12,11 +12,15 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import nibabel
 import numpy as np
 from PIL import Image
 
+from monai_mgca.data.check.hounsfield import unit_problem
 from monai_mgca.data.check.problem import CheckLimits
 from monai_mgca.io.image_header import ImageHeader, is_lateral, look_at_header, read_dicom_tags, tag_text
+from monai_mgca.io.kind import kind_of_name
+from monai_mgca.io.nifti_affine import gives_orientation
 from monai_mgca.transforms import LoadRadiograph, LoadVolume
 from monai_mgca.utils import DataError
 
@@ -90,20 +94,25 @@ def check_radiograph(path: str, limits: CheckLimits) -> ImageCheck:
 
 
 def check_volume(path: str, limits: CheckLimits) -> ImageCheck:
-    """Look at a CT's pixels, as training reads them, and at the modality of a DICOM series.
+    """Look at a volume's pixels, as training reads them, at their units, and at the modality of a DICOM series.
 
     Args:
         path: a file with bytes, or a folder with files.
-        limits: what counts as broken; of its modalities "CT" is meant alone.
+        limits: what counts as broken; where its volumes are no CTs alone, values need be no Hounsfield units.
     """
-    tags = next(read_dicom_tags(path), None) if not path.lower().endswith((".nii", ".nii.gz", ".npz")) else None
-    found = [] if tags is None else list(_modality_problem(tags, ("CT",)))
+    no_dicom = kind_of_name(path) == "nifti" or path.lower().endswith(".npz")
+    tags = None if no_dicom else next(read_dicom_tags(path), None)
+    found = [] if tags is None else list(_modality_problem(tags, limits.volume_modalities))
     try:
         values = LoadVolume()(path)[0].numpy()
     except DataError as error:
         return ImageCheck([_reason(error), *found], tags=tags)
     if values.min() == values.max():
         return ImageCheck([*found, ("constant", "")], tags=tags)
+    if nifti and not gives_orientation(nibabel.load(path)):
+        found.append(("orientation not given", "left and right are guessed, and readers differ: write qform and sform"))
+    if set(limits.volume_modalities) == {"CT"} and (problem := unit_problem(values)):
+        found.append(("values are no Hounsfield units", problem))
     return ImageCheck(found, _digest(values), values, tags)
 
 

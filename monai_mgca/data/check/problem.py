@@ -31,6 +31,7 @@ ERRORS = (
     "multi-frame",
     "wrong number of channels",
     "values that are not finite (NaN)",
+    "values are no Hounsfield units",
     "constant",
     "too small",
     "too elongated",
@@ -51,6 +52,7 @@ ERRORS = (
 WARNINGS = (
     "in color",
     "turned by its header",
+    "orientation not given",
     "modality not given",
     "same report of several patients",
     "report has markup",
@@ -98,6 +100,7 @@ class CheckLimits:
             spine have 3.
         modalities: of DICOM files; others are wrong, and OT, SC or none is doubtful.
         keep: reasons that are reported but not left out, and do not make the check fail.
+        volume_modalities: as ``modalities``, of volumes; CT alone means Hounsfield units.
 
     Raises:
         DataError: when a reason to keep is unknown, naming the nearest, or a limit makes no sense.
@@ -107,6 +110,7 @@ class CheckLimits:
     max_aspect: float = 4.0
     modalities: Collection[str] = ("CR", "DX", "DR", "RG")
     keep: Collection[str] = ()
+    volume_modalities: Collection[str] = ("CT",)
 
     def __post_init__(self) -> None:
         if self.min_side < 1 or not self.max_aspect >= 1:

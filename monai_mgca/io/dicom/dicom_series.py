@@ -13,6 +13,7 @@ import numpy as np
 import pydicom
 
 from monai_mgca.io.dicom.dicom_guard import refuse_damaged_dicom
+from monai_mgca.io.dicom.padding import padding_ends
 from monai_mgca.io.kind import is_clutter, kind_of
 from monai_mgca.io.limits import MAX_VOXELS, refuse_bomb, refuse_dicom_bomb
 from monai_mgca.utils import DataError
@@ -27,6 +28,14 @@ _TAGS = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
+    "Modality",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
@@ -52,6 +61,7 @@ class Slice(NamedTuple):
         orientation: (6,), the directions of a row and of a column.
         spacing: (2,), the distances of rows and of columns in millimeters.
         rescale: slope and intercept, of a frame of several.
+        padding: between which Hounsfield units what is no image lies.
     """
 
     file: Path
@@ -62,6 +72,7 @@ class Slice(NamedTuple):
     orientation: tuple[float, ...] | None
     spacing: tuple[float, ...] | None
     rescale: tuple[Any, Any] = (None, None)
+    padding: tuple[float, float] | None = None
 
 
 def series_files(folder: Path) -> list[Path]:
@@ -136,9 +147,11 @@ def _slices_of(file: Path) -> Iterator[Slice]:
             tags = data if own is None else next((macro for macro in macros if macro is not None), None)
             return _numbers(tags, name, count)
 
-        rescale = (None, None) if frame is None else (numbers("RescaleSlope", 1), numbers("RescaleIntercept", 1))
+        slope, intercept = numbers("RescaleSlope", 1), numbers("RescaleIntercept", 1)
         position, orientation = numbers("ImagePositionPatient", 3), numbers("ImageOrientationPatient", 6)
-        yield Slice(file, index, series, size, position, orientation, numbers("PixelSpacing", 2), rescale)
+        rescale = (None, None) if frame is None else (slope, intercept)
+        padding = padding_ends(data, (slope or (1.0,))[0], (intercept or (0.0,))[0])
+        yield Slice(file, index, series, size, position, orientation, numbers("PixelSpacing", 2), rescale, padding)
 
 
 def _numbers(tags: Any, name: str, count: int) -> tuple[float, ...] | None:
