@@ -100,8 +100,8 @@ def check_volume(path: str, limits: CheckLimits) -> ImageCheck:
         path: a file with bytes, or a folder with files.
         limits: what counts as broken; where its volumes are no CTs alone, values need be no Hounsfield units.
     """
-    no_dicom = kind_of_name(path) == "nifti" or path.lower().endswith(".npz")
-    tags = None if no_dicom else next(read_dicom_tags(path), None)
+    nifti = kind_of_name(path) == "nifti"
+    tags = None if nifti or path.lower().endswith(".npz") else next(read_dicom_tags(path), None)
     found = [] if tags is None else list(_modality_problem(tags, limits.volume_modalities))
     try:
         values = LoadVolume()(path)[0].numpy()
