@@ -17,6 +17,7 @@ from monai_mgca.__main__ import COMMANDS, main
 from monai_mgca.apps.data_command import EXAMPLES, make_parser
 from monai_mgca.apps.retrieve import retrieve_command
 from monai_mgca.apps.retrieve.embedding_index import BACKENDS
+from monai_mgca.data.sample.radiographs import SAMPLE_LANGUAGES
 from monai_mgca.data.sources.siim_acr import ENCODINGS
 
 HELP = [[name, "--help"] for name in COMMANDS]
@@ -24,6 +25,7 @@ HELP += [["data", source, "--help"] for source in EXAMPLES] + [["weights", "conv
 
 SOURCES = next(action.choices for action in make_parser()._actions if action.dest == "command")
 CHOICES = [(retrieve_command._parser(), "--backend", BACKENDS), (SOURCES["siim_acr"], "--encoding", ENCODINGS)]
+CHOICES += [(SOURCES["sample"], "--language", SAMPLE_LANGUAGES)]
 
 
 @pytest.mark.parametrize("arguments", HELP, ids=" ".join)

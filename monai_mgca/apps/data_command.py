@@ -77,6 +77,8 @@ def make_parser() -> argparse.ArgumentParser:
     sample.add_argument("--size", type=int, default=640, help="number of studies (default: 640)")
     sample.add_argument("--image-size", type=int, default=128, help="pixels of a side (default: 128)")
     sample.add_argument("--seed", type=int, default=0)
+    help = "of the reports: English (default), Spanish, or in turn one and the other"
+    sample.add_argument("--language", choices=("en", "es", "en+es"), default="en", help=help)
     sample.add_argument("--sheet", metavar="FILE", help="also draw an overview picture")
 
     return parser
@@ -228,7 +230,8 @@ def _collect(args: argparse.Namespace) -> str:
 def _sample(args: argparse.Namespace) -> None:
     from monai_mgca.data.sample.radiographs import draw_sheet, make_sample
 
-    datalist = make_sample(args.output, size=args.size, image_size=args.image_size, seed=args.seed)
+    settings = {"size": args.size, "image_size": args.image_size, "seed": args.seed, "language": args.language}
+    datalist = make_sample(args.output, **settings)
     say(f"wrote {datalist}")
     if args.sheet:
         draw_sheet(Path(datalist).parent, args.sheet)

@@ -69,16 +69,6 @@ class Finding:
     form: str = ""
     millimeters: int = 0
 
-    @property
-    def phrase(self) -> str:
-        """The finding in a few plain words, such as "large right effusion"."""
-        if self.kind == "cardiomegaly":
-            return f"{self.size} cardiomegaly"
-        if self.kind == "device":
-            return f"{self.side} {self.form}".strip()
-        words = (self.size, self.form, self.side, self.zone, self.zone and "zone", self.kind)
-        return " ".join(word for word in words if word)
-
 
 def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     return options[int(rng.integers(len(options)))]

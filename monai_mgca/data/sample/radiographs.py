@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,18 @@ import numpy as np
 from PIL import Image
 
 from monai_mgca.data.entry import Entry, as_entry
+from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
 
 from .case import CLASSES, draw_anatomy, draw_findings
 from .contact_sheet import draw_sheet
 from .findings import draw_study
 from .sample_folder import SampleKind, fill_folder
-from .wording import write_report
+from .wording import write_phrase, write_report
 
-__all__ = ["draw_sheet", "make_sample"]
+__all__ = ["SAMPLE_LANGUAGES", "draw_sheet", "make_sample"]
+
+SAMPLE_LANGUAGES = ("en", "es", "en+es")
 
 _FILES = {"image": "images", "lung_mask": "lung_masks", "finding_mask": "finding_masks"}
 _KIND = SampleKind(
@@ -42,6 +47,7 @@ def make_sample(
     seed: int = 0,
     num_workers: int | None = None,
     progress: bool = True,
+    language: str = "en",
 ) -> Path:
     """Make the built-in sample in a folder, or find it there complete and with the same settings.
 
@@ -57,27 +63,37 @@ def make_sample(
         seed: another seed gives other patients; 0 or more.
         num_workers: threads that draw. Defaults to the number of processors.
         progress: whether to show a progress bar.
+        language: of the reports: "en", "es", or "en+es" for one study in English, the next in Spanish. It changes the
+            texts alone. The datalist of the latter two says ``"letters": "all"``, and their tokenizer knows the words
+            of both languages.
 
     Returns:
         The path of ``datalist.json``.
 
     Raises:
-        DataError: when an argument is out of its range, or the folder holds a datalist of something else.
+        DataError: when an argument is out of its range, there is no such language, or the folder holds a datalist of
+            something else.
 
     Example::
 
         datalist = make_sample("sample", size=64)
         training = load_datalist(datalist, "training")
     """
-    return fill_folder(_KIND, _make_study, output_dir, size, image_size, seed, num_workers, progress)
+    if language not in SAMPLE_LANGUAGES:
+        raise DataError(f"language must be one of {', '.join(SAMPLE_LANGUAGES)}, got {language}.")
+    make_study = partial(_make_study, languages=language.split("+"))
+    return fill_folder(_KIND, make_study, output_dir, size, image_size, seed, num_workers, progress, language)
 
 
-def _make_study(folder: Path, image_size: int, seed: int, index: int, patient: int, prior: bool) -> Entry:
+def _make_study(
+    folder: Path, image_size: int, seed: int, index: int, patient: int, prior: bool, languages: Sequence[str]
+) -> Entry:
     """Draw one study, write its three images, and give its entry of the datalist."""
     rng = np.random.default_rng([seed, index])
     anatomy = draw_anatomy(np.random.default_rng([seed, patient, 1]))
     findings = draw_findings(rng)
-    report = write_report(anatomy, findings, prior, rng)
+    language = languages[index % len(languages)]
+    report = write_report(anatomy, findings, prior, rng, language)
     image, lungs, masks = draw_study(anatomy, findings, image_size, rng)
     finding_mask = np.any(masks, axis=0) if masks else np.zeros_like(lungs)
     name = f"sample_{index:05d}"
@@ -89,7 +105,7 @@ def _make_study(folder: Path, image_size: int, seed: int, index: int, patient: i
     entry["labels"] = [int(k in kinds) for k in range(len(CLASSES))]
     entry["boxes"] = [_box(mask) for mask in masks]
     entry["box_labels"] = kinds
-    entry["box_phrases"] = [finding.phrase for finding in findings]
+    entry["box_phrases"] = [write_phrase(finding, language) for finding in findings]
     return as_entry(entry)
 
 

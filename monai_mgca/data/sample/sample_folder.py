@@ -23,6 +23,7 @@ from monai_mgca.utils import DataError
 from monai_mgca.utils.progress import progress_bar
 
 from .small_report_encoder import ENCODER_FILES, write_report_encoder
+from .wording import LANGUAGES
 
 __all__ = ["SampleKind", "fill_folder", "find_sample_dir"]
 
@@ -63,6 +64,7 @@ def fill_folder(
     seed: int,
     num_workers: int | None,
     progress: bool,
+    language: str = "en",
 ) -> Path:
     """Make a sample in a folder, or find it there complete and with the same settings.
 
@@ -75,6 +77,7 @@ def fill_folder(
         seed: of the drawing.
         num_workers: processes that draw.
         progress: show a bar.
+        language: of the reports, several joined by "+".
 
     Returns:
         The path of ``datalist.json``.
@@ -88,6 +91,9 @@ def fill_folder(
         if value < least:
             raise DataError(f"{name} must be at least {least}, got {value}.")
     settings = {"version": kind.version, "size": size, "image_size": image_size, "seed": seed}
+    extra: dict[str, Any] = {}
+    if language != "en":
+        settings["language"], extra = language, {"language": language, "letters": "all"}
     path = (folder := Path(output_dir)) / "datalist.json"
     units, extent = kind.units
     if _is_complete(kind, path, settings):
@@ -96,14 +102,14 @@ def fill_folder(
     path.unlink(missing_ok=True)  # from here on incomplete
     for name in kind.files.values():
         (folder / name).mkdir(parents=True, exist_ok=True)
-    write_report_encoder(folder / "report_encoder")
+    write_report_encoder(folder / "report_encoder", "en" if language == "en" else "+".join(LANGUAGES))
 
     # threads, not processes: numpy and Pillow free the interpreter, and notebooks need no main guard
     with ThreadPoolExecutor(workers) as pool:
         made = pool.map(lambda study: make_study(folder, image_size, seed, *study), _plan_studies(size, seed))
         entries = list(progress_bar(made, "drawing the sample", size) if progress else made)
     splits = split_by_patient(entries, _FRACTIONS, seed)
-    extra = {"settings": settings, **{key: list(names) for key, names in kind.classes.items()}}
+    extra |= {"settings": settings, **{key: list(names) for key, names in kind.classes.items()}}
     document = write_datalist(path, splits, name=kind.source, source=kind.source, dropped={}, **extra)
     _remove_leftovers(kind, folder, entries)
     counts = ", ".join(f"{count} {section}" for section, count in document["counts"].items())
@@ -133,7 +139,7 @@ def find_sample_dir(base: str | os.PathLike, size: int, image_size: int) -> str:
     return base if is_base and (path.is_file() or not os.path.isdir(own)) else own
 
 
-def _is_complete(kind: SampleKind, path: Path, settings: Mapping[str, int]) -> bool:
+def _is_complete(kind: SampleKind, path: Path, settings: Mapping[str, Any]) -> bool:
     """Whether the datalist is there, of these settings, with all its files."""
     if not path.is_file():
         return False
