@@ -185,7 +185,7 @@ class MGCA(nn.Module):
             "image_embedding" (B, D), "image_tokens" (B, P, D) and "image_weights" (B, P); see ``parts``.
         """
         features = ImageFeatures(*encode_in_micro_batches(self.image_encoder, self.micro_batch_size, image))
-        output = {}
+        output: dict[str, torch.Tensor] = {}
         if self._gives("embeddings", "scores"):
             output[Keys.IMAGE_EMBEDDING] = self.image_head(features.pooled)
         if self._gives("tokens"):
@@ -204,6 +204,7 @@ class MGCA(nn.Module):
         word_ids: torch.Tensor,
         report_states: torch.Tensor | None = None,
         report_attention: torch.Tensor | None = None,
+        *,
         extent: tuple[int, int] | None = None,
     ) -> dict[str, torch.Tensor]:
         """
@@ -235,7 +236,7 @@ class MGCA(nn.Module):
                 self.report_encoder, self.micro_batch_size, input_ids, attention_mask
             )
         states = report_states.to(torch.promote_types(report_states.dtype, torch.float32))
-        output = {}
+        output: dict[str, torch.Tensor] = {}
         if self._gives("embeddings", "scores"):
             output[Keys.REPORT_EMBEDDING] = self.report_head(self._pool(states, attention_mask))
         if self._gives("tokens"):
@@ -269,6 +270,7 @@ class MGCA(nn.Module):
         word_ids: torch.Tensor,
         report_states: torch.Tensor | None = None,
         report_attention: torch.Tensor | None = None,
+        *,
         extent: tuple[int, int] | None = None,
     ) -> dict[str, torch.Tensor]:
         """Arguments as those of :meth:`encode_image` and :meth:`encode_report`.
@@ -281,7 +283,8 @@ class MGCA(nn.Module):
                 raise ValueError("MGCA trains on batches of at least 2 pairs: a single one has nothing to differ from.")
             self.prototypes.normalize_()
         output = self.encode_image(image)
-        output |= self.encode_report(input_ids, attention_mask, word_ids, report_states, report_attention, extent)
+        states = report_states, report_attention
+        output |= self.encode_report(input_ids, attention_mask, word_ids, *states, extent=extent)
         if self.return_contexts and self._gives("tokens"):
             output |= self._match(output[Keys.IMAGE_TOKENS], output[Keys.WORD_TOKENS], output[Keys.WORD_MASK])
         if self._gives("scores"):

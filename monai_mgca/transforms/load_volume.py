@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import itk
 import nibabel
@@ -165,7 +165,7 @@ class LoadVolumed(MapTransform):
 def _completed(image: MetaTensor, rescale: Sequence[float] | None, spacing: Sequence[float] | None) -> MetaTensor:
     if rescale is not None:
         slope, intercept = rescale
-        image = image * slope + intercept
+        image = cast(MetaTensor, image * slope + intercept)
     if spacing is not None:
         sizes = image.affine[:3, :3].norm(dim=0)
         image.affine[:3, :3] *= image.affine.new_tensor(spacing) / sizes

@@ -90,7 +90,7 @@ def fill_folder(
     for name, value, least in limits:
         if value < least:
             raise DataError(f"{name} must be at least {least}, got {value}.")
-    settings = {"version": kind.version, "size": size, "image_size": image_size, "seed": seed}
+    settings: dict[str, Any] = {"version": kind.version, "size": size, "image_size": image_size, "seed": seed}
     extra: dict[str, Any] = {}
     if language != "en":
         settings["language"], extra = language, {"language": language, "letters": "all"}

@@ -51,8 +51,8 @@ def collect_rad_chestct(
     tables = [Path(table) for table in labels] or [folder / _TABLE.format(part=part) for part in _SPLITS]
     there = tables if labels else [table for table in tables if table.is_file()]
     if not there:
-        names = ", ".join(table.name for table in tables)
-        raise DataError(f"no tables of labels in {folder}: none of {names}. Name them with --labels.")
+        missing = ", ".join(table.name for table in tables)
+        raise DataError(f"no tables of labels in {folder}: none of {missing}. Name them with --labels.")
     names = list(classes) or _names(there[0])
     known: dict[str, list[int | None]] = {}
     for table in there:
