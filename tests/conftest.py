@@ -53,12 +53,14 @@ SLOW = (
 ENDURANCE = (
     "tests/bundle/test_killed_training.py",
     "tests/bundle/test_canary_commands.py",
+    "tests/bundle/test_canary.py",
     "tests/bundle/test_library_towers.py",
     "tests/bundle/test_every_tower.py",
     "tests/bundle/test_faults.py",
     "tests/bundle/test_bundle_paper_size.py",
     "tests/bundle/test_official_training.py",
     "tests/fuzz/test_fuzz.py",
+    "tests/label/test_library_towers.py",
     "tests/label/test_soak.py",
     "tests/test_gpu_benchmark.py",
 )
