@@ -49,7 +49,7 @@ SLOW = (
     "tests/utils/test_signals.py",
 )
 
-# a quarter of the time for two in a hundred tests: what is done many times, at full size, or for all of a family
+# a third of the time for three in a hundred tests: what is done many times, at full size, or for all of a family
 ENDURANCE = (
     "tests/bundle/test_killed_training.py",
     "tests/bundle/test_canary_commands.py",
