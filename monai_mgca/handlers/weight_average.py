@@ -11,10 +11,9 @@ import torch.distributed as dist
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from monai_mgca.utils.dist import world_size
+from monai_mgca.utils.dist import unwrap, world_size
 
 __all__ = ["WeightAverage"]
 
@@ -37,7 +36,7 @@ class WeightAverage:
 
     def __init__(self, average: AveragedModel, network: nn.Module, evaluator: Engine | None = None) -> None:
         self.average = average
-        self.network: Any = network.module if isinstance(network, DistributedDataParallel) else network
+        self.network = unwrap(network)
         self.evaluator = evaluator
 
     def attach(self, engine: Engine) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "leave_group",
     "max_over_processes",
     "rank",
+    "unwrap",
     "world_size",
 ]
 
@@ -41,6 +42,15 @@ def world_size() -> int:
 def rank() -> int:
     """The rank of this process, 0 where torch.distributed is not initialized."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def unwrap(item: Any) -> Any:
+    """Of a network the one within DDP, which one process has as well; all else as it is.
+
+    Args:
+        item: a network, or anything else that a training holds.
+    """
+    return item.module if isinstance(item, torch.nn.parallel.DistributedDataParallel) else item
 
 
 def _host_group(world: Any) -> Any:

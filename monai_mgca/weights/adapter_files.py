@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from monai_mgca.networks.adaptation.lora import ADAPTER, has_adapters
 from monai_mgca.networks.adaptation.tower_groups import tower_body
+from monai_mgca.utils.dist import unwrap
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.utils.extras import require_extra
 from monai_mgca.utils.files import replacing
@@ -41,7 +41,7 @@ def write_adapters(network: nn.Module, folder: str | os.PathLike) -> list[Path]:
     Raises:
         StorageError: when they cannot be written.
     """
-    bare: Any = network.module if isinstance(network, DistributedDataParallel) else network
+    bare = unwrap(network)
     written = []
     for tower, name in TOWERS.items():
         encoder = getattr(bare, name, None)

@@ -34,7 +34,6 @@ __all__ = [
     "progress_of",
     "restore_progress",
     "settings_of",
-    "unwrap",
 ]
 
 
@@ -80,11 +79,6 @@ REPORTED = {
     "image_encoder_weights": _NOT_AGAIN,
     "report_encoder": "its words must be the same; its weights are those of the checkpoint.",
 }
-
-
-def unwrap(item: Any) -> Any:
-    """What a checkpoint saves of an object: of a network the one within DDP, which one process has as well."""
-    return item.module if isinstance(item, torch.nn.parallel.DistributedDataParallel) else item
 
 
 def _plain(value: Any) -> Any:

@@ -30,11 +30,10 @@ from monai_mgca.handlers.resume.checkpoint_state import (
     progress_of,
     restore_progress,
     settings_of,
-    unwrap,
 )
 from monai_mgca.handlers.resume.held_schedule import HeldSchedule
 from monai_mgca.utils.console import Lines
-from monai_mgca.utils.dist import gather_plain, max_over_processes, rank
+from monai_mgca.utils.dist import gather_plain, max_over_processes, rank, unwrap
 from monai_mgca.utils.errors import CheckpointError
 from monai_mgca.utils.random_state import restore_random_state
 from monai_mgca.utils.signals import StopSignals, shield_workers

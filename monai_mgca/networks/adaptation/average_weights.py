@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from monai_mgca.utils.dist import unwrap
 
 __all__ = ["average_weights"]
 
@@ -30,6 +29,6 @@ def average_weights(network: nn.Module, decay: float) -> AveragedModel | None:
     """
     if decay == 0:
         return None
-    bare: Any = network.module if isinstance(network, DistributedDataParallel) else network
+    bare = unwrap(network)
     average = AveragedModel(bare, multi_avg_fn=get_ema_multi_avg_fn(decay))
     return average.requires_grad_(False)

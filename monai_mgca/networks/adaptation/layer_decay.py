@@ -9,9 +9,9 @@ from collections import defaultdict
 from typing import Any
 
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from monai_mgca.networks.adaptation.tower_groups import find_groups, tower_body
+from monai_mgca.utils.dist import unwrap
 from monai_mgca.utils.errors import OptionError
 
 __all__ = ["parameter_groups"]
@@ -45,7 +45,7 @@ def parameter_groups(network: nn.Module, learning_rate: float, layer_decay: floa
     """
     if layer_decay == 1:
         return [parameter for parameter in network.parameters() if parameter.requires_grad]
-    bare: Any = network.module if isinstance(network, DistributedDataParallel) else network
+    bare = unwrap(network)
     depths: dict[int, int] = {}
     for encoder in (bare.image_encoder, bare.report_encoder):
         if not any(parameter.requires_grad for parameter in encoder.parameters()):

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 
 from monai_mgca.networks.adaptation.choose_layers import LARGEST_SHARE, choose_layers
 from monai_mgca.networks.adaptation.locking import hold_in_evaluation
 from monai_mgca.networks.adaptation.tower_groups import tower_body
+from monai_mgca.utils.dist import unwrap
 from monai_mgca.utils.errors import OptionError
 from monai_mgca.utils.extras import require_extra
 
@@ -109,7 +109,7 @@ def merged_state(network: nn.Module) -> dict[str, torch.Tensor]:
         add_adapters(encoder, 2, torch.zeros(1, 1, 64, 64))
         print(plain.load_state_dict(merged_state(encoder)))  # <All keys matched successfully>
     """
-    bare: Any = network.module if isinstance(network, DistributedDataParallel) else network
+    bare = unwrap(network)
     state: dict[str, torch.Tensor] = bare.state_dict()
     layers = dict(_adapted_layers(bare))
     if not layers:
