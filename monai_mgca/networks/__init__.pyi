@@ -16,10 +16,11 @@ from .classifier import RadiographClassifier, create_classifier
 from .detector import DetectorMaps, RadiographDetector, create_detector
 from .encoder_names import EncoderName, format_encoder_name, parse_encoder_name
 from .encoder_sizes import create_image_encoder, fitting_size, official_name, register_image_encoder
+from .image_embedder import ImageEmbedder
 from .image_encoder import ImageEncoder, ImageFeatures, ResNetImageEncoder, ViTImageEncoder
 from .last_attention import LastAttention
 from .matching import AttentionMatcher, attention_to_weights, soft_match
-from .mgca import MGCA, ImageEmbedder
+from .mgca import MGCA
 from .micro_batch import check_micro_batches, encode_in_micro_batches
 from .norm import synchronize_batch_norm
 from .projection import ProjectionHead
@@ -27,6 +28,7 @@ from .pyramid import SimpleFeaturePyramid, StagePyramid, create_pyramid
 from .report_encoder import ReportEncoder
 from .segmenter import PUPSegmenter, StageSegmenter, create_segmenter
 from .unused import freeze_unused
+from .windows import encode_windows
 from .word_pooling import aggregate_words, project_words, report_extent
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "create_pyramid",
     "create_segmenter",
     "encode_in_micro_batches",
+    "encode_windows",
     "find_groups",
     "fitting_size",
     "format_encoder_name",

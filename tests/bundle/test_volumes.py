@@ -48,11 +48,10 @@ def workflow_of(new_bundle, volumes):
 
 @pytest.fixture(scope="module")
 def trained_volumes(new_bundle, volumes):
-    """A bundle after a training of one epoch with each kind of encoder."""
-    bundle = new_bundle()
-    for encoder in ("resnet_tiny", "vit_compact"):
-        settings = {**TINY, "image_encoder": encoder, "ckpt_dir": str(bundle.path("models", encoder))}
-        bundle.run(*CONFIGS, dataset_dir=str(volumes), **settings)
+    """A bundle after a training of one epoch with each kind of encoder, and with one that sees windows."""
+    bundle, windows = new_bundle(), {"image_encoder": "vit_compact", "window_size": 16, "patch_size": 8}
+    for name, kind in {**{n: {"image_encoder": n} for n in ("resnet_tiny", "vit_compact")}, "windows": windows}.items():
+        bundle.run(*CONFIGS, dataset_dir=str(volumes), **TINY, **kind, ckpt_dir=str(bundle.path("models", name)))
     return bundle
 
 
@@ -216,9 +215,10 @@ class TestDicomSeries:
             load_datalist(both / "datalist.json", "training")
 
 
-def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, workflow_of):
+@pytest.mark.parametrize("name", ["resnet_tiny", "windows"])
+def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, name):
     """With model.json beside the weights, neither needs options for sizes, windows and voxels."""
-    folder = str(trained_volumes.path("models", "resnet_tiny"))
+    folder = str(trained_volumes.path("models", name))
     output = str(trained_volumes.path("eval"))
     names = [str(trained_volumes.path("configs", f"{name}.json")) for name in (*CONFIGS, "evaluate")]
     settings = {"bundle_root": str(trained_volumes.root), "ckpt_dir": folder, "output_dir": output, "num_workers": 0}
@@ -226,6 +226,7 @@ def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, wo
     workflow = ConfigWorkflow(names, workflow_type="train", logging_file=False, **settings, **data)
     workflow.initialize()
     assert workflow.parser.get_parsed_content("voxel_size") == 12
+    assert workflow.parser.get_parsed_content("network_def").window_size == (16 if name == "windows" else None)
     workflow.run()
     assert "val_mean_recall" in Path(output, "metrics.csv").read_text()
 
