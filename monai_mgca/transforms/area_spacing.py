@@ -14,7 +14,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from monai.transforms import InvertibleTransform, MapTransform, Resize
-from monai.utils import TransformBackends, ensure_tuple_rep
+from monai.utils import TraceKeys, TransformBackends, ensure_tuple_rep
 
 __all__ = ["AreaSpacing", "AreaSpacingD", "AreaSpacingDict", "AreaSpacingd"]
 
@@ -24,8 +24,8 @@ class AreaSpacing(InvertibleTransform):
 
     :class:`monai.transforms.Spacing` interpolates between neighbors alone, and so sees one in ten of the slices that
     8 mm take in. Where voxels get smaller they are interpolated. The axes keep their direction and extent, so the voxel
-    size is met within half a voxel of the whole edge. A mask becomes the part of each voxel that it covers. The inverse
-    interpolates, and undoes both steps.
+    size is met within half a voxel of the whole edge. It can be inverted; for a smooth result by
+    :class:`monai_mgca.transforms.InvertProbabilitiesd`.
 
     Args:
         voxel_size: millimeters, one number or one for each axis; above 0.
@@ -58,16 +58,14 @@ class AreaSpacing(InvertibleTransform):
         fewer = [min(sizes) for sizes in zip(wanted, img.shape[1:], strict=True)]
         return Resize(wanted, mode="trilinear")(Resize(fewer, mode="area")(img))
 
-    def inverse(self, data: MetaTensor) -> torch.Tensor:
+    def inverse(self, data: torch.Tensor) -> torch.Tensor:
         """
         Args:
-            data: (C, X, Y, Z) of the new grid, which knows what was done to it.
-
-        Returns:
-            It on the grid before, resampled as the recorded operations say.
+            data: (C, X, Y, Z) that this has resampled, or what a network made of it with the same applied operations.
         """
-        for _ in range(2):
-            data = Resize(-1).inverse_transform(data, self.pop_transform(data, check=False))
+        for _ in range(2):  # the two of a call, which were made for that call alone
+            done = self.pop_transform(data, check=False)
+            data = Resize(done[TraceKeys.ORIG_SIZE]).inverse_transform(data, done)
         return data
 
 

@@ -20,8 +20,7 @@ class InvertProbabilitiesd(Invertd):
     """MONAI's ``Invertd`` for probabilities: back to the image's own size, with linear interpolation.
 
     Images are made smaller by area, which would make steps of pixels where a prediction is made larger again. Take the
-    threshold behind this transform, so that contours are smooth at the image's own size. Volumes get back the axes of
-    their file too, whatever their orientation.
+    threshold behind this transform, so that contours are smooth at the image's own size.
 
     Args:
         keys: keys of the probabilities.
@@ -51,8 +50,7 @@ class InvertProbabilitiesd(Invertd):
         for orig_key in set(self.orig_keys):
             if isinstance(d.get(orig_key), MetaTensor):
                 d[orig_key] = image = d[orig_key].clone()
-                mode = "trilinear" if image.ndim == 4 else "bilinear"
-                image.applied_operations = convert_applied_interp_mode(image.applied_operations, mode, False)
+                image.applied_operations = convert_applied_interp_mode(image.applied_operations, "bilinear", False)
         # a network may return plain tensors, which Invertd would pass by
         d |= {key: MetaTensor(d[key]) for key in self.key_iterator(d)}
         inverted = super().__call__(d)
