@@ -24,8 +24,8 @@ class DetectionSaver:
 
     Attach it to an evaluator whose output is a list of dictionaries with "image", whose meta data name the file, and
     "boxes", "labels", "labels_scores" in pixels of the stored image, of a volume in millimeters of the world, RAS+: see
-    :class:`monai_mgca.engines.PerImage` and :class:`monai_mgca.transforms.RestoreBoxesd`. The file appears at the end of
-    the run, whole or not at all.
+    :class:`monai_mgca.engines.PerImage` and :class:`monai_mgca.transforms.RestoreBoxesd`. The file appears at the end
+    of the run, whole or not at all.
 
     Args:
         path: the JSON file.
