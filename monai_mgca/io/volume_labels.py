@@ -19,10 +19,10 @@ from monai_mgca.io.nrrd import read_nrrd_volume
 from monai_mgca.io.volume_geometry import VolumeGeometry
 from monai_mgca.utils import DataError
 
-__all__ = ["read_volume_labels"]
+__all__ = ["present_labels", "read_volume_labels"]
 
 # Voxels by which a label may lie beside the volume's voxels: headers are written with few digits.
-APART = 0.5
+APART = 0.2
 
 
 def read_volume_labels(path: str | os.PathLike, geometry: VolumeGeometry) -> np.ndarray:
@@ -63,6 +63,20 @@ def read_volume_labels(path: str | os.PathLike, geometry: VolumeGeometry) -> np.
     except Exception as error:
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         raise DataError(f"cannot read the label {path}: {reason}") from None
+
+
+def present_labels(labels: np.ndarray) -> list[int]:
+    """The values of a label map, but for 0, sorted; a whole volume is not sorted for it.
+
+    Args:
+        labels: (X, Y, Z) uint8.
+
+    Example::
+
+        print(present_labels(np.array([[[0, 3], [3, 1]]], np.uint8)))  # [1, 3]
+    """
+    counts = sum(np.bincount(plane.ravel(), minlength=256) for plane in np.moveaxis(labels, -1, 0))
+    return [int(value) for value in np.flatnonzero(counts) if value]
 
 
 def _read_nifti(path: str | os.PathLike, limit: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import threading
@@ -24,7 +25,7 @@ from monai_mgca.apps import PretrainedModel
 from monai_mgca.io.embedding_file import fingerprint_of
 from monai_mgca.label.active.row_store import Rows, refresh_rows
 from monai_mgca.label.label_settings import LabelSettings
-from monai_mgca.label.radiograph_model import load_radiograph_model
+from monai_mgca.label.served_model import load_served_model
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import first_cause
 from monai_mgca.utils.progress import progress_bar
@@ -150,14 +151,19 @@ class StudyEmbeddings:
             time = path.stat().st_mtime_ns
             if self._loaded is None or self._loaded[0] != time:
                 fingerprint = fingerprint_of([path, path.with_name("model.json")], None)
-                self._loaded = time, load_radiograph_model(path, self.settings.device), fingerprint
+                self._loaded = time, load_served_model(self.settings), fingerprint
             return self._loaded[1:]
 
 
 def file_state(path: str | os.PathLike) -> str:
-    """What changes when a file does: where it is, its size and its time."""
+    """What changes when a file does, or one in a folder: where it is, its size and its time."""
     found = os.stat(path)
-    return f"{os.path.realpath(path)}:{found.st_size}:{found.st_mtime_ns}"
+    state = f"{os.path.realpath(path)}:{found.st_size}:{found.st_mtime_ns}"
+    if not os.path.isdir(path):
+        return state
+    with os.scandir(path) as entries:
+        files = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries)
+    return f"{state}:{hashlib.sha256(repr(files).encode()).hexdigest()}"
 
 
 @torch.no_grad()
