@@ -189,7 +189,7 @@ def test_links_out_of_the_folder_are_not_followed(place, tmp_path, save):
     shutil.copytree(place / "p2", tmp_path / "secret")
     store = VolumeDatastore(place)
     save(store, "p2")
-    first, *rest = sorted((tmp_path / "secret").iterdir())
+    first = min((tmp_path / "secret").iterdir())
     (place / "p2" / first.name).unlink()
     (place / "p2" / first.name).symlink_to(first)
     (place / "p1" / "inner").mkdir()

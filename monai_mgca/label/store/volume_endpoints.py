@@ -70,8 +70,6 @@ def write_series_file(series: str | os.PathLike, path: str | os.PathLike) -> Non
     """
     geometry = read_volume_geometry(series)
     values = LoadVolume()(series)[0].numpy()
-    least, greatest = float(values.min()), float(values.max())
-    whole = (
-        least >= -(2**15) and greatest < 2**15 and all((plane % 1 == 0).all() for plane in np.moveaxis(values, -1, 0))
-    )
+    fits = values.min() >= -(2**15) and values.max() < 2**15
+    whole = fits and all((plane % 1 == 0).all() for plane in np.moveaxis(values, -1, 0))
     write_volume(values.astype(np.int16) if whole else values, geometry, Path(path))
