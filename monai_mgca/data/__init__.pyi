@@ -10,7 +10,7 @@ from .labeled import class_names, load_labeled
 from .sample.radiographs import make_sample
 from .sample.volumes import make_volume_sample
 from .split import split_by_patient
-from .stream import StreamDataset, StreamSampler
+from .stream import StreamDataset, StreamSampler, flatten_patches
 
 __all__ = [
     "CachedOnDiskDataset",
@@ -21,6 +21,7 @@ __all__ = [
     "class_names",
     "find_images",
     "find_volumes",
+    "flatten_patches",
     "image_size",
     "load_datalist",
     "load_labeled",

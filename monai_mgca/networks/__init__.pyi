@@ -13,7 +13,7 @@ from .adapters.monai_encoder import MONAIImageEncoder
 from .adapters.timm_encoder import TimmImageEncoder
 from .adapters.transformers_encoder import TransformersImageEncoder
 from .classifier import RadiographClassifier, create_classifier
-from .detector import DetectorMaps, RadiographDetector, create_detector
+from .detector import DetectorMaps, create_detector
 from .encoder_names import EncoderName, format_encoder_name, parse_encoder_name
 from .encoder_sizes import create_image_encoder, fitting_size, official_name, register_image_encoder
 from .image_encoder import ImageEncoder, ImageFeatures, ResNetImageEncoder, ViTImageEncoder
@@ -25,6 +25,7 @@ from .norm import synchronize_batch_norm
 from .projection import ProjectionHead
 from .pyramid import SimpleFeaturePyramid, StagePyramid, create_pyramid
 from .report_encoder import ReportEncoder
+from .retinanet import RadiographDetector, VolumeDetector
 from .segmenter import PUPSegmenter, StageSegmenter, create_segmenter
 from .unused import freeze_unused
 from .word_pooling import aggregate_words, project_words, report_extent
@@ -52,6 +53,7 @@ __all__ = [
     "TimmImageEncoder",
     "TransformersImageEncoder",
     "ViTImageEncoder",
+    "VolumeDetector",
     "adapt_towers",
     "add_adapters",
     "aggregate_words",

@@ -12,75 +12,23 @@ import torch
 from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
 from monai.apps.detection.networks.retinanet_network import RetinaNet
 from monai.apps.detection.utils.anchor_utils import AnchorGenerator
-from monai.losses import FocalLoss
+from monai.utils import ensure_tuple_rep
 from torch import nn
 
 from monai_mgca.networks.encoder_sizes import create_image_encoder, size_advice
 from monai_mgca.networks.pyramid import create_pyramid
+from monai_mgca.networks.retinanet import ExactAnchors, FocalLossPerBox, RadiographDetector, VolumeDetector
 
-__all__ = ["DetectorMaps", "RadiographDetector", "create_detector"]
+__all__ = ["DetectorMaps", "create_detector"]
 
 # of the image's side; two at each of three levels
 _ANCHORS = ((1 / 16, 1 / 10), (1 / 6, 1 / 4), (2 / 5, 3 / 5))
-
-
-class FocalLossPerBox(nn.Module):
-    """Focal loss over all anchors and classes, divided by the number of anchors that have a box, as RetinaNet's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.focal = FocalLoss(gamma=2.0, alpha=0.25, reduction="none")
-
-    def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """
-        Args:
-            logits: (N, C) of all anchors.
-            targets: (N, C) of 0 and 1.
-        """
-        loss: torch.Tensor = self.focal(logits, targets).sum() / targets.sum().clamp(min=1)
-        return loss
-
-
-class RadiographDetector(RetinaNetDetector):
-    """MONAI's ``RetinaNetDetector`` for the batches of radiographs that have no box at all.
-
-    MONAI then leaves the regression head without a gradient, which stops distributed training. The meta data of the
-    images are left aside, which would slow every operation down. It takes the arguments of ``RetinaNetDetector``.
-    """
-
-    def forward(
-        self,
-        input_images: list[torch.Tensor] | torch.Tensor,
-        targets: list[dict[str, torch.Tensor]] | None = None,
-        use_inferer: bool = False,
-    ) -> dict[str, torch.Tensor] | list[dict[str, torch.Tensor]]:
-        """
-        Args:
-            input_images: (B, C, H, W), or B images (C, H, W).
-            targets: in training, for each image "boxes" (N, 4) [x0, y0, x1, y1] in pixels and "labels" (N,).
-            use_inferer: use the sliding window that was set.
-
-        Returns:
-            In training the losses "classification" and "box_regression", else for each image "boxes", "labels" and
-            "labels_scores".
-        """
-        images = [torch.Tensor(image.as_tensor()) if hasattr(image, "as_tensor") else image for image in input_images]
-        result: dict[str, torch.Tensor] | list[dict[str, torch.Tensor]]
-        result = super().forward(torch.stack(images), targets, use_inferer)
-        return result
-
-    def compute_box_loss(
-        self,
-        box_regression: torch.Tensor,
-        targets: list[dict[str, torch.Tensor]],
-        anchors: list[torch.Tensor],
-        matched_idxs: list[torch.Tensor],
-    ) -> torch.Tensor:
-        """As MONAI's; nothing to regress is a zero that has a gradient."""
-        if not any((matched >= 0).any() for matched in matched_idxs):
-            return 0 * box_regression.sum()
-        loss: torch.Tensor = super().compute_box_loss(box_regression, targets, anchors, matched_idxs)
-        return loss
+# of images and volumes
+_RATIOS: dict[int, Any] = {2: (0.5, 1.0, 2.0), 3: ((1.0, 1.0),)}
+# of a window, at least, that the next one overlaps
+_OVERLAP = 0.25
+# as in MONAI's tutorial of LUNA16: anchors that a step takes of each volume
+_SAMPLER = {"batch_size_per_image": 64, "positive_fraction": 0.3, "min_neg": 16, "pool_size": 20}
 
 
 class DetectorMaps(nn.Module):
@@ -106,11 +54,12 @@ class DetectorMaps(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """
         Args:
-            images: (B, in_channels, H, W).
+            images: (B, in_channels, H, W[, D]).
 
         Returns:
-            (B, classes + 4, N) for N anchors, in MONAI's order: level by level of the pyramid, row by row, and at each
-            place anchor by anchor. First the logits, then the shifts of center and size as ``BoxCoder`` reads them.
+            (B, classes + 4, N), of volumes (B, classes + 6, N), for N anchors, in MONAI's order: level by level of the
+            pyramid, row by row, and at each place anchor by anchor. First the logits, then the shifts of center and
+            size as ``BoxCoder`` reads them.
         """
         features = list(self.network.feature_extractor(images).values())
         logits: list[torch.Tensor] = self.network.classification_head(features)
@@ -118,22 +67,24 @@ class DetectorMaps(nn.Module):
         levels: list[torch.Tensor] = []
         for pair in zip(logits, shifts):  # noqa: B905 - TorchScript's zip knows no strict
             both = torch.cat([maps.unflatten(1, (self.anchors, -1)) for maps in pair], 2)
-            levels.append(both.permute(0, 2, 3, 4, 1).flatten(2))
+            levels.append(both.movedim(1, -1).flatten(2))
         return torch.cat(levels, 2)
 
 
 def create_detector(
     encoder: str,
     num_classes: int,
-    image_size: int,
+    image_size: Sequence[int] | int,
     in_channels: int = 1,
     anchor_sizes: Sequence[Sequence[float]] | None = None,
-    anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+    anchor_ratios: Sequence[Any] | None = None,
     strides: Sequence[int] = (8, 16, 32),
     channels: int | None = None,
     score_threshold: float = 0.02,
     nms_threshold: float = 0.4,
     detections_per_image: int = 100,
+    spatial_dims: int = 2,
+    patch_size: int = 16,
 ) -> RadiographDetector:
     """MONAI's RetinaNet on an image encoder: a ResNet with a feature pyramid network, a ViT with a simple pyramid.
 
@@ -141,50 +92,89 @@ def create_detector(
     it finds: the anchors are laid out for this order, so nothing is swapped anywhere. Anchors are matched by ATSS
     (Zhang et al. 2020), the losses are the focal loss and smooth L1.
 
+    Those of volumes are [x0, y0, z0, x1, y1, z1] in voxels along the volume's axes. As in MONAI's tutorial of LUNA16
+    the focal loss gives way to cross-entropy over hard negatives, and larger volumes are gone through in windows.
+
     Args:
         encoder: "resnet50", "vit_base", or any other name of :func:`create_image_encoder`.
         num_classes: number of classes of boxes.
-        image_size: height and width of the images in pixels, a multiple of the largest stride.
-        in_channels: 1 for radiographs.
+        image_size: height and width (and depth) of the images in pixels, multiples of the largest stride; of volumes
+            the window, which is also the size of the parts to train with.
+        in_channels: 1 for radiographs and CT.
         anchor_sizes: for each stride the sides of its anchors in pixels, as many at each. Defaults to parts of the
             image, from a sixteenth to three fifths; ``mgca anchors`` finds those of a data set.
-        anchor_ratios: height / width of the anchors.
+        anchor_ratios: height / width of the anchors, 0.5, 1 and 2 by default; of volumes the pairs y / x and z / x,
+            by default the cube's alone.
         strides: pixels between neighbors of each level of the pyramid; start with 4 for the smallest findings.
         channels: of the pyramid and the heads, a multiple of 8. Defaults to 256, and 64 for the compact encoders.
         score_threshold: boxes with a smaller score are dropped.
         nms_threshold: of two boxes of a class that overlap more, the one with the smaller score is dropped.
         detections_per_image: number of boxes to keep at most.
+        spatial_dims: 2, or 3 for volumes.
+        patch_size: of a vision transformer for volumes, voxels of the edge of its patches.
 
     Raises:
-        ValueError: when the image size is not a multiple of the largest stride, or the anchors do not fit the strides.
+        ValueError: when the image size is not a multiple of the largest stride, or the anchors do not fit the strides
+            or the dimensions.
 
     Example::
 
         detector = create_detector("resnet_compact", num_classes=2, image_size=64)
         print(detector.eval()(torch.rand(1, 1, 64, 64))[0].keys())
     """
-    if image_size % max(strides):
-        raise ValueError(
-            f"image_size must be a multiple of the largest stride, {max(strides)}, got {image_size}: "
-            f"{size_advice(image_size, max(strides))}, or give smaller strides, as [4, 8, 16]."
-        )
-    sizes = [[side * image_size for side in level] for level in _ANCHORS] if anchor_sizes is None else anchor_sizes
-    anchors = _anchors(sizes, anchor_ratios, strides)
+    anchors = _create_anchors(ensure_tuple_rep(image_size, spatial_dims), anchor_sizes, anchor_ratios, strides)
+    of_volumes: dict[str, Any] = {} if spatial_dims == 2 else {"spatial_dims": spatial_dims, "patch_size": patch_size}
     width = channels or (64 if encoder.endswith("compact") else 256)
-    features = create_pyramid(create_image_encoder(encoder, image_size, in_channels=in_channels), strides, width)
-    num_anchors, divisible = anchors.num_anchors_per_location()[0], max(strides)
-    # a list, because exporters cannot follow a dictionary of lists
-    network = RetinaNet(2, num_classes, num_anchors, features, size_divisible=divisible, use_list_output=True)
-    # named again for a wrapped network, which would hide them
-    detector = RadiographDetector(network, anchors, spatial_dims=2, num_classes=num_classes, size_divisible=divisible)
-    detector.set_atss_matcher(num_candidates=4, center_in_gt=False)
-    detector.set_cls_loss(FocalLossPerBox())
+    made = create_image_encoder(encoder, image_size, in_channels=in_channels, **of_volumes)
+    features = create_pyramid(made, strides, width, spatial_dims)
+    detector = _create_retinanet(features, anchors, num_classes, spatial_dims, max(strides))
+    if spatial_dims == 3:
+        _set_volumes(detector, ensure_tuple_rep(image_size, 3), max(strides))
     detector.set_box_selector_parameters(score_threshold, 1000, nms_threshold, detections_per_image)
     return detector
 
 
-def _anchors(sizes: Sequence[Sequence[float]], ratios: Sequence[float], strides: Sequence[int]) -> AnchorGenerator:
-    if len(sizes) != len(strides) or len({len(level) for level in sizes}) != 1:
-        raise ValueError(f"anchor_sizes must have as many sizes for each of the strides {tuple(strides)}, got {sizes}.")
-    pixels: Any = sizes  # MONAI declares whole ones, and takes others too
-    return AnchorGenerator(pixels, [ratios] * len(sizes), indexing="xy")
+def _create_anchors(
+    window: Sequence[int], sizes: Sequence[Sequence[float]] | None, ratios: Sequence[Any] | None, strides: Sequence[int]
+) -> AnchorGenerator:
+    for side in window:
+        if side % max(strides):
+            raise ValueError(
+                f"image_size must be a multiple of the largest stride, {max(strides)}, got {side}: "
+                f"{size_advice(side, max(strides))}, or give smaller strides, as [4, 8, 16]."
+            )
+    pixels: Any = [[side * max(window) for side in level] for level in _ANCHORS] if sizes is None else sizes
+    if len(pixels) != len(strides) or len({len(level) for level in pixels}) != 1:
+        raise ValueError(
+            f"anchor_sizes must have as many sizes for each of the strides {tuple(strides)}, got {pixels}."
+        )
+    shapes = list(_RATIOS[len(window)] if ratios is None else ratios)
+    if len(window) == 2:
+        return AnchorGenerator(pixels, [shapes] * len(pixels), indexing="xy")
+    if not all(isinstance(shape, Sequence) and len(shape) == 2 for shape in shapes):
+        raise ValueError(f"anchor_ratios of volumes are pairs, y / x and z / x, got {shapes}.")
+    return ExactAnchors(pixels, [shapes] * len(pixels))
+
+
+def _create_retinanet(
+    features: nn.Module, anchors: AnchorGenerator, num_classes: int, spatial_dims: int, divisible: int
+) -> RadiographDetector:
+    # a list, because exporters cannot follow a dictionary of lists
+    number, listed = anchors.num_anchors_per_location()[0], {"size_divisible": divisible, "use_list_output": True}
+    network = RetinaNet(spatial_dims, num_classes, number, features, **listed)
+    kind = RadiographDetector if spatial_dims == 2 else VolumeDetector
+    # named again for a wrapped network, which would hide them
+    named = {"spatial_dims": spatial_dims, "num_classes": num_classes, "size_divisible": divisible}
+    detector = kind(network, anchors, **named)
+    detector.set_atss_matcher(num_candidates=4, center_in_gt=False)
+    detector.set_cls_loss(FocalLossPerBox())
+    return detector
+
+
+def _set_volumes(detector: RadiographDetector, window: Sequence[int], divisible: int) -> None:
+    """Hard negatives in place of the focal loss, and windows whose steps are whole cells of every level."""
+    detector.set_cls_loss(nn.BCEWithLogitsLoss())
+    detector.set_hard_negative_sampler(**_SAMPLER)
+    steps = [max(int(side * (1 - _OVERLAP)) // divisible, 1) * divisible for side in window]
+    overlap = [1 - step / side for step, side in zip(steps, window, strict=True)]
+    detector.set_sliding_window_inferer(window, overlap=overlap, mode="gaussian")

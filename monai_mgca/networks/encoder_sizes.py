@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from monai.networks.blocks import BaseEncoder
 from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
-from monai.utils import look_up_option
+from monai.utils import ensure_tuple, look_up_option
 from torch import nn
 
 from monai_mgca.networks.adapters.library_encoder import create_library_encoder
@@ -169,22 +169,27 @@ def register_image_encoder(name: str, create: Callable[..., ImageEncoder]) -> No
     _REGISTERED[name] = create
 
 
-def fitting_size(encoder: str, image_size: int, multiple: int) -> int:
+def fitting_size(encoder: str, image_size: Sequence[int] | int, multiple: int) -> Any:
     """The size of the images of a finetuning: that of the pretraining, or the nearest that the network can take.
 
     Args:
         encoder: a name of :func:`create_image_encoder`; a ViT of ours keeps the size of its pretraining.
-        image_size: pixels of the pretraining.
+        image_size: pixels of the pretraining, one number or one for each axis.
         multiple: what the size of the network's images must be a multiple of.
+
+    Returns:
+        The same, as the one number or a list.
 
     Example::
 
         print(fitting_size("resnet_compact", 112, 32))  # 128
     """
     takes_any = parse_encoder_name(encoder) is not None or _SIZES.get(encoder, (None,))[0] is ResNetImageEncoder
-    if not takes_any or image_size % multiple == 0:
+    sides = ensure_tuple(image_size)
+    if not takes_any or not any(side % multiple for side in sides):
         return image_size
-    nearest = max(multiple, (image_size + multiple // 2) // multiple * multiple)
+    fitting = [max(multiple, (side + multiple // 2) // multiple * multiple) for side in sides]
+    nearest = fitting if isinstance(image_size, Sequence) else fitting[0]
     logger.info(
         f"The encoder was pretrained on images of {image_size} pixels, and here they have {nearest}, the nearest "
         f"multiple of {multiple}."
