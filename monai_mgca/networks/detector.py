@@ -25,8 +25,6 @@ __all__ = ["DetectorMaps", "create_detector"]
 _ANCHORS = ((1 / 16, 1 / 10), (1 / 6, 1 / 4), (2 / 5, 3 / 5))
 # of images and volumes
 _RATIOS: dict[int, Any] = {2: (0.5, 1.0, 2.0), 3: ((1.0, 1.0),)}
-# of a window, at least, that the next one overlaps
-_OVERLAP = 0.25
 # as in MONAI's tutorial of LUNA16: anchors that a step takes of each volume
 _SAMPLER = {"batch_size_per_image": 64, "positive_fraction": 0.3, "min_neg": 16, "pool_size": 20}
 
@@ -85,6 +83,7 @@ def create_detector(
     detections_per_image: int = 100,
     spatial_dims: int = 2,
     patch_size: int = 16,
+    overlap: float = 0.25,
 ) -> RadiographDetector:
     """MONAI's RetinaNet on an image encoder: a ResNet with a feature pyramid network, a ViT with a simple pyramid.
 
@@ -112,6 +111,7 @@ def create_detector(
         detections_per_image: number of boxes to keep at most.
         spatial_dims: 2, or 3 for volumes.
         patch_size: of a vision transformer for volumes, voxels of the edge of its patches.
+        overlap: of volumes, at least this part of a window is seen by the next one too.
 
     Raises:
         ValueError: when the image size is not a multiple of the largest stride, or the anchors do not fit the strides
@@ -129,7 +129,7 @@ def create_detector(
     features = create_pyramid(made, strides, width, spatial_dims)
     detector = _create_retinanet(features, anchors, num_classes, spatial_dims, max(strides))
     if spatial_dims == 3:
-        _set_volumes(detector, ensure_tuple_rep(image_size, 3), max(strides))
+        _set_volumes(detector, ensure_tuple_rep(image_size, 3), max(strides), overlap)
     detector.set_box_selector_parameters(score_threshold, 1000, nms_threshold, detections_per_image)
     return detector
 
@@ -171,10 +171,10 @@ def _create_retinanet(
     return detector
 
 
-def _set_volumes(detector: RadiographDetector, window: Sequence[int], divisible: int) -> None:
+def _set_volumes(detector: RadiographDetector, window: Sequence[int], divisible: int, overlap: float) -> None:
     """Hard negatives in place of the focal loss, and windows whose steps are whole cells of every level."""
     detector.set_cls_loss(nn.BCEWithLogitsLoss())
     detector.set_hard_negative_sampler(**_SAMPLER)
-    steps = [max(int(side * (1 - _OVERLAP)) // divisible, 1) * divisible for side in window]
-    overlap = [1 - step / side for step, side in zip(steps, window, strict=True)]
-    detector.set_sliding_window_inferer(window, overlap=overlap, mode="gaussian")
+    steps = [max(int(side * (1 - overlap)) // divisible, 1) * divisible for side in window]
+    overlaps = [1 - step / side for step, side in zip(steps, window, strict=True)]
+    detector.set_sliding_window_inferer(window, overlap=overlaps, mode="gaussian")
