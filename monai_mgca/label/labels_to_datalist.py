@@ -108,7 +108,7 @@ def split_ids(ids: Sequence[str], val_split: float) -> dict[str, list[str]]:
 
 def _labels_of(datastore: Datastore, task: str) -> list[tuple[str, str, str]]:
     """Id, image and label of every image with a label of the task's kind."""
-    pairs = [(datastore._to_id(os.path.basename(d["image"]))[0], d["image"], d["label"]) for d in datastore.datalist()]
+    pairs = [(datastore.id_of(d["image"]), d["image"], d["label"]) for d in datastore.datalist()]
     wanted = [pair for pair in sorted(pairs) if (Path(pair[2]).suffix.lower() == BOXES) == (task == "detection")]
     if others := sorted({pair[0] for pair in pairs} - {pair[0] for pair in wanted}):
         logger.info(f"{task}: {len(others)} images have a label of another kind, left out: {name_some(others, 20)}.")
@@ -126,7 +126,7 @@ def _read_all(
     for name, image, label in wanted:
         try:
             info = datastore.get_label_info(name, DefaultLabelTag.FINAL) or {}
-            found[name] = read_label(image, label, info.get("label_info"))
+            found[name] = read_label(image, label, info.get("label_info"), datastore.spatial_dims)
         except DataError as error:
             problems.append((name, str(error)))
     return found, problems

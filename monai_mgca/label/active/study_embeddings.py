@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import threading
@@ -24,7 +25,7 @@ from monai_mgca.apps import PretrainedModel
 from monai_mgca.io.embedding_file import fingerprint_of
 from monai_mgca.label.active.row_store import Rows, refresh_rows
 from monai_mgca.label.label_settings import LabelSettings
-from monai_mgca.label.radiograph_model import load_radiograph_model
+from monai_mgca.label.served_model import load_served_model
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import first_cause
 from monai_mgca.utils.progress import progress_bar
@@ -33,7 +34,11 @@ __all__ = ["Studies", "StudyEmbeddings"]
 
 logger = logging.getLogger(__name__)
 
+# of texts at a time
 BATCH = 32
+# By the studies' dimensions: images at a time, and threads that load them. A CT has hundreds of megabytes while it is
+# loaded, and seconds pass: one is loaded at a time, and what was computed is written sooner.
+IMAGES, THREADS, CHUNK = {2: 32, 3: 4}, {2: 16, 3: 1}, {2: None, 3: 16}
 
 
 @dataclass
@@ -105,7 +110,8 @@ class StudyEmbeddings:
             unreadable.update(failed)
             return vectors
 
-        images = refresh_rows(datastore.work_dir / "images.npz", fingerprint, states, embed)
+        chunk = CHUNK[model.spatial_dims]
+        images = refresh_rows(datastore.work_dir / "images.npz", fingerprint, states, embed, chunk)
         reports = self._reports(model, fingerprint, images.ids, datastore)
         if unreadable:
             logger.warning(f"{len(unreadable)} studies cannot be read: {name_some(sorted(unreadable), 20)}")
@@ -150,20 +156,25 @@ class StudyEmbeddings:
             time = path.stat().st_mtime_ns
             if self._loaded is None or self._loaded[0] != time:
                 fingerprint = fingerprint_of([path, path.with_name("model.json")], None)
-                self._loaded = time, load_radiograph_model(path, self.settings.device), fingerprint
+                self._loaded = time, load_served_model(self.settings), fingerprint
             return self._loaded[1:]
 
 
 def file_state(path: str | os.PathLike) -> str:
-    """What changes when a file does: where it is, its size and its time."""
+    """What changes when a file does, or one in a folder: where it is, its size and its time."""
     found = os.stat(path)
-    return f"{os.path.realpath(path)}:{found.st_size}:{found.st_mtime_ns}"
+    state = f"{os.path.realpath(path)}:{found.st_size}:{found.st_mtime_ns}"
+    if not os.path.isdir(path):
+        return state
+    with os.scandir(path) as entries:
+        files = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries)
+    return f"{state}:{hashlib.sha256(repr(files).encode()).hexdigest()}"
 
 
 @torch.no_grad()
 def _embed_images(model: PretrainedModel, paths: Mapping[str, str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Vectors of those that can be read, and why the others cannot."""
-    embed, names = model.network.image_embedder(), list(paths)
+    embed, names, batch = model.network.image_embedder(), list(paths), IMAGES[model.spatial_dims]
     vectors: dict[str, np.ndarray] = {}
     failed: dict[str, str] = {}
 
@@ -173,9 +184,10 @@ def _embed_images(model: PretrainedModel, paths: Mapping[str, str]) -> tuple[dic
         except RuntimeError as error:  # MONAI's, around ours
             return str(first_cause(error))
 
-    with ThreadPool(min(16, os.cpu_count() or 1)) as pool:
-        for start in progress_bar(range(0, len(names), BATCH), "studies"):
-            loaded = dict(zip(names[start : start + BATCH], pool.map(load, names[start : start + BATCH]), strict=True))
+    with ThreadPool(min(THREADS[model.spatial_dims], os.cpu_count() or 1)) as pool:
+        for start in progress_bar(range(0, len(names), batch), "studies"):
+            some = names[start : start + batch]
+            loaded = dict(zip(some, pool.map(load, some), strict=True))
             failed |= {name: item for name, item in loaded.items() if isinstance(item, str)}
             good = [name for name in loaded if name not in failed]
             if good:
