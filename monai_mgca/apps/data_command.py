@@ -123,13 +123,13 @@ def _add_letters(parser) -> None:
 def _add_annotations(group) -> None:
     mask = "column of masks: paths, or COCO's run lengths as JSON; CLASS=COL for each of several classes"
     group.add_argument("--mask", action="append", default=[], metavar="[CLASS=]COL", dest="masks", help=mask)
-    boxes = 'column of JSON lists of [x0, y0, x1, y1] or of {"label": ..., "box": [...]}'
+    boxes = 'column of JSON lists of [x0, y0, x1, y1] or of {"label": ..., "box": [...]}; of volumes six numbers'
     group.add_argument("--boxes", metavar="COL", help=boxes)
-    four = "four columns in place of it, one row a box"
-    group.add_argument("--box-columns", nargs=4, default=(), metavar=("X0", "Y0", "X1", "Y1"), help=four)
+    four = "in place of it X0 Y0 X1 Y1, or X0 Y0 Z0 X1 Y1 Z1 of volumes, one row a box"
+    group.add_argument("--box-columns", nargs="+", default=(), metavar="COL", help=four)
     group.add_argument("--box-label", metavar="COL", help="column of the class of a row's boxes")
     group.add_argument(
-        "--box-format", choices=("xyxy", "xywh"), default="xyxy", help="two corners, or width and height"
+        "--box-format", choices=("xyxy", "xywh"), default="xyxy", help="two corners, or one and the sizes"
     )
     no_box = "an empty cell of boxes: not annotated (default), or no finding"
     group.add_argument("--no-box", choices=("unknown", "none"), default="unknown", help=no_box)
@@ -148,6 +148,8 @@ def _add_named_sources(commands) -> None:
     folder.add_argument("--reports", required=True, metavar="DIR", help=beside)
     study = "one report for all images of a folder: reports/7.txt, or the one text in reports/7, for images/7"
     folder.add_argument("--one-per-folder", action="store_true", help=study)
+    volumes = "the images are CTs: NIfTI files, and folders that each hold one DICOM series"
+    folder.add_argument("--volumes", action="store_true", help=volumes)
     choices = ("none", "folder", "dicom")
     folder.add_argument("--patient", choices=choices, default="none", help="where the patient's id is")
     _add_headings(folder)
