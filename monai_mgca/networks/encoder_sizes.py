@@ -169,9 +169,7 @@ def register_image_encoder(name: str, create: Callable[..., ImageEncoder]) -> No
     _REGISTERED[name] = create
 
 
-def fitting_size(
-    encoder: str, image_size: Sequence[int] | int, multiple: int, at_most: int | None = None
-) -> Any:
+def fitting_size(encoder: str, image_size: Sequence[int] | int, multiple: int, at_most: int | None = None) -> Any:
     """The size of the images of a finetuning: that of the pretraining, or the nearest that the network can take.
 
     Args:
