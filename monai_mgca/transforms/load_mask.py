@@ -73,15 +73,16 @@ class LoadMask(Transform):
         Args:
             mask: a path, a run-length object {"size": [H, W], "counts": [...]}, or a list of such, one a class.
         """
-        several = isinstance(mask, Sequence) and not isinstance(mask, str)
-        if several and len(mask) != self.num_classes:
-            raise DataError(f"{len(mask)} masks for {self.num_classes} classes: give one a class.")
-        if self.spatial_dims == 3:
-            return _load_volumes(list(mask) if several else [mask], self.num_classes)
-        if several:
+        if isinstance(mask, Sequence) and not isinstance(mask, str):
+            if len(mask) != self.num_classes:
+                raise DataError(f"{len(mask)} masks for {self.num_classes} classes: give one a class.")
+            if self.spatial_dims == 3:
+                return _load_volumes(mask, self.num_classes)
             planes = [_read_plane(item) for item in mask]
             if len({plane.shape for plane in planes}) > 1:
                 raise DataError(f"masks of one image differ in size: {[_name(item) for item in mask]}.")
+        elif self.spatial_dims == 3:
+            return _load_volumes([mask], self.num_classes)
         elif self.num_classes == 1:
             planes = [_read_plane(mask)]
         else:
@@ -102,8 +103,9 @@ def _load_volumes(masks: Sequence[Any], num_classes: int) -> MetaTensor:
         else:
             values = turn_onto(values, axes)
         parts += [_foreground(mask, values)] if len(masks) == num_classes else _split(mask, values, num_classes)
-    meta = {MetaKeys.AFFINE: first.affine, MetaKeys.SPATIAL_SHAPE: np.asarray(first.shape)} if first else {}
-    meta |= {MetaKeys.SPACE: SpaceKeys.RAS, ImageMetaKey.FILENAME_OR_OBJ: os.fspath(masks[0])}
+    meta: dict[str, Any] = {MetaKeys.SPACE: SpaceKeys.RAS, ImageMetaKey.FILENAME_OR_OBJ: os.fspath(masks[0])}
+    if first is not None:
+        meta |= {MetaKeys.AFFINE: first.affine, MetaKeys.SPATIAL_SHAPE: np.asarray(first.shape)}
     return MetaTensor.ensure_torch_and_prune_meta(np.stack(parts).astype(np.uint8), meta)
 
 

@@ -151,7 +151,7 @@ def _is_complete(kind: SampleKind, path: Path, settings: Mapping[str, Any]) -> b
     base = os.path.realpath(path.parent)
     files: list[Any] = [f"report_encoder/{name}" for name in ENCODER_FILES]
     files += [entry.get(key) for *_, entry in places_of(document) for key in kind.files]
-    files += [entry[key] for *_, entry in places_of(document) for key in kind.some if key in entry]  # type: ignore[misc]
+    files += [entry.get(key) for *_, entry in places_of(document) for key in kind.some if key in entry]
     return document.get("settings") == settings and not any(file_problem(base, file) for file in files)
 
 

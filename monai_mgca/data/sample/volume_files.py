@@ -16,7 +16,7 @@ import nibabel
 import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from monai_mgca.utils.files import replacing
 
@@ -93,7 +93,7 @@ def save_series(folder: Path, values: np.ndarray, patient: str, seed: int) -> No
             data.save_as(temporary)
 
 
-def _header(uid: str) -> FileDataset:
+def _header(uid: UID) -> FileDataset:
     meta = FileMetaDataset()
     meta.FileMetaInformationGroupLength, meta.FileMetaInformationVersion = 0, b"\0\1"  # the length is set on writing
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, uid
