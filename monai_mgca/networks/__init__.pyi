@@ -15,7 +15,7 @@ from .adapters.transformers_encoder import TransformersImageEncoder
 from .classifier import RadiographClassifier, create_classifier
 from .detector import DetectorMaps, create_detector
 from .encoder_names import EncoderName, format_encoder_name, parse_encoder_name
-from .encoder_sizes import create_image_encoder, fitting_size, official_name, register_image_encoder
+from .encoder_sizes import create_image_encoder, fitting_size, official_name, register_image_encoder, wanted_size
 from .image_embedder import ImageEmbedder
 from .image_encoder import ImageEncoder, ImageFeatures, ResNetImageEncoder, ViTImageEncoder
 from .last_attention import LastAttention
@@ -84,4 +84,5 @@ __all__ = [
     "report_extent",
     "soft_match",
     "synchronize_batch_norm",
+    "wanted_size",
 ]

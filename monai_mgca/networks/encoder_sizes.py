@@ -28,6 +28,7 @@ __all__ = [
     "fitting_size",
     "register_image_encoder",
     "size_advice",
+    "wanted_size",
 ]
 
 logger = getLogger(__name__)
@@ -197,6 +198,25 @@ def fitting_size(encoder: str, image_size: Sequence[int] | int, multiple: int, a
         f"multiple of {multiple}{'' if at_most is None else f' up to {at_most}'}."
     )
     return nearest
+
+
+def wanted_size(encoder: str, image_size: Sequence[int] | int, wanted: int) -> Any:
+    """The size of the windows of a network: a wanted one, but of a ViT of ours that of its pretraining.
+
+    Args:
+        encoder: a name of :func:`create_image_encoder`.
+        image_size: of the pretraining, one number or one for each axis.
+        wanted: of the windows.
+
+    Example::
+
+        print(wanted_size("resnet_tiny", 48, 64), wanted_size("vit_tiny", 48, 64))  # 64 48
+    """
+    return wanted if _takes_any(encoder) else image_size
+
+
+def _takes_any(encoder: str) -> bool:
+    return parse_encoder_name(encoder) is not None or _SIZES.get(encoder, (None,))[0] is ResNetImageEncoder
 
 
 def size_advice(image_size: int, multiple: int) -> str:
