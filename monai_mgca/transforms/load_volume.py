@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import itk
-import nibabel
 import numpy as np
 from monai.config import KeysCollection, PathLike
 from monai.data import MetaTensor
@@ -22,9 +21,8 @@ from monai_mgca.io import kind_of_name
 from monai_mgca.io.dicom.dicom_series import find_slices
 from monai_mgca.io.dicom.padding import fill_padding
 from monai_mgca.io.dicom.slice_stack import MAX_TILT, stack_slices
-from monai_mgca.io.limits import MAX_VOXELS, refuse_nifti_bomb
-from monai_mgca.io.nifti_affine import refuse_two_orientations
 from monai_mgca.io.rad_chestct_array import read_rad_chestct
+from monai_mgca.io.volume_grid import load_nifti
 from monai_mgca.utils import DataError
 
 __all__ = ["LoadVolume", "LoadVolumeD", "LoadVolumeDict", "LoadVolumed"]
@@ -97,10 +95,7 @@ def _reader_of(path: Path) -> Callable[[Path], tuple[np.ndarray, np.ndarray]]:
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    refuse_nifti_bomb(path, MAX_VOXELS)
-    # not by MONAI's reader, which takes a qform, even one that is not set, where the sform's sizes are not pixdim's
-    image: Any = nibabel.load(path)
-    refuse_two_orientations(image)
+    image = load_nifti(path)
     return np.asarray(image.dataobj), image.affine
 
 
