@@ -119,6 +119,8 @@ def volume_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("label") / "mgca"
     shutil.copytree(CONFIGS, root / "configs")
     make_volume_pretraining(root)
+    pretrained = torch.load(root / "models" / "model_pretrain.pt", weights_only=True)
+    torch.save({k: v for k, v in pretrained.items() if k.startswith("image_")}, root / "models" / "model.pt")
     for task in CLASSES:
         write_volume_task(root, task)
     return root
