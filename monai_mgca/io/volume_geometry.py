@@ -19,8 +19,7 @@ from monai_mgca.io.dicom.dicom_series import find_slices
 from monai_mgca.io.dicom.slice_stack import stack_slices
 from monai_mgca.io.geometry import NIFTI
 from monai_mgca.io.kind import kind_of_name
-from monai_mgca.io.limits import MAX_VOXELS, refuse_nifti_bomb
-from monai_mgca.io.nifti_affine import refuse_two_orientations
+from monai_mgca.io.volume_grid import load_nifti
 from monai_mgca.utils import DataError
 
 __all__ = ["VolumeGeometry", "read_volume_geometry", "write_volume"]
@@ -94,17 +93,14 @@ def read_volume_geometry(path: str | os.PathLike) -> VolumeGeometry:
         if kind_of_name(os.fspath(path)) == "nifti":
             return _of_nifti(path)
         slices, affine = stack_slices(find_slices(Path(path)))
-        columns, rows = slices[0].size
-        return VolumeGeometry((columns, rows, len(slices)), _LPS @ affine, affine)
+        return VolumeGeometry((*slices[0].size, len(slices)), _LPS @ affine, affine)
     except Exception as error:
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         raise DataError(f"cannot read the geometry of {path}: {reason}") from None
 
 
 def _of_nifti(path: str | os.PathLike) -> VolumeGeometry:
-    refuse_nifti_bomb(path, MAX_VOXELS)
-    image: Any = nibabel.load(path)
-    refuse_two_orientations(image)
+    image = load_nifti(path)
     shape = tuple(map(int, image.shape))
     size = shape[:3] + tuple(count for count in shape[3:] if count > 1)
     if len(size) != 3 or min(size) < 2:

@@ -66,10 +66,10 @@ def read_volume_labels(path: str | os.PathLike, geometry: VolumeGeometry) -> np.
 
 
 def present_labels(labels: np.ndarray) -> list[int]:
-    """The values of a label map, but for 0, sorted; a whole volume is not sorted for it.
+    """The values of a label map, but for 0, sorted; the pixels of a whole volume are not sorted for it.
 
     Args:
-        labels: (X, Y, Z) uint8.
+        labels: of whole numbers from 0 to 255, of any axes.
 
     Example::
 

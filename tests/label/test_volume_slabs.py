@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import CenterSpatialCropd, Compose, Orientationd, ResizeWithPadOrCropd, Rotated
+from monai.transforms import CenterSpatialCropd, Compose, Orientationd, ResizeWithPadOrCropd, Rotated, SpatialPadd
 
 pytest.importorskip("monailabel", reason="MONAI Label is not installed: on Python 3.13 it needs a line of its own")
 
@@ -39,6 +39,11 @@ def test_as_monai_inverts(tmp_path, axes):
     for thick in (1, 7, 100):
         found = restored(item["pred"], item["image"].affine, geometry, thick)
         torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
+    pad = SpatialPadd(["image", "pred"], (40, 17, 33), mode="constant", value=9)
+    item["pred"] = MetaTensor(item["pred"], affine=item["image"].affine)
+    padded = pad(item)
+    found = restored(padded["pred"].as_tensor(), padded["image"].affine, geometry)
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
 
 
 def test_what_was_cropped_is_nothing_and_padding_changes_nothing(tmp_path):

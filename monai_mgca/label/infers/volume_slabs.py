@@ -70,7 +70,10 @@ def _steps(scale: float, shift: float, size: int, count: int) -> tuple[torch.Ten
     """Of the voxels along an axis: the input's voxel below each, the share of the next one, and whether it is seen."""
     places = torch.arange(size, dtype=torch.float64) * scale + shift
     seen = (places > -0.5 - ALIGNED) & (places < count - 0.5 + ALIGNED)
-    inside = places.clamp(0, count - 1)
+    # what was padded to the volume has no part in it: its last voxels are those with their centers inside
+    centers = (torch.arange(count, dtype=torch.float64) - shift) / scale
+    own = torch.nonzero((centers > -0.5 - ALIGNED) & (centers < size - 0.5 + ALIGNED)).flatten()
+    inside = places.clamp(int(own.min()), int(own.max())) if len(own) else places.clamp(0, count - 1)
     below = inside.floor().clamp(max=max(count - 2, 0))
     return below.long(), (inside - below).float(), seen
 

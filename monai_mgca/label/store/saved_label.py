@@ -82,7 +82,7 @@ def read_label(
         labels = read_volume_labels(label, read_volume_geometry(image))
         return labels, _names_of(present_labels(labels), info)
     mask = _read_mask(image, label)
-    return mask, _names_of([int(value) for value in np.unique(mask) if value], info)
+    return mask, _names_of(present_labels(mask), info)
 
 
 def _read_mask(image: str | os.PathLike, label: str | os.PathLike) -> np.ndarray:
