@@ -32,14 +32,17 @@ EXAMPLES = {
     "covidx": "mgca data covidx --dataset-dir covidx-cxr2 --output covidx.json",
     "ct_rate": "mgca data ct_rate --dataset-dir CT-RATE --output ct_rate.json",
     "rad_chestct": "mgca data rad_chestct --dataset-dir RAD-ChestCT --output rad_chestct.json",
+    "merlin": "mgca data merlin --dataset-dir merlinabdominalctdataset --output merlin.json",
+    "inspect": "mgca data inspect --dataset-dir inspect --output inspect.json",
     "sample": "mgca data sample --output sample --size 640",
 }
 # the module and the function of each source, imported when it is asked for
 SOURCES = {
-    "csv": ("csv_table", "collect_table"),
+    "csv": ("tables.csv_table", "collect_table"),
     "folder": ("report_folder", "collect_folder"),
     **{name: (name, f"collect_{name}") for name in ("open_i", "mimic_cxr", "rsna_pneumonia", "siim_acr", "object_cxr")},
-    **{name: (name, f"collect_{name}") for name in ("chexpert", "covidx", "ct_rate", "rad_chestct")},
+    **{name: (name, f"collect_{name}") for name in ("chexpert", "covidx", "ct_rate", "rad_chestct", "merlin")},
+    "inspect": ("inspect_ctpa", "collect_inspect"),
 }
 
 
@@ -213,12 +216,27 @@ def _add_volume_sources(commands) -> None:
     summary = "table of patients and splits (default: Summary_3630.csv in the folder)"
     rad.add_argument("--summary", metavar="CSV", help=summary)
 
+    merlin = _source_parser(commands, "merlin", "Merlin: abdominal CTs, reports, labels", splits=False)
+    merlin.add_argument("--dataset-dir", required=True, metavar="DIR", help="the folder merlinabdominalctdataset")
+    sheet = "the sheet of reports_final.xlsx as CSV (default: reports_final.csv in the folder)"
+    merlin.add_argument("--reports", metavar="CSV", help=sheet)
+    merlin.add_argument("--classes", nargs="+", default=(), metavar="NAME", help="findings to take, in this order")
+    merlin.add_argument("--no-labels", action="store_false", dest="labels", help="leave the labels out")
+    _add_headings(merlin)
+
+    inspect = _source_parser(commands, "inspect", "INSPECT: CTs of the lungs' arteries, impressions", splits=False)
+    inspect.add_argument("--dataset-dir", required=True, metavar="DIR", help="the folder of CTPA/ and its tables")
+    columns = "columns of labels to take, in this order (default: pe_positive_nlp)"
+    inspect.add_argument("--classes", nargs="+", default=("pe_positive_nlp",), metavar="NAME", help=columns)
+    inspect.add_argument("--no-labels", action="store_false", dest="labels", help="leave the labels out")
+    _add_headings(inspect)
+
 
 def _collect(args: argparse.Namespace) -> str:
     """Collect a source, write its datalist, and return the summary."""
     options = {k: v for k, v in vars(args).items() if k not in ("command", "output", "name", "fractions", "seed")}
     if args.command == "csv":
-        from monai_mgca.data.sources.table_labels import LabelColumns
+        from monai_mgca.data.sources.tables.table_labels import LabelColumns
 
         annotations = {field.name: options.pop(field.name) for field in dataclasses.fields(LabelColumns)}
         options["annotations"] = LabelColumns(**annotations)

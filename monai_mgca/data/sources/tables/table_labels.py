@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from monai_mgca.data.entry import refuse_repeated
-from monai_mgca.data.sources.cells import names_in, parse_value
 from monai_mgca.data.sources.collection import Collection
+from monai_mgca.data.sources.tables.cells import names_in, parse_value
 from monai_mgca.utils import DataError
 
 __all__ = ["LabelColumns", "name_classes"]
