@@ -70,6 +70,13 @@ def moved_by_hand(batch, offset):
 
 
 class TestGrounder:
+    def test_pooling_the_local_features_is_the_encoder(self, model, entries):
+        encoder, image = model.network.image_encoder, next(model.load_images(entries[:2]))
+        with torch.no_grad():
+            features = encoder.local_features(image)
+            torch.testing.assert_close(encoder.pool_features(features), encoder(image).pooled)
+        assert features.shape[2:] in ((8, 8, 8), (25,)), "a small volume has places enough"
+
     def test_attribution_sums_to_the_difference_of_the_cosines(self, model, entries):
         ground = PhraseGrounder(model, entries[:3], steps=48)
         image = next(model.load_images(entries[4:5]))

@@ -19,7 +19,7 @@ from monai.networks.nets import UNETR, FlexibleUNet
 from sklearn.metrics import roc_auc_score
 
 from monai_mgca.__main__ import main
-from monai_mgca.apps import ZeroShotClassifier, load_pretrained
+from monai_mgca.apps import ZeroShotClassifier, load_pretrained, read_reference
 from monai_mgca.data import find_volumes, load_datalist, make_volume_sample
 from monai_mgca.data.dataset import hash_item
 from monai_mgca.utils import read_settings
@@ -83,6 +83,9 @@ def test_both_encoders_are_loaded_as_they_were_trained(trained_volumes, volumes,
     path = trained_volumes.path("models", encoder, "model_pretrain.pt")
     model = load_pretrained(path, "cpu")
     assert model.spatial_dims == 3
+    kept = read_reference(path)["attribution"]
+    assert len(kept) == 4, "what is usual for grounding is kept beside the weights"
+    assert all(torch.isfinite(part).all() for part in kept)
     state = torch.load(path, weights_only=True)
     assert all(torch.equal(value, state[name]) for name, value in model.network.state_dict().items())
     found = model.embed_images([entry["image"] for entry in load_datalist(volumes / "datalist.json", "test")])

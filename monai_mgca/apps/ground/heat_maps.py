@@ -23,7 +23,7 @@ from monai_mgca.apps.image_text_model import PretrainedModel, load_pretrained
 from monai_mgca.apps.load_images import refuse_missing
 from monai_mgca.data import load_datalist, read_datalist
 from monai_mgca.data.entry import SECTIONS
-from monai_mgca.data.image_item import ImageLike
+from monai_mgca.data.image_item import ImageLike, path_of
 from monai_mgca.options import bundle_root
 from monai_mgca.utils import DataError
 from monai_mgca.utils.console import say, visible
@@ -124,11 +124,11 @@ def _evaluate(args: argparse.Namespace) -> list[str]:
         ground = PhraseGrounder(_load_model(args, checkpoint), reference, args.method)
         for region, heat in measure_regions(ground, regions, figures, checkpoint):
             if number == 0 and len(pictures) < args.overlays:
-                view = open_view(region.image, ground.model.settings)
+                view, file = open_view(region.image, ground.model.settings), path_of(region.image)
                 picture = view.draw_heat(heat, region.mask)
-                name = f"{len(pictures):03d}_{map_name(region.image, region.name)}.png"
+                name = f"{len(pictures):03d}_{map_name(file, region.name)}.png"
                 save_picture(picture, Path(args.output) / "overlays" / name)
-                pictures.append((_thumbnail(view, picture), f"{region.name}: {Path(region.image).name}"))
+                pictures.append((_thumbnail(view, picture), f"{region.name}: {Path(file).name}"))
     table, page = Path(args.output) / "grounding.csv", Path(args.output) / "grounding.html"
     figures.write(table)
     note = "Where the network sees each finding (orange), and the outline of where it was annotated (blue)."
