@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
+from monai.utils import ensure_tuple
 
 from monai_mgca.data.entry import Entry
 from monai_mgca.data.sample.radiographs import make_sample
 from monai_mgca.data.sample.sample_folder import find_sample_dir
+from monai_mgca.data.sample.volumes import make_volume_sample
 from monai_mgca.io import IMAGE_SUFFIXES, FoundFiles, find_image_files, refuse_same_names, series_problem
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import rank, world_size
 from monai_mgca.utils.progress import list_problems
 
-__all__ = ["find_images", "find_volumes", "resolve_dataset"]
+__all__ = ["find_images", "find_volumes", "resolve_dataset", "resolve_trained", "trained_sample_edge"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +73,47 @@ def resolve_dataset(
     if world_size() > 1:
         dist.barrier()
     return str(sample_dir)
+
+
+def resolve_trained(
+    dataset_dir: str | os.PathLike | None, root: str | os.PathLike, settings: Mapping[str, Any], size: int, edge: int
+) -> str:
+    """As :func:`resolve_dataset`, of the sample that a network was trained on: of radiographs, or of volumes.
+
+    Args:
+        dataset_dir: the user's; None for the sample.
+        root: of the bundle, in whose ``data`` the samples are.
+        settings: of the network's weights.
+        size: studies of the sample.
+        edge: pixels or voxels of its images, as :func:`trained_sample_edge` gives them.
+
+    Raises:
+        DataError: when ``dataset_dir`` does not exist.
+
+    Example::
+
+        print(resolve_trained("radiographs", "bundles/mgca", {"spatial_dims": 2}, 640, 146))  # radiographs
+    """
+    name, make = ("volume_sample", make_volume_sample) if _of_volumes(settings) else ("sample", make_sample)
+    return resolve_dataset(dataset_dir, f"{root}/data/{name}", size, edge, make)
+
+
+def trained_sample_edge(settings: Mapping[str, Any]) -> int:
+    """The pixels or voxels of the sample's images that a network was trained on.
+
+    Args:
+        settings: of the network's weights.
+
+    Example::
+
+        print(trained_sample_edge({"spatial_dims": 3, "resize_size": [55, 55, 55]}))  # 55
+    """
+    least, usual = (24, 55) if _of_volumes(settings) else (64, 146)
+    return max(least, *ensure_tuple(settings.get("resize_size", usual)))
+
+
+def _of_volumes(settings: Mapping[str, Any]) -> bool:
+    return bool(settings.get("spatial_dims", 2) == 3)
 
 
 def find_images(folder: str | os.PathLike) -> list[Entry]:

@@ -16,12 +16,13 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 from monai.networks.nets import UNETR, FlexibleUNet
+from sklearn.metrics import roc_auc_score
 
 from monai_mgca.__main__ import main
-from monai_mgca.apps import load_pretrained
+from monai_mgca.apps import ZeroShotClassifier, load_pretrained
 from monai_mgca.data import find_volumes, load_datalist, make_volume_sample
 from monai_mgca.data.dataset import hash_item
-from monai_mgca.utils import CheckpointError, read_settings
+from monai_mgca.utils import read_settings
 from monai_mgca.utils.errors import first_cause
 from monai_mgca.weights import load_encoder
 
@@ -78,9 +79,15 @@ def test_what_a_training_writes(trained_volumes):
     assert all(torch.isfinite(value).all() for value in state.values())
 
 
-def test_radiograph_tools_refuse_it_by_name(trained_volumes):
-    with pytest.raises(CheckpointError, match="trained on volumes"):
-        load_pretrained(trained_volumes.path("models", "resnet_tiny", "model_pretrain.pt"))
+@pytest.mark.parametrize("encoder", ["resnet_tiny", "vit_compact"])
+def test_both_encoders_are_loaded_as_they_were_trained(trained_volumes, volumes, encoder):
+    path = trained_volumes.path("models", encoder, "model_pretrain.pt")
+    model = load_pretrained(path, "cpu")
+    assert model.spatial_dims == 3
+    state = torch.load(path, weights_only=True)
+    assert all(torch.equal(value, state[name]) for name, value in model.network.state_dict().items())
+    found = model.embed_images([entry["image"] for entry in load_datalist(volumes / "datalist.json", "test")])
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(len(found)))
 
 
 class TestIntoMonai:
@@ -240,6 +247,26 @@ def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, wo
     assert rows[0][0].endswith(".nii.gz")
     vectors = torch.tensor([[float(value) for value in row[1:]] for row in rows])
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(24))
+
+
+def test_zero_shot_is_measured_by_the_config_of_radiographs(trained_volumes, volumes):
+    """The weights alone say that they are of volumes."""
+    folder, output = trained_volumes.path("models", "resnet_tiny"), trained_volumes.path("eval", "zero_shot")
+    settings = {"dataset_dir": str(volumes), "ckpt_dir": str(folder), "output_dir": str(output)}
+    few = {"bootstrap": 0, "num_workers": 0, "device": "$torch.device('cpu')"}
+    workflow = trained_volumes.run("evaluate_zero_shot", kind="infer", section="training", **settings, **few)
+    with (output / "probabilities.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    model, entries = (
+        load_pretrained(folder / "model_pretrain.pt", "cpu"),
+        load_datalist(volumes / "datalist.json", "training"),
+    )
+    classify = ZeroShotClassifier(model, trained_volumes.path("configs", "prompts.json"), ["effusion"])
+    wanted = classify.classify(model.embed_images(entries))[:, 0]
+    assert [row["image"] for row in rows] == [entry["image"] for entry in entries]
+    torch.testing.assert_close(torch.tensor([float(row["effusion"]) for row in rows]), wanted, atol=1e-5, rtol=0)
+    labels = [entry["labels"][1] for entry in entries]
+    assert workflow.evaluator.state.metrics["val_auroc_effusion"] == pytest.approx(roc_auc_score(labels, wanted))
 
 
 class TestIntensity:

@@ -20,10 +20,11 @@ from fastapi import HTTPException
 from monai.utils import CommonKeys
 from monailabel.interfaces.datastore import Datastore
 
-from monai_mgca.apps import PretrainedModel, load_pretrained
+from monai_mgca.apps import PretrainedModel
 from monai_mgca.io.embedding_file import fingerprint_of
 from monai_mgca.label.active.row_store import Rows, refresh_rows
 from monai_mgca.label.label_settings import LabelSettings
+from monai_mgca.label.radiograph_model import load_radiograph_model
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import first_cause
 from monai_mgca.utils.progress import progress_bar
@@ -149,7 +150,7 @@ class StudyEmbeddings:
             time = path.stat().st_mtime_ns
             if self._loaded is None or self._loaded[0] != time:
                 fingerprint = fingerprint_of([path, path.with_name("model.json")], None)
-                self._loaded = time, load_pretrained(path, self.settings.device), fingerprint
+                self._loaded = time, load_radiograph_model(path, self.settings.device), fingerprint
             return self._loaded[1:]
 
 

@@ -16,9 +16,10 @@ import torch
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from monai_mgca.apps import PhraseGrounder, PretrainedModel, load_pretrained, read_reference
+from monai_mgca.apps import PhraseGrounder, PretrainedModel, read_reference
 from monai_mgca.label.infers.task_infers import cause_of, write_result
 from monai_mgca.label.label_settings import LabelSettings
+from monai_mgca.label.radiograph_model import load_radiograph_model
 from monai_mgca.label.request_values import number
 from monai_mgca.utils import DataError
 from monai_mgca.utils.errors import first_cause
@@ -126,7 +127,7 @@ class PhraseInfer(InferTask):
         with self._lock:
             if self._loaded is None or self._loaded[0] != time:
                 try:
-                    self._loaded = time, load_pretrained(path, torch.device(self.settings.device))
+                    self._loaded = time, load_radiograph_model(path, torch.device(self.settings.device))
                 except DataError:  # what the weights need beside them may be put there
                     raise
                 except Exception as error:
