@@ -144,3 +144,19 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "v.nii").write_bytes(b"no volume")
     with pytest.raises(DataError, match=r"v\.nii"):
         open_view(tmp_path / "v.nii", WINDOW)
+
+
+def test_masks_are_drawn_where_most_of_them_is_seen(volume):
+    stored = nibabel.load(volume)
+    view, mask = VolumeView(volume, WINDOW), torch.from_numpy(np.asarray(stored.dataobj) == 400)
+    drawn = np.asarray(view.draw_masks([torch.zeros_like(mask), mask], size=240)).astype(float)
+    plain = np.asarray(view.draw((21, 10, 17), size=240)).astype(float)
+    colored = np.ptp(drawn, axis=2) > 20
+    bright = np.repeat(plain[..., None], 3, axis=2).max(axis=2) > 200 if plain.ndim == 2 else plain.max(axis=2) > 200
+    bright[100:140, [*range(10), *range(195, 205), *range(390, 400)]] = False  # the letters
+    assert colored.sum() > 200
+    # the block is drawn smoothly, and its mask by whole voxels
+    assert (colored & ~bright).mean() < 0.02
+    assert (bright & ~colored).mean() < 0.02
+    nothing = view.draw_masks([torch.zeros_like(mask)], size=240)
+    np.testing.assert_array_equal(np.asarray(nothing.convert("L")), np.asarray(view.draw(size=240).convert("L")))
