@@ -89,6 +89,21 @@ def test_a_map_is_drawn_where_it_is_highest_and_by_the_whole_maps_range(volume):
     assert (np.asarray(flat)[..., 0] == np.asarray(flat)[..., 2]).all()
 
 
+def test_boxes_are_around_what_they_name(volume):
+    view, block = VolumeView(volume, WINDOW), [9, 35.5, -53.5, 15, 41.5, -44.5]
+    far = [-31, 8.5, -101.5, -29, 11.5, -98.5]  # in none of the planes through the block
+    picture = np.asarray(view.draw_boxes([(block, 0, ""), (far, 1, "")], size=240)).astype(int)
+    orange, blue = picture[..., 0] - picture[..., 2] > 100, picture[..., 2] - picture[..., 0] > 60
+    assert not blue.any()
+    dark = VolumeView(volume, {"hu_min": 2000, "hu_max": 3000})  # nothing but the letters
+    planes = [panels_of(one.draw((21, 10, 17), 240)) for one in (view, dark)]
+    for lines, bright, letter in zip(panels_of(Image.fromarray(orange)), *planes, strict=True):
+        inside = (lines > 0, bright - letter > 127)
+        ends = [[(at.min(), at.max()) for at in np.nonzero(values)] for values in inside]
+        np.testing.assert_allclose(ends[0], ends[1], atol=6)  # half a voxel, where the block's edge is half as bright
+    assert np.asarray(view.draw_boxes([], size=60)).shape == (60, 48 + 48 + 36 + 6, 3)
+
+
 def test_slices_go_from_the_head_down(volume):
     view = VolumeView(volume, WINDOW)
     slices = view.slices(count=10, size=48)
