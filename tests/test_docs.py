@@ -133,7 +133,7 @@ class TestKeys:
         text = (ROOT / "docs" / "config.md").read_text()
         tasks = {f"evaluate_{task}": f"train_{task}" for task in ("segmentation", "detection", "classification")}
         over = dict.fromkeys(("evaluate", "multi_gpu_train", "multi_gpu_evaluate", "official", "train_volume"), "train")
-        tasks |= {f"train_{task}_volume": f"train_{task}" for task in ("segmentation", "classification")}
+        tasks |= {f"train_{task}_volume": f"train_{task}" for task in ("segmentation", "detection", "classification")}
         for name, base in (over | tasks | {"inference_volume": "inference"}).items():
             train, config = (json.loads((CONFIGS / f"{file}.json").read_text()) for file in (base, name))
             new = [k for k, v in config.items() if k not in train and "#" not in k and k != "_desc_"]

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import nibabel
@@ -15,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from monai_mgca.data.image_item import ImageLike, image_item
 from monai_mgca.transforms import LoadVolumed
-from monai_mgca.visualize.overlay import draw_heat
+from monai_mgca.visualize.overlay import draw_heat, draw_overlay
 
 __all__ = ["VolumeView"]
 
@@ -120,6 +121,49 @@ class VolumeView:
             panels.append(_marked(draw_heat(gray, shown, outline, limits), plane))
         return _beside(panels)
 
+    def draw_masks(self, masks: Iterable[torch.Tensor], size: int = 256) -> Image.Image:
+        """The planes in which most of the masks is seen, each mask in a color; without any those of the middle.
+
+        Args:
+            masks: (X, Y, Z) of 0 and 1 each, as the volume is stored.
+            size: pixels of the volume's longest side.
+        """
+        upright, panels = [self.upright(mask.cpu()) > 0 for mask in masks], []
+        anywhere = np.any(upright, axis=0)
+        areas = [anywhere.sum(axis=tuple({0, 1, 2} - {axis})) for axis in range(3)]
+        at = tuple(int(area.argmax()) for area in areas) if anywhere.any() else self.middle
+        for plane in PLANES:
+            gray = self._gray(plane, at, size)
+            shown = [_resize(_cut(mask, plane, at), gray.shape, Image.Resampling.NEAREST) for mask in upright]
+            panels.append(_marked(draw_overlay(gray, shown), plane))
+        return _beside(panels)
+
+    def draw_boxes(self, boxes: Iterable[tuple[Sequence[float], int, str]], size: int = 256) -> Image.Image:
+        """The planes through the middle of the first box, with those that reach them; without one those of the middle.
+
+        Args:
+            boxes: [x0, y0, z0, x1, y1, z1] in millimeters of the world (RAS+), index of the color, and caption of each.
+            size: pixels of the volume's longest side.
+        """
+        boxes, panels = list(boxes), []
+        at = self.index_at(np.mean(np.reshape(boxes[0][0], (2, 3)), axis=0)) if boxes else self.middle
+        placed = [(*self._edges_of(box), color, caption) for box, color, caption in boxes]
+        for plane in PLANES:
+            gray, across = self._gray(plane, at, size), 3 - plane[0] - plane[1]
+            shown = [
+                (_on_screen(low, high, plane, self.values.shape, gray.shape), color, caption)
+                for low, high, color, caption in placed
+                if low[across] <= at[across] + 0.5 <= high[across]
+            ]
+            panels.append(_marked(draw_overlay(gray, boxes=shown), plane))
+        return _beside(panels)
+
+    def _edges_of(self, box: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """The lowest and highest edges of a box of the world in upright voxels; voxel i fills i to i + 1."""
+        corners = np.array(list(product(*np.reshape(box, (2, 3)).T)))
+        edges = nibabel.affines.apply_affine(np.linalg.inv(self.upright_affine), corners) + 0.5
+        return edges.min(0), edges.max(0)
+
     def slices(self, count: int = 24, size: int = 128) -> list[Image.Image]:
         """Axial slices from the head down, evenly spaced.
 
@@ -151,6 +195,16 @@ def _cut(values: np.ndarray, plane: tuple[int, int, str], at: Sequence[int]) -> 
     across = 3 - rows - columns
     part: np.ndarray = values[tuple(at[axis] if axis == across else slice(None) for axis in range(3))]
     return part.T[::-1, ::-1]
+
+
+def _on_screen(
+    low: np.ndarray, high: np.ndarray, plane: tuple[int, int, str], voxels: Sequence[int], pixels: Sequence[int]
+) -> list[float]:
+    """[x0, y0, x1, y1] in pixels of a plane as it is looked at, of edges in upright voxels."""
+    (rows, columns, _), (height, width) = plane, pixels
+    x0, x1 = (width * (1 - edge / voxels[columns]) for edge in (high[columns], low[columns]))
+    y0, y1 = (height * (1 - edge / voxels[rows]) for edge in (high[rows], low[rows]))
+    return [float(x0), float(y0), float(x1), float(y1)]
 
 
 def _resize(plane: np.ndarray, shape: Sequence[int], how: Image.Resampling) -> np.ndarray:

@@ -129,7 +129,7 @@ class TestFrozen:
     def test_inference_finds_the_same_tissue_in_every_orientation(self, finetuned, turned):
         """A volume in six orientations: the same boxes of the world, by nibabel around the same voxels."""
         bundle, _ = finetuned
-        workflow = infer(bundle, dataset_dir=str(turned), score_threshold=0.0)
+        workflow = infer(bundle, dataset_dir=str(turned), score_threshold=0.0, overlays=True)
         workflow.initialize()
         assert workflow.check_properties() == []
         workflow.run()
@@ -144,6 +144,8 @@ class TestFrozen:
             np.testing.assert_allclose(corners, expected, atol=0.05)  # half a voxel are 4 to 7 mm
         tissue = {name: inside(turned / f"{name}.nii.gz", found[name][0]["bbox"]) for name in SIX}
         assert len(tissue["RAS"]) > 8
+        pictures = bundle.path("eval", "detection", "overlays").iterdir()
+        assert sorted(path.name for path in pictures) == sorted(f"{name}_overlay.png" for name in SIX)
         assert all(tissue[name] == tissue["RAS"] for name in SIX)
 
     def test_export(self, finetuned, tmp_path):
@@ -179,7 +181,9 @@ def inside(path, bbox):
     grid = np.moveaxis(np.indices(image.shape), 0, -1)
     centers = nibabel.affines.apply_affine(image.affine, grid)
     low, size = np.array(bbox[:3]), np.array(bbox[3:])
-    return sorted(np.asarray(image.dataobj)[((centers >= low - 0.05) & (centers <= low + size + 0.05)).all(-1)].tolist())
+    return sorted(
+        np.asarray(image.dataobj)[((centers >= low - 0.05) & (centers <= low + size + 0.05)).all(-1)].tolist()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -254,11 +258,10 @@ class TestConfigs:
         workflow = ConfigWorkflow(files, workflow_type="train", logging_file=False, **options)
         assert part(workflow, "image_size") == 32
 
-    @pytest.mark.parametrize("cache", ["disk", "none"])
-    def test_resume_and_whole_network(self, start, cache):
+    def test_resume_and_whole_network(self, start):
         """Patches of smaller voxels, augmented; what comes from the disk has lost its meta data."""
         bundle = start()
-        options = {"cache": cache, "voxel_size": 10.0, "num_samples": 2, "freeze_encoder": False}
+        options = {"cache": "disk", "voxel_size": 10.0, "num_samples": 2, "freeze_encoder": False}
         options |= {"label_fraction": 0.5}
         workflow = run(bundle, **options)
         batch = next(iter(part(workflow, "train#dataloader")))

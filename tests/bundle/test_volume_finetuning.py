@@ -155,7 +155,7 @@ class TestFrozen:
 
     def test_inference_by_the_settings_alone(self, finetuned, images):
         task, bundle, _ = finetuned
-        workflow = infer(bundle, task, images)
+        workflow = infer(bundle, task, images, **({"overlays": "true"} if task == "segmentation" else {}))
         assert workflow.check_properties() == []
         folder = bundle.path("eval", task)
         if task == "classification":
@@ -168,6 +168,7 @@ class TestFrozen:
             return
         masks = sorted(path.relative_to(folder / "masks").as_posix() for path in folder.rglob("*_mask.*"))
         assert masks == ["a/tall_mask.nii", "flat_mask.nii.gz", "series_mask.nii.gz"]
+        assert len(list((folder / "overlays").rglob("*_overlay.png"))) == 3
         for name in ("a/tall.nii", "flat.nii.gz"):
             mask = nibabel.load(folder / "masks" / name.replace(".nii", "_mask.nii"))
             image = nibabel.load(images / name)

@@ -89,6 +89,21 @@ def test_a_map_is_drawn_where_it_is_highest_and_by_the_whole_maps_range(volume):
     assert (np.asarray(flat)[..., 0] == np.asarray(flat)[..., 2]).all()
 
 
+def test_boxes_are_around_what_they_name(volume):
+    view, block = VolumeView(volume, WINDOW), [9, 35.5, -53.5, 15, 41.5, -44.5]
+    far = [-31, 8.5, -101.5, -29, 11.5, -98.5]  # in none of the planes through the block
+    picture = np.asarray(view.draw_boxes([(block, 0, ""), (far, 1, "")], size=240)).astype(int)
+    orange, blue = picture[..., 0] - picture[..., 2] > 100, picture[..., 2] - picture[..., 0] > 60
+    assert not blue.any()
+    dark = VolumeView(volume, {"hu_min": 2000, "hu_max": 3000})  # nothing but the letters
+    planes = [panels_of(one.draw((21, 10, 17), 240)) for one in (view, dark)]
+    for lines, bright, letter in zip(panels_of(Image.fromarray(orange)), *planes, strict=True):
+        inside = (lines > 0, bright - letter > 127)
+        ends = [[(at.min(), at.max()) for at in np.nonzero(values)] for values in inside]
+        np.testing.assert_allclose(ends[0], ends[1], atol=6)  # half a voxel, where the block's edge is half as bright
+    assert np.asarray(view.draw_boxes([], size=60)).shape == (60, 48 + 48 + 36 + 6, 3)
+
+
 def test_slices_go_from_the_head_down(volume):
     view = VolumeView(volume, WINDOW)
     slices = view.slices(count=10, size=48)
@@ -144,3 +159,19 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "v.nii").write_bytes(b"no volume")
     with pytest.raises(DataError, match=r"v\.nii"):
         open_view(tmp_path / "v.nii", WINDOW)
+
+
+def test_masks_are_drawn_where_most_of_them_is_seen(volume):
+    stored = nibabel.load(volume)
+    view, mask = VolumeView(volume, WINDOW), torch.from_numpy(np.asarray(stored.dataobj) == 400)
+    drawn = np.asarray(view.draw_masks([torch.zeros_like(mask), mask], size=240)).astype(float)
+    plain = np.asarray(view.draw((21, 10, 17), size=240)).astype(float)
+    colored = np.ptp(drawn, axis=2) > 20
+    bright = np.repeat(plain[..., None], 3, axis=2).max(axis=2) > 200 if plain.ndim == 2 else plain.max(axis=2) > 200
+    bright[100:140, [*range(10), *range(195, 205), *range(390, 400)]] = False  # the letters
+    assert colored.sum() > 200
+    # the block is drawn smoothly, and its mask by whole voxels
+    assert (colored & ~bright).mean() < 0.02
+    assert (bright & ~colored).mean() < 0.02
+    nothing = view.draw_masks([torch.zeros_like(mask)], size=240)
+    np.testing.assert_array_equal(np.asarray(nothing.convert("L")), np.asarray(view.draw(size=240).convert("L")))
