@@ -329,7 +329,7 @@ def open_page() -> Callable[..., dict[str, Any]]:
     return opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_series() -> Callable[..., Path]:
     """A function that writes a CT (left, back, head) in Hounsfield units as a folder of DICOM files.
 

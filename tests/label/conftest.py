@@ -118,7 +118,7 @@ def volume_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a bundle of volumes, to be left as it is: random weights of the pretraining and of every task."""
     root = tmp_path_factory.mktemp("label") / "mgca"
     shutil.copytree(CONFIGS, root / "configs")
-    make_volume_pretraining(root)
+    make_volume_pretraining(root, image_encoder="resnet_compact")
     pretrained = torch.load(root / "models" / "model_pretrain.pt", weights_only=True)
     torch.save({k: v for k, v in pretrained.items() if k.startswith("image_")}, root / "models" / "model.pt")
     for task in CLASSES:

@@ -16,7 +16,7 @@ import pytest
 from fastapi import HTTPException
 
 from monai_mgca.io.volume_geometry import read_volume_geometry, write_volume
-from monai_mgca.label.active.study_embeddings import file_state
+from monai_mgca.label.store.file_state import file_state
 from monai_mgca.label.store.saved_label import read_label
 from monai_mgca.label.store.volume_datastore import VolumeDatastore
 from monai_mgca.label.store.volume_endpoints import write_series_file

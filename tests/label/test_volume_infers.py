@@ -28,17 +28,12 @@ AXES = ["LPS", "PIR", "ASL"]
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory):
+def studies(tmp_path_factory, write_series):
     folder = tmp_path_factory.mktemp("volumes")
     for number, (name, axes) in enumerate(zip(STUDIES, AXES, strict=False)):
         save_nifti(folder / name, draw_ct(number), axes)
+    write_series(folder / "series", draw_ct(3), SPACING, (-160, -150, -130))
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _series(studies, write_series):
-    if not (studies / "series").is_dir():
-        write_series(studies / "series", draw_ct(3), SPACING, (-160, -150, -130))
 
 
 @pytest.fixture

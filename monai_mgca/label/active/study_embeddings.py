@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -26,6 +25,7 @@ from monai_mgca.io.embedding_file import fingerprint_of
 from monai_mgca.label.active.row_store import Rows, refresh_rows
 from monai_mgca.label.label_settings import LabelSettings
 from monai_mgca.label.served_model import load_served_model
+from monai_mgca.label.store.file_state import file_state
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import first_cause
 from monai_mgca.utils.progress import progress_bar
@@ -92,23 +92,27 @@ class StudyEmbeddings:
         """
         model, fingerprint = self.load()
         unreadable: dict[str, str] = {}
-        paths: dict[str, str] = {}
-        states: dict[str, str] = {}
-        for name in sorted(datastore.list_images()):
-            try:
-                paths[name] = datastore.get_image_uri(name)
-                states[name] = file_state(paths[name])
-            except OSError as error:
-                unreadable[name] = f"The file of '{name}' cannot be read: {error.strerror}."
-            except HTTPException as error:
-                if error.status_code >= 500:  # a PACS that does not answer: what is known of its images is kept
-                    raise
-                unreadable[name] = str(error.detail)
+
+        def ask(what: Callable[[str], str], names: Iterable[str]) -> dict[str, str]:
+            """What the datastore says of those images that it can give."""
+            found = {}
+            for name in names:
+                try:
+                    found[name] = what(name)
+                except OSError as error:
+                    unreadable[name] = f"The file of '{name}' cannot be read: {error.strerror}."
+                except HTTPException as error:
+                    if error.status_code >= 500:  # a PACS that does not answer: what is known of its images is kept
+                        raise
+                    unreadable[name] = str(error.detail)
+            return found
 
         def embed(names: Sequence[str]) -> dict[str, np.ndarray]:
-            vectors, failed = _embed_images(model, {name: paths[name] for name in names})
+            vectors, failed = _embed_images(model, ask(datastore.get_image_uri, names))
             unreadable.update(failed)
             return vectors
+
+        states = ask(datastore.image_state, sorted(datastore.list_images()))
 
         chunk = CHUNK[model.spatial_dims]
         images = refresh_rows(datastore.work_dir / "images.npz", fingerprint, states, embed, chunk)
@@ -158,17 +162,6 @@ class StudyEmbeddings:
                 fingerprint = fingerprint_of([path, path.with_name("model.json")], None)
                 self._loaded = time, load_served_model(self.settings), fingerprint
             return self._loaded[1:]
-
-
-def file_state(path: str | os.PathLike) -> str:
-    """What changes when a file does, or one in a folder: where it is, its size and its time."""
-    found = os.stat(path)
-    state = f"{os.path.realpath(path)}:{found.st_size}:{found.st_mtime_ns}"
-    if not os.path.isdir(path):
-        return state
-    with os.scandir(path) as entries:
-        files = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries)
-    return f"{state}:{hashlib.sha256(repr(files).encode()).hexdigest()}"
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 
 from monai_mgca.io import IMAGE_SUFFIXES, is_clutter, kind_of_name
 from monai_mgca.label.client_names import LABEL_SUFFIXES, check_info, check_plain, id_and_ending, same, without_own
+from monai_mgca.label.store.file_state import file_state
 from monai_mgca.label.store.held_folder import HeldFolder
 from monai_mgca.label.store.image_list import is_name, read_list
 from monai_mgca.label.store.saved_label import read_label
@@ -69,6 +70,10 @@ class ContainedStore(_Store):
     def get_image_uri(self, image_id: str) -> str:
         self._need(image_id)
         return self._inside(super().get_image_uri(image_id), f"image '{image_id}'")
+
+    def image_state(self, image_id: str) -> str:
+        """What changes when an image does."""
+        return file_state(self.get_image_uri(image_id))
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         self._need(image_id)
