@@ -117,9 +117,7 @@ def plain_steps(voxels: int, voxel_size: float) -> list[Any]:
 def rate(dataset: Any, workers: int, ours: bool) -> float:
     """Volumes a second of an epoch."""
     if ours:
-        loader = DataLoader(
-            StreamDataset(dataset), batch_size=2, sampler=StreamSampler(dataset), num_workers=workers
-        )
+        loader = DataLoader(StreamDataset(dataset), batch_size=2, sampler=StreamSampler(dataset), num_workers=workers)
     else:
         loader = DataLoader(dataset, batch_size=2, shuffle=True, num_workers=workers)
     start = time.perf_counter()

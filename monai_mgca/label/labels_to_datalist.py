@@ -20,8 +20,8 @@ from PIL import Image
 
 from monai_mgca.data.datalist import write_datalist
 from monai_mgca.data.entry import as_entry
-from monai_mgca.io.volume_geometry import read_volume_geometry, write_volume
-from monai_mgca.io.volume_labels import present_labels
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry, write_volume
+from monai_mgca.io.volumes.volume_labels import present_labels
 from monai_mgca.label.store.contained_store import OURS
 from monai_mgca.label.store.held_folder import HeldFolder
 from monai_mgca.label.store.saved_label import BOXES, check_names, read_label

@@ -13,7 +13,9 @@ from .adapters.monai_encoder import MONAIImageEncoder
 from .adapters.timm_encoder import TimmImageEncoder
 from .adapters.transformers_encoder import TransformersImageEncoder
 from .classifier import RadiographClassifier, create_classifier
-from .detector import DetectorMaps, create_detector
+from .detection.detector import DetectorMaps, create_detector
+from .detection.pyramid import SimpleFeaturePyramid, StagePyramid, create_pyramid
+from .detection.retinanet import RadiographDetector, VolumeDetector
 from .encoder_names import EncoderName, format_encoder_name, parse_encoder_name
 from .encoder_sizes import create_image_encoder, fitting_size, official_name, register_image_encoder, wanted_size
 from .image_embedder import ImageEmbedder
@@ -24,9 +26,7 @@ from .mgca import MGCA
 from .micro_batch import check_micro_batches, encode_in_micro_batches
 from .norm import synchronize_batch_norm
 from .projection import ProjectionHead
-from .pyramid import SimpleFeaturePyramid, StagePyramid, create_pyramid
 from .report_encoder import ReportEncoder
-from .retinanet import RadiographDetector, VolumeDetector
 from .segmenter import PUPSegmenter, StageSegmenter, create_segmenter
 from .unused import freeze_unused
 from .windows import encode_windows

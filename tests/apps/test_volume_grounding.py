@@ -27,7 +27,7 @@ from monai_mgca.apps.ground.phrase_grounder import _token_grid
 from monai_mgca.apps.ground.region import VolumeRegion, fill_boxes
 from monai_mgca.apps.ground.regions import load_regions
 from monai_mgca.data import load_datalist
-from monai_mgca.io.volume_grid import VolumeGrid, read_grid
+from monai_mgca.io.volumes.volume_grid import VolumeGrid, read_grid
 from monai_mgca.metrics import compute_grounding
 from monai_mgca.utils import DataError
 

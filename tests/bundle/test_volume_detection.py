@@ -266,7 +266,7 @@ class TestConfigs:
         workflow = run(bundle, **options)
         batch = next(iter(part(workflow, "train#dataloader")))
         assert [tuple(item["image"].shape) for item in batch] == [(1, 32, 32, 32)] * 8
-        assert all(((0 <= item["boxes"]) & (item["boxes"] <= 32)).all() for item in batch)
+        assert all(((item["boxes"] >= 0) & (item["boxes"] <= 32)).all() for item in batch)
         assert part(workflow, "validate#dataset")[0]["image"].shape == (1, 48, 48, 48)
         workflow = run(bundle, **{**options, "epochs": 2}, resume=True)
         trainer = part(workflow, "train#trainer")

@@ -10,8 +10,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from monai_mgca.io.volume_geometry import VolumeGeometry, read_volume_geometry, write_volume
-from monai_mgca.io.volume_labels import read_volume_labels
+from monai_mgca.io.volumes.volume_geometry import VolumeGeometry, read_volume_geometry, write_volume
+from monai_mgca.io.volumes.volume_labels import read_volume_labels
 from monai_mgca.transforms import LoadVolume
 from monai_mgca.utils import DataError
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from monai_mgca.io.volume_writer import write_volume
+from monai_mgca.io.volumes.volume_writer import write_volume
 from monai_mgca.utils.files import replacing
 from monai_mgca.visualize.image_view import RadiographView
 from monai_mgca.visualize.volume_view import VolumeView

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from monai_mgca.data.image_item import ImageLike, path_of
-from monai_mgca.io.volume_grid import VolumeGrid, axes_onto, read_grid, turn_onto
+from monai_mgca.io.volumes.volume_grid import VolumeGrid, axes_onto, read_grid, turn_onto
 from monai_mgca.transforms import LoadMask
 from monai_mgca.utils import DataError
 

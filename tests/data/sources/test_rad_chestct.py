@@ -11,7 +11,7 @@ import pytest
 
 from monai_mgca.data.sources.rad_chestct import _read_summary, collect_rad_chestct
 from monai_mgca.data.sources.tables.finding_labels import finding_names, read_labels
-from monai_mgca.io.rad_chestct_array import read_rad_chestct
+from monai_mgca.io.volumes.rad_chestct_array import read_rad_chestct
 from monai_mgca.transforms import LoadVolume
 from monai_mgca.utils import DataError
 

@@ -15,9 +15,9 @@ from monai.apps.detection.utils.anchor_utils import AnchorGenerator
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
+from monai_mgca.networks.detection.pyramid import create_pyramid
+from monai_mgca.networks.detection.retinanet import ExactAnchors, FocalLossPerBox, RadiographDetector, VolumeDetector
 from monai_mgca.networks.encoder_sizes import create_image_encoder, size_advice
-from monai_mgca.networks.pyramid import create_pyramid
-from monai_mgca.networks.retinanet import ExactAnchors, FocalLossPerBox, RadiographDetector, VolumeDetector
 
 __all__ = ["DetectorMaps", "create_detector"]
 
