@@ -17,6 +17,7 @@ import numpy as np
 
 from monai_mgca.io.geometry import NIFTI
 from monai_mgca.io.kind import kind_of_name
+from monai_mgca.io.volumes.volume_grid import load_nifti, read_grid
 from monai_mgca.utils import DataError
 
 __all__ = ["VolumeGeometry", "read_volume_geometry", "write_volume"]
