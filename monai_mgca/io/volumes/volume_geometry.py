@@ -88,7 +88,7 @@ def read_volume_geometry(path: str | os.PathLike) -> VolumeGeometry:
     grid = read_grid(path)
     size = (grid.shape[0], grid.shape[1], grid.shape[2])
     if min(size) < 2:
-        raise DataError(f"cannot read the geometry of {path}: its shape is {size}, and a volume has several slices.")
+        raise DataError(f"cannot read the volume {path}: its shape is {size}, and a volume has several slices.")
     if kind_of_name(os.fspath(path)) != "nifti" or os.path.isdir(path):
         return VolumeGeometry(size, _LPS @ grid.affine, grid.affine)
     image = load_nifti(path)
