@@ -42,7 +42,7 @@ class Batches(Sequence):
         self.chunks = [images[start : start + size] for start in range(0, len(images), size)]
         self.transform, self.pool = transform, pool
 
-    def __getitem__(self, index: Any) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: Any) -> Any:
         """{"image": (B, in_channels, H, W[, D])}"""
         loaded = self.pool.map(self._load, self.chunks[index], chunksize=1)
         return {CommonKeys.IMAGE: torch.stack(loaded)}

@@ -72,7 +72,8 @@ def labels_to_datalist(
         title = f"{len(problems)} of {len(wanted)} saved labels cannot be used for {task}"
         raise DataError(list_problems(title, problems, "Save these labels again, or delete them."))
     parts = split_ids(list(indices), val_split)
-    positives = {name: list(indices[name].values()) for name in parts["training"]}
+    kept: dict[str, Any] = indices
+    positives = {name: list(kept[name].values()) for name in parts["training"]}
     _check_positives(positives, names, len(parts["validation"]))
     base = Path(datastore.work_dir).parent  # of real folders; to follow it again would follow who replaced it since
     images = {name: os.path.relpath(os.path.realpath(image), base) for name, image, _ in wanted}

@@ -49,4 +49,5 @@ class ImageEmbedder(nn.Module):
 
     @torch.jit.unused
     def _windows(self, image: torch.Tensor) -> ImageFeatures:
+        assert self.window_size is not None
         return encode_windows(self.image_encoder, image, self.window_size)

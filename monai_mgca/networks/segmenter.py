@@ -182,7 +182,7 @@ def create_segmenter(
             is_pad=False,
         )
     # one's own encoder of images need not know of dimensions
-    dims = {} if spatial_dims == 2 else {"spatial_dims": spatial_dims}
+    dims: dict[str, Any] = {} if spatial_dims == 2 else {"spatial_dims": spatial_dims}
     made = create_image_encoder(encoder, image_size, patch_size, in_channels=in_channels, **dims)
     if decoder == "unetr" and isinstance(made, ViTImageEncoder):
         return _unetr(made, num_classes, in_channels)

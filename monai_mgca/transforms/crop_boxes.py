@@ -32,7 +32,9 @@ class RandCropByBoxesd(RandCropBoxByPosNegLabeld):
         print(len(crop(item)), crop(item)[0]["image"].shape)  # 2 (1, 8, 8, 8)
     """
 
-    def randomize(self, boxes: Any, image_size: Sequence[int], *args: Any, **kwargs: Any) -> None:
+    def randomize(  # type: ignore[override]
+        self, boxes: Any, image_size: Sequence[int], *args: Any, **kwargs: Any
+    ) -> None:
         """
         Args:
             boxes: (N, 6) [x0, y0, z0, x1, y1, z1] in voxels.

@@ -51,7 +51,8 @@ class VolumeView:
     planes = 3
 
     def __init__(self, image: ImageLike, settings: Mapping[str, Any]) -> None:
-        loaded = LoadVolumed("image")(image_item(image))["image"]
+        item: Any = image_item(image)
+        loaded = LoadVolumed("image")(item)["image"]
         self.affine = np.asarray(loaded.affine, dtype=float)
         self.shape = tuple(loaded.shape[1:])
         self.orientation = nibabel.io_orientation(self.affine)

@@ -114,7 +114,7 @@ def _zero_shot(
     return {"rows": measure_zero_shot(classify, image, data["entries"], classes), "note": ""}
 
 
-def _regions(model: PretrainedModel, data: Mapping[str, Any], args: argparse.Namespace) -> list[Region]:
+def _regions(model: PretrainedModel, data: Mapping[str, Any], args: argparse.Namespace) -> list[AnyRegion]:
     """Findings to show: those with boxes, else those that the labels name."""
     entries = data["entries"]
     images = {entry["image"] for entry in entries}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,7 @@ METHODS = ("attribution", "token")
 QUARTER_TOKEN = 4
 # where an image is moved to, in quarters of a token; a volume to every second corner of a cube, which are as evenly
 # spread as all eight for half the time
-SIDES = {
+SIDES: dict[int, list[tuple[int, ...]]] = {
     2: [(-1, -1), (-1, 1), (1, -1), (1, 1)],
     3: [(-1, -1, -1), (-1, 1, 1), (1, -1, 1), (1, 1, -1)],
 }
@@ -246,7 +247,9 @@ def _shift(image: torch.Tensor, offset: Sequence[int]) -> torch.Tensor:
     reach = max(map(abs, offset))
     padded = F.pad(image, [reach] * (2 * len(offset)), mode="replicate")
     starts = [reach - by for by in offset]
-    return padded[(..., *(slice(start, start + n) for start, n in zip(starts, image.shape[2:], strict=True)))]
+    places: Any = (..., *(slice(start, start + n) for start, n in zip(starts, image.shape[2:], strict=True)))
+    moved: torch.Tensor = padded[places]
+    return moved
 
 
 def _enlarge(maps: torch.Tensor, grid: Sequence[int], size: Sequence[int]) -> torch.Tensor:

@@ -154,7 +154,7 @@ def _shown(rankings: Sequence[Ranking], data: _Set) -> list[Ranking]:
     shown = dict(zip(data.images, public_names(data.names, data.patients), strict=True))
     real = {os.path.realpath(image): name for image, name in shown.items()}
     entries: dict[str, Any] = dict(zip(data.images, data.entries, strict=True))
-    found = {
+    found: dict[str, dict[str, Any]] = {
         image: {"name": name, "image": image_of(entries[image]), "boxes": entries[image].get("boxes") or ()}
         for image, name in shown.items()
     }

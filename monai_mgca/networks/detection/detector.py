@@ -28,7 +28,7 @@ _RATIOS: dict[int, Any] = {2: (0.5, 1.0, 2.0), 3: ((1.0, 1.0),)}
 # channels of the pyramid and the heads, by whether the encoder is a small one
 _WIDTHS = {2: (256, 64), 3: (128, 32)}
 # as in MONAI's tutorial of LUNA16: anchors that a step takes of each volume
-_SAMPLER = {"batch_size_per_image": 64, "positive_fraction": 0.3, "min_neg": 16, "pool_size": 20}
+_SAMPLER: dict[str, Any] = {"batch_size_per_image": 64, "positive_fraction": 0.3, "min_neg": 16, "pool_size": 20}
 
 
 class DetectorMaps(nn.Module):
@@ -164,11 +164,12 @@ def _create_retinanet(
     features: nn.Module, anchors: AnchorGenerator, num_classes: int, spatial_dims: int, divisible: int
 ) -> RadiographDetector:
     # a list, because exporters cannot follow a dictionary of lists
-    number, listed = anchors.num_anchors_per_location()[0], {"size_divisible": divisible, "use_list_output": True}
+    listed: dict[str, Any] = {"size_divisible": divisible, "use_list_output": True}
+    number = anchors.num_anchors_per_location()[0]
     network = RetinaNet(spatial_dims, num_classes, number, features, **listed)
     kind = RadiographDetector if spatial_dims == 2 else VolumeDetector
     # named again for a wrapped network, which would hide them
-    named = {"spatial_dims": spatial_dims, "num_classes": num_classes, "size_divisible": divisible}
+    named: dict[str, Any] = {"spatial_dims": spatial_dims, "num_classes": num_classes, "size_divisible": divisible}
     detector = kind(network, anchors, **named)
     detector.set_atss_matcher(num_candidates=4, center_in_gt=False)
     detector.set_cls_loss(FocalLossPerBox())
@@ -180,5 +181,5 @@ def _set_volumes(detector: RadiographDetector, window: Sequence[int], divisible:
     detector.set_cls_loss(nn.BCEWithLogitsLoss())
     detector.set_hard_negative_sampler(**_SAMPLER)
     steps = [max(int(side * (1 - overlap)) // divisible, 1) * divisible for side in window]
-    overlaps = [1 - step / side for step, side in zip(steps, window, strict=True)]
+    overlaps: Any = [1 - step / side for step, side in zip(steps, window, strict=True)]
     detector.set_sliding_window_inferer(window, overlap=overlaps, mode="gaussian")
