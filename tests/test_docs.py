@@ -257,6 +257,8 @@ NEEDS = {
     "data.sources.siim_acr": "a download of SIIM-ACR's data; tests/data/sources/test_siim_acr.py makes a small one",
     "data.sources.ct_rate": "a download of CT-RATE; tests/data/sources/test_ct_rate.py makes a small one",
     "data.sources.rad_chestct": "a download of RAD-ChestCT; tests/data/sources/test_rad_chestct.py makes a small one",
+    "data.sources.merlin": "a download of Merlin; tests/data/sources/test_merlin.py makes a small one",
+    "data.sources.inspect_ctpa": "a download of INSPECT; tests/data/sources/test_inspect_ctpa.py makes a small one",
     "data.find_dataset.resolve_dataset": "640 studies take long to draw; tests/bundle draws some",
     "data.sample.contact_sheet": "640 studies take long to draw; the page's command draws a sheet of some",
     "apps.ground.phrase_grounder.PhraseGrounder": "a pretrained model; tests/apps/test_grounding.py makes a small one",
