@@ -26,8 +26,8 @@ class OverlaySaver:
     """Writes each radiograph as a PNG at its own size, with the masks or boxes that were predicted drawn over it.
 
     Attach it to an evaluator whose output is a list of dictionaries at the stored image's size, with "image", whose
-    meta data name the file. Files take the image's path below ``data_dir``, with "_overlay" behind the name. Of a volume
-    its boxes, in millimeters, are drawn over the three planes through the best one, the first.
+    meta data name the file. Files take the image's path below ``data_dir``, with "_overlay" behind the name. Boxes of a
+    volume, in millimeters, are drawn over the three planes through the best one, the first.
 
     Args:
         output_dir: folder of the overlays.

@@ -142,7 +142,7 @@ class VolumeView:
         return _beside(panels)
 
     def _edges_of(self, box: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-        """The lowest and highest edges of a box of the world in upright voxels, which a voxel i fills from i to i + 1."""
+        """The lowest and highest edges of a box of the world in upright voxels, of which the first is from 0 to 1."""
         corners = np.array(list(product(*np.reshape(box, (2, 3)).T)))
         edges = nibabel.affines.apply_affine(np.linalg.inv(self.upright_affine), corners) + 0.5
         return edges.min(0), edges.max(0)
