@@ -90,35 +90,31 @@ def create_detector(
     """MONAI's RetinaNet on an image encoder: a ResNet with a feature pyramid network, a ViT with a simple pyramid.
 
     Boxes are [x0, y0, x1, y1] in pixels of the network's square images, x to the right, both in training and in what
-    it finds: the anchors are laid out for this order, so nothing is swapped anywhere. Anchors are matched by ATSS
-    (Zhang et al. 2020), the losses are the focal loss and smooth L1.
-
-    Those of volumes are [x0, y0, z0, x1, y1, z1] in voxels along the volume's axes. As in MONAI's tutorial of LUNA16
-    the focal loss gives way to cross-entropy over hard negatives, and larger volumes are gone through in windows.
+    it finds: the anchors are laid out for this order. Those of volumes are [x0, y0, z0, x1, y1, z1] in voxels along the
+    volume's axes. Anchors are matched by ATSS (Zhang et al. 2020), the losses are the focal loss and smooth L1; as in
+    MONAI's tutorial of LUNA16, cross-entropy over hard negatives and smooth L1 of volumes, which have windows.
 
     Args:
         encoder: "resnet50", "vit_base", or any other name of :func:`create_image_encoder`.
         num_classes: number of classes of boxes.
-        image_size: height and width (and depth) of the images in pixels, multiples of the largest stride; of volumes
-            the window, which is also the size of the parts to train with.
+        image_size: pixels along each axis, multiples of the largest stride; of volumes of the patches and windows.
         in_channels: 1 for radiographs and CT.
         anchor_sizes: for each stride the sides of its anchors in pixels, as many at each. Defaults to parts of the
-            image, from a sixteenth to three fifths; ``mgca anchors`` finds those of a data set.
+            image; ``mgca anchors`` finds those of a data set.
         anchor_ratios: height / width of the anchors, 0.5, 1 and 2 by default; of volumes the pairs y / x and z / x,
             by default the cube's alone.
         strides: pixels between neighbors of each level of the pyramid; start with 4 for the smallest findings.
         channels: of the pyramid and the heads, a multiple of 8. Defaults to 256, and 64 for the compact encoders; of
             volumes 128, and 32 for the compact and tiny ones.
         score_threshold: boxes with a smaller score are dropped.
-        nms_threshold: of two boxes of a class that overlap more, the one with the smaller score is dropped.
+        nms_threshold: of two boxes of a class that overlap more, the worse is dropped.
         detections_per_image: number of boxes to keep at most.
         spatial_dims: 2, or 3 for volumes.
         patch_size: of a vision transformer for volumes, voxels of the edge of its patches.
         overlap: of volumes, at least this part of a window is seen by the next one too.
 
     Raises:
-        ValueError: when the image size is not a multiple of the largest stride, or the anchors do not fit the strides
-            or the dimensions.
+        ValueError: when the image size is no multiple of the largest stride, or the anchors do not fit.
 
     Example::
 
@@ -127,8 +123,7 @@ def create_detector(
     """
     anchors = _create_anchors(ensure_tuple_rep(image_size, spatial_dims), anchor_sizes, anchor_ratios, strides)
     of_volumes: dict[str, Any] = {} if spatial_dims == 2 else {"spatial_dims": spatial_dims, "patch_size": patch_size}
-    small = encoder.endswith("compact" if spatial_dims == 2 else ("compact", "tiny"))
-    width = channels or _WIDTHS[spatial_dims][small]
+    width = channels or _WIDTHS[spatial_dims][encoder.endswith(("compact", "tiny")[: spatial_dims - 1])]
     made = create_image_encoder(encoder, image_size, in_channels=in_channels, **of_volumes)
     features = create_pyramid(made, strides, width, spatial_dims)
     detector = _create_retinanet(features, anchors, num_classes, spatial_dims, max(strides))
