@@ -91,7 +91,7 @@ def test_a_series_is_fetched_once_and_kept_in_hounsfield_units(open_store, make_
 
 
 def test_masks_go_to_the_pacs_and_come_back(open_store, make_series, tmp_path):
-    kept, folder = make_series()
+    kept, _ = make_series()
     client, uid = Client(*kept), kept[0].SeriesInstanceUID
     store = open_store(client)
     geometry = read_volume_geometry(store.get_image_uri(uid))
