@@ -16,7 +16,8 @@ from monai.transforms import Compose
 from monai.utils import CommonKeys
 
 from monai_mgca.apps.build_model import build_network, image_transform
-from monai_mgca.apps.load_images import ImageLike, image_batches
+from monai_mgca.apps.load_images import image_batches
+from monai_mgca.data.image_item import ImageLike
 from monai_mgca.networks import MGCA
 from monai_mgca.transforms import CleanReport, TokenizeReport
 from monai_mgca.utils import DataError, MGCAKeys

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.pool import ThreadPool
 from typing import Any
@@ -17,38 +17,15 @@ from monai.utils import CommonKeys
 
 from monai_mgca.data import find_images, find_volumes
 from monai_mgca.data.entry import Entry
+from monai_mgca.data.image_item import ImageLike, image_item
 from monai_mgca.utils import DataError
 
-__all__ = ["Batches", "ImageLike", "find_below", "image_batches", "image_item", "path_of", "refuse_missing"]
-
-ImageLike = str | os.PathLike | Mapping[str, Any]
-"""A path, or the entry of a datalist whose "image" is one: of a volume it may say "rescale" and "spacing", too."""
+__all__ = ["Batches", "find_below", "image_batches", "refuse_missing"]
 
 # A CT of 512 x 512 x 600 voxels has 600 MB as it is loaded, and its window as much again: of volumes two are loaded at
 # once, and four that were brought to the network's size wait for it.
 THREADS = {2: 16, 3: 2}
 BATCH_SIZE = {2: 32, 3: 4}
-# of an entry, what its loading reads
-_LOADED = ("rescale", "spacing")
-
-
-def path_of(image: ImageLike) -> str:
-    """The path of an image that is given by its path or as an entry."""
-    return str(image[CommonKeys.IMAGE] if isinstance(image, Mapping) else image)
-
-
-def image_item(image: ImageLike) -> dict[str, Any]:
-    """What the transform of a model takes: the path, and what the entry says of the values in the file.
-
-    Args:
-        image: a path or an entry.
-
-    Example::
-
-        print(image_item({"image": "1.nii.gz", "report": "No nodule.", "rescale": [1, -1024]}))
-    """
-    known = image if isinstance(image, Mapping) else {}
-    return {CommonKeys.IMAGE: path_of(image), **{key: known[key] for key in _LOADED if key in known}}
 
 
 class Batches(Sequence):
@@ -65,7 +42,7 @@ class Batches(Sequence):
         self.chunks = [images[start : start + size] for start in range(0, len(images), size)]
         self.transform, self.pool = transform, pool
 
-    def __getitem__(self, index: Any) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: Any) -> Any:
         """{"image": (B, in_channels, H, W[, D])}"""
         loaded = self.pool.map(self._load, self.chunks[index], chunksize=1)
         return {CommonKeys.IMAGE: torch.stack(loaded)}

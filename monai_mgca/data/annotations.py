@@ -19,7 +19,7 @@ from monai_mgca.data.paths import file_problem
 from monai_mgca.io import kind_of
 from monai_mgca.io.dicom.dicom_file import read_dicom
 from monai_mgca.io.pictures import displayed_size
-from monai_mgca.io.volume_grid import VolumeGrid, axes_onto, read_grid
+from monai_mgca.io.volumes.volume_grid import VolumeGrid, axes_onto, read_grid
 from monai_mgca.transforms.load_mask import LoadMask
 from monai_mgca.transforms.load_radiograph import LoadRadiograph
 from monai_mgca.utils import DataError

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_mgca.io.volume_grid import VolumeGrid
+from monai_mgca.io.volumes.volume_grid import VolumeGrid
 
 __all__ = ["image_box_problems", "shown", "volume_box_problems"]
 

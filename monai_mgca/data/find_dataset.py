@@ -23,7 +23,14 @@ from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import rank, world_size
 from monai_mgca.utils.progress import list_problems
 
-__all__ = ["find_images", "find_volumes", "resolve_dataset", "resolve_trained", "trained_sample_edge"]
+__all__ = [
+    "find_images",
+    "find_volumes",
+    "group_volumes",
+    "resolve_dataset",
+    "resolve_trained",
+    "trained_sample_edge",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -176,9 +183,32 @@ def find_volumes(folder: str | os.PathLike) -> list[Entry]:
         raise DataError(f"No such folder of volumes: {folder}.")
     found = find_image_files(folder, lambda kind: kind in ("nifti", "dicom"))
     others = _log_others(found, folder, "volume")
-    niftis = [path for path, kind in found.kinds.items() if kind == "nifti"]
-    refuse_same_names(niftis, folder)
-    paths = list(map(str, niftis))
+    paths = group_volumes(found, folder)
+    if not paths:
+        raise DataError(f"No volume in {folder}: looked for .nii, .nii.gz and folders of DICOM files.{others}")
+    return [{"image": str(path)} for path in paths]
+
+
+def group_volumes(found: FoundFiles, folder: str | os.PathLike) -> list[Path]:
+    """The volumes among the files of a folder: NIfTI files, folders of a DICOM series, and DICOM files by themselves.
+
+    Args:
+        found: its NIfTI and DICOM files.
+        folder: that they were found in.
+
+    Returns:
+        Files and folders, sorted by their names.
+
+    Raises:
+        DataError: when DICOM files of one folder are not one series, or two NIfTI files have one name.
+
+    Example::
+
+        make_volume_sample("ct", size=8, image_size=24)
+        print(len(group_volumes(find_image_files("ct/series"), "ct/series")))  # 3
+    """
+    paths = [path for path, kind in found.kinds.items() if kind == "nifti"]
+    refuse_same_names(paths, folder)
     series: dict[Path, list[Path]] = {}
     for path in (path for path, kind in found.kinds.items() if kind == "dicom"):
         series.setdefault(path.parent, []).append(path)
@@ -186,7 +216,5 @@ def find_volumes(folder: str | os.PathLike) -> list[Entry]:
     if problems:
         mend = "Give each series a folder of its own, and keep other images elsewhere."
         raise DataError(list_problems(f"{folder}: {len(problems)} folders are no DICOM series", problems, mend))
-    paths += [str(files[0] if len(files) == 1 else place) for place, files in series.items()]
-    if not paths:
-        raise DataError(f"No volume in {folder}: looked for .nii, .nii.gz and folders of DICOM files.{others}")
-    return [{"image": path} for path in sorted(paths)]
+    paths += [files[0] if len(files) == 1 else place for place, files in series.items()]
+    return sorted(paths, key=str)

@@ -70,7 +70,8 @@ def read_nrrd_volume(path: str | os.PathLike, limit: int) -> tuple[np.ndarray, n
             f"its shape is {values.shape}; the label of a volume is (X, Y, Z): segments that overlap, which Slicer "
             "keeps in layers, are no label map."
         )
-    directions, origin = header.get("space directions"), header.get("space origin")
+    directions: Any = header.get("space directions")
+    origin: Any = header.get("space origin")
     signs = SPACES.get(str(header.get("space")).lower())
     if signs is None or np.shape(directions) != (3, 3) or np.shape(origin) != (3,):
         raise DataError("it does not say where it lies: space, space directions and space origin.")

@@ -20,8 +20,8 @@ from PIL import Image
 
 from monai_mgca.data.datalist import write_datalist
 from monai_mgca.data.entry import as_entry
-from monai_mgca.io.volume_geometry import read_volume_geometry, write_volume
-from monai_mgca.io.volume_labels import present_labels
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry, write_volume
+from monai_mgca.io.volumes.volume_labels import present_labels
 from monai_mgca.label.store.contained_store import OURS
 from monai_mgca.label.store.held_folder import HeldFolder
 from monai_mgca.label.store.saved_label import BOXES, check_names, read_label
@@ -72,7 +72,8 @@ def labels_to_datalist(
         title = f"{len(problems)} of {len(wanted)} saved labels cannot be used for {task}"
         raise DataError(list_problems(title, problems, "Save these labels again, or delete them."))
     parts = split_ids(list(indices), val_split)
-    positives = {name: list(indices[name].values()) for name in parts["training"]}
+    kept: dict[str, Any] = indices
+    positives = {name: list(kept[name].values()) for name in parts["training"]}
     _check_positives(positives, names, len(parts["validation"]))
     base = Path(datastore.work_dir).parent  # of real folders; to follow it again would follow who replaced it since
     images = {name: os.path.relpath(os.path.realpath(image), base) for name, image, _ in wanted}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -70,6 +71,6 @@ def create_classifier(
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}: name the labels in classes.")
     # one's own encoder of images need not know of dimensions
-    dims = {} if spatial_dims == 2 else {"spatial_dims": spatial_dims}
+    dims: dict[str, Any] = {} if spatial_dims == 2 else {"spatial_dims": spatial_dims}
     made = create_image_encoder(encoder, image_size, patch_size, in_channels=in_channels, **dims)
     return RadiographClassifier(made, num_classes)

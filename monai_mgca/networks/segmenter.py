@@ -19,10 +19,10 @@ from monai.utils import ensure_tuple, look_up_option
 from torch import nn
 
 from monai_mgca.networks.adapters.adapted_encoder import AdaptedImageEncoder
+from monai_mgca.networks.detection.pyramid import patch_size_of
 from monai_mgca.networks.encoder_names import parse_encoder_name
 from monai_mgca.networks.encoder_sizes import UNET_STAGES, create_image_encoder, size_advice
 from monai_mgca.networks.image_encoder import ImageEncoder, ViTImageEncoder
-from monai_mgca.networks.pyramid import patch_size_of
 
 __all__ = ["PUPSegmenter", "StageSegmenter", "create_segmenter"]
 
@@ -182,7 +182,7 @@ def create_segmenter(
             is_pad=False,
         )
     # one's own encoder of images need not know of dimensions
-    dims = {} if spatial_dims == 2 else {"spatial_dims": spatial_dims}
+    dims: dict[str, Any] = {} if spatial_dims == 2 else {"spatial_dims": spatial_dims}
     made = create_image_encoder(encoder, image_size, patch_size, in_channels=in_channels, **dims)
     if decoder == "unetr" and isinstance(made, ViTImageEncoder):
         return _unetr(made, num_classes, in_channels)

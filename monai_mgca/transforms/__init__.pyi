@@ -27,6 +27,7 @@ from .box_mask import (
     MaskToBoxesDict,
 )
 from .clean_report import CleanReport, CleanReportD, CleanReportd, CleanReportDict
+from .crop_boxes import RandCropByBoxesD, RandCropByBoxesd, RandCropByBoxesDict
 from .crop_patches import RandCropByMasksD, RandCropByMasksd, RandCropByMasksDict
 from .default_steps import default_preprocessing, describe_default
 from .encode_report import EncodeReportd
@@ -79,6 +80,9 @@ __all__ = [
     "MaskToBoxesD",
     "MaskToBoxesDict",
     "MaskToBoxesd",
+    "RandCropByBoxesD",
+    "RandCropByBoxesDict",
+    "RandCropByBoxesd",
     "RandCropByMasksD",
     "RandCropByMasksDict",
     "RandCropByMasksd",

@@ -30,7 +30,9 @@ class RandCropByMasksd(RandCropByPosNegLabeld):
         print(len(patches), patches[0]["label"].shape)  # 2 (2, 8, 8, 8)
     """
 
-    def randomize(self, label: torch.Tensor | None = None, *args: Any, **kwargs: Any) -> None:
+    def randomize(  # type: ignore[override]
+        self, label: torch.Tensor | None = None, *args: Any, **kwargs: Any
+    ) -> None:
         """
         Args:
             label: (C, X, Y, Z) of 0 and 1.

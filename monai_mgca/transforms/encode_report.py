@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from monai.transforms import Transform
+from monai.transforms import MapTransform
 
 __all__ = ["EncodeReportd"]
 
 
-class EncodeReportd(Transform):
+class EncodeReportd(MapTransform):
     """Run a frozen report encoder on a tokenized report, so that a cache keeps its states and no epoch computes them.
 
     Takes "input_ids" and "attention_mask" (L,), adds "report_states" (L, C) and "report_attention" (L,) in half
@@ -39,6 +39,7 @@ class EncodeReportd(Transform):
     def __init__(self, encoder: torch.nn.Module) -> None:
         if any(parameter.requires_grad for parameter in encoder.parameters()):
             raise ValueError("EncodeReportd needs a frozen report encoder: freeze=True, --freeze_report_encoder true.")
+        super().__init__(("input_ids", "attention_mask"))
         self.encoder = encoder
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -23,7 +23,7 @@ from monai_mgca.io.limits import refuse_bomb
 from monai_mgca.io.nifti_reader import RadiographNiftiReader
 from monai_mgca.io.pictures import is_white_zero, upright
 from monai_mgca.io.run_lengths import decode_rle
-from monai_mgca.io.volume_grid import VolumeGrid, axes_onto, load_nifti, read_grid, turn_onto
+from monai_mgca.io.volumes.volume_grid import VolumeGrid, axes_onto, load_nifti, read_grid, turn_onto
 from monai_mgca.transforms.foreground import find_foreground, read_gray, refuse_no_labels
 from monai_mgca.utils import DataError
 

@@ -21,8 +21,8 @@ from monai_mgca.io import kind_of_name
 from monai_mgca.io.dicom.dicom_series import find_slices
 from monai_mgca.io.dicom.padding import fill_padding
 from monai_mgca.io.dicom.slice_stack import MAX_TILT, stack_slices
-from monai_mgca.io.rad_chestct_array import read_rad_chestct
-from monai_mgca.io.volume_grid import load_nifti
+from monai_mgca.io.volumes.rad_chestct_array import read_rad_chestct
+from monai_mgca.io.volumes.volume_grid import load_nifti
 from monai_mgca.utils import DataError
 
 __all__ = ["LoadVolume", "LoadVolumeD", "LoadVolumeDict", "LoadVolumed"]
@@ -35,8 +35,8 @@ class LoadVolume(Transform):
     slope and intercept of each slice. Their order and the affine follow from the positions in their headers
     (:mod:`monai_mgca.io.dicom.slice_stack`), and PixelPaddingValue becomes air (:mod:`monai_mgca.io.dicom.padding`). An
     .npz file is one of RAD-ChestCT, whose arrays all lie alike
-    (:func:`monai_mgca.io.rad_chestct_array.read_rad_chestct`). Of the header the geometry alone is kept: nothing of the
-    patient.
+    (:func:`monai_mgca.io.volumes.rad_chestct_array.read_rad_chestct`). Of the header the geometry alone is kept:
+    nothing of the patient.
 
     Args:
         image_only: return the MetaTensor alone, else the MetaTensor and its meta data.

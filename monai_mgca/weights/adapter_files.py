@@ -31,6 +31,9 @@ _PREFIX = "base_model.model."
 def write_adapters(network: nn.Module, folder: str | os.PathLike) -> list[Path]:
     """Write the adapters of both towers alone, each into a folder that peft reads: ``image`` and ``report``.
 
+    Those that an earlier training left there, of a tower that has none now, are removed: they would be merged into
+    weights that they do not belong to.
+
     Args:
         network: :class:`monai_mgca.networks.MGCA`, in DDP or not.
         folder: of the two; it is not made where there are no adapters.
@@ -44,12 +47,13 @@ def write_adapters(network: nn.Module, folder: str | os.PathLike) -> list[Path]:
     bare = unwrap(network)
     written = []
     for tower, name in TOWERS.items():
-        encoder = getattr(bare, name, None)
+        encoder, place = getattr(bare, name, None), Path(folder) / tower
         if encoder is None or not has_adapters(encoder):
+            for file in (CONFIG, TENSORS):
+                (place / file).unlink(missing_ok=True)
             continue
         from peft import get_peft_model_state_dict
 
-        place = Path(folder) / tower
         body: Any = tower_body(encoder)
         tensors = get_peft_model_state_dict(body, adapter_name=ADAPTER)
         write_tensors({f"{_PREFIX}{key}": value.cpu() for key, value in tensors.items()}, place / TENSORS)

@@ -113,5 +113,5 @@ class TestVolumes:
         assert ast.literal_eval(ratios) == [[1, 0.5], [2, 2]]
 
     def test_boxes_of_images_are_refused(self, datalist):
-        with pytest.raises(DataError, match="in millimeters of the world.*need --image-size"):
+        with pytest.raises(DataError, match=r"in millimeters of the world.*need --image-size"):
             read_volume_box_sizes(datalist, 4.0)

@@ -17,6 +17,8 @@ from monai.handlers import ValidationHandler
 
 from monai_mgca.handlers import FreezePrototypes, SkipNonFiniteSteps
 from monai_mgca.networks import MGCA
+from monai_mgca.transforms import restore_preprocessing
+from monai_mgca.weights import read_model_settings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs"
 NAMES = [path.stem for path in sorted(CONFIGS.glob("*.json"))]
@@ -280,6 +282,8 @@ def test_run(new_bundle, name):
     assert trainer.state.epoch == trainer.state.max_epochs
     assert torch.isfinite(torch.as_tensor(trainer.state.output[0]["loss"]))
     assert bundle.path("models", "model.pt").is_file()
+    # what uses these weights later prepares images as they were here
+    assert restore_preprocessing(read_model_settings(bundle.path("models", "model.pt")))
 
 
 def test_official_recipe_runs(new_bundle):

@@ -19,7 +19,7 @@ from monai.networks.nets import UNETR, FlexibleUNet
 from sklearn.metrics import roc_auc_score
 
 from monai_mgca.__main__ import main
-from monai_mgca.apps import ZeroShotClassifier, load_pretrained
+from monai_mgca.apps import ZeroShotClassifier, load_pretrained, read_reference
 from monai_mgca.data import find_volumes, load_datalist, make_volume_sample
 from monai_mgca.data.dataset import hash_item
 from monai_mgca.utils import read_settings
@@ -49,11 +49,10 @@ def workflow_of(new_bundle, volumes):
 
 @pytest.fixture(scope="module")
 def trained_volumes(new_bundle, volumes):
-    """A bundle after a training of one epoch with each kind of encoder."""
-    bundle = new_bundle()
-    for encoder in ("resnet_tiny", "vit_compact"):
-        settings = {**TINY, "image_encoder": encoder, "ckpt_dir": str(bundle.path("models", encoder))}
-        bundle.run(*CONFIGS, dataset_dir=str(volumes), **settings)
+    """A bundle after a training of one epoch with each kind of encoder, and with one that sees windows."""
+    bundle, windows = new_bundle(), {"image_encoder": "vit_compact", "window_size": 16, "patch_size": 8}
+    for name, kind in {**{n: {"image_encoder": n} for n in ("resnet_tiny", "vit_compact")}, "windows": windows}.items():
+        bundle.run(*CONFIGS, dataset_dir=str(volumes), **TINY, **kind, ckpt_dir=str(bundle.path("models", name)))
     return bundle
 
 
@@ -84,6 +83,9 @@ def test_both_encoders_are_loaded_as_they_were_trained(trained_volumes, volumes,
     path = trained_volumes.path("models", encoder, "model_pretrain.pt")
     model = load_pretrained(path, "cpu")
     assert model.spatial_dims == 3
+    kept = read_reference(path)["attribution"]
+    assert len(kept) == 4, "what is usual for grounding is kept beside the weights"
+    assert all(torch.isfinite(part).all() for part in kept)
     state = torch.load(path, weights_only=True)
     assert all(torch.equal(value, state[name]) for name, value in model.network.state_dict().items())
     found = model.embed_images([entry["image"] for entry in load_datalist(volumes / "datalist.json", "test")])
@@ -223,9 +225,10 @@ class TestDicomSeries:
             load_datalist(both / "datalist.json", "training")
 
 
-def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, workflow_of):
+@pytest.mark.parametrize("name", ["resnet_tiny", "windows"])
+def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, name):
     """With model.json beside the weights, neither needs options for sizes, windows and voxels."""
-    folder = str(trained_volumes.path("models", "resnet_tiny"))
+    folder = str(trained_volumes.path("models", name))
     output = str(trained_volumes.path("eval"))
     names = [str(trained_volumes.path("configs", f"{name}.json")) for name in (*CONFIGS, "evaluate")]
     settings = {"bundle_root": str(trained_volumes.root), "ckpt_dir": folder, "output_dir": output, "num_workers": 0}
@@ -233,6 +236,7 @@ def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, wo
     workflow = ConfigWorkflow(names, workflow_type="train", logging_file=False, **settings, **data)
     workflow.initialize()
     assert workflow.parser.get_parsed_content("voxel_size") == 12
+    assert workflow.parser.get_parsed_content("network_def").window_size == (16 if name == "windows" else None)
     workflow.run()
     assert "val_mean_recall" in Path(output, "metrics.csv").read_text()
 

@@ -23,7 +23,7 @@ from monai_mgca.apps.probe.probe_encoders import _write as write_probe
 from monai_mgca.apps.retrieve.search import _Set
 from monai_mgca.apps.retrieve.search import _write as write_search
 from monai_mgca.data.sources.left_out import write_left_out
-from monai_mgca.data.sources.rows import read_rows
+from monai_mgca.data.sources.tables.rows import read_rows
 from monai_mgca.handlers import FigureSaver, RowSaver, TableSaver
 from monai_mgca.io.csv_file import cell_text, csv_cell, safe_cell, write_csv
 from monai_mgca.visualize.gallery import Hit, Ranking

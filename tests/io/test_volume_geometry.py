@@ -10,8 +10,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from monai_mgca.io.volume_geometry import VolumeGeometry, read_volume_geometry, write_volume
-from monai_mgca.io.volume_labels import read_volume_labels
+from monai_mgca.io.volumes.volume_geometry import VolumeGeometry, read_volume_geometry, write_volume
+from monai_mgca.io.volumes.volume_labels import read_volume_labels
 from monai_mgca.transforms import LoadVolume
 from monai_mgca.utils import DataError
 
@@ -220,7 +220,7 @@ def test_what_is_no_volume_is_named(geometry, tmp_path):
     (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "flat.nii.gz").read_bytes()[:30])
     (tmp_path / "empty").mkdir()
     for name in ("flat.nii.gz", "two.nii.gz", "cut.nii.gz", "empty", "nothing"):
-        with pytest.raises(DataError, match=f"cannot read the geometry of .*{name}"):
+        with pytest.raises(DataError, match=f"cannot read the volume .*{name}"):
             read_volume_geometry(tmp_path / name)
     with pytest.raises(DataError, match=r"values of \(2, 2, 2\) do not fit a volume of \(9, 8, 7\)"):
         write_volume(np.zeros((2, 2, 2)), geometry, tmp_path / "l.nrrd")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from fastapi import HTTPException
 
-from monai_mgca.io.volume_geometry import read_volume_geometry, write_volume
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry, write_volume
 from monai_mgca.label.store.file_state import file_state
 from monai_mgca.label.store.saved_label import read_label
 from monai_mgca.label.store.volume_datastore import VolumeDatastore

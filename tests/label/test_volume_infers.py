@@ -13,8 +13,8 @@ import pytest
 from fastapi import HTTPException
 from monai.bundle import ConfigWorkflow
 
-from monai_mgca.io.volume_geometry import read_volume_geometry
-from monai_mgca.io.volume_labels import read_volume_labels
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry
+from monai_mgca.io.volumes.volume_labels import read_volume_labels
 from monai_mgca.label.infers.task_infers import ClassificationInfer, DetectionInfer, SegmentationInfer
 from monai_mgca.label.label_settings import LabelSettings
 from monai_mgca.label.store.volume_markups import read_volume_markups

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import requests
 
-from monai_mgca.io.volume_geometry import read_volume_geometry, write_volume
-from monai_mgca.io.volume_labels import read_volume_labels
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry, write_volume
+from monai_mgca.io.volumes.volume_labels import read_volume_labels
 from monai_mgca.label.store.volume_markups import read_volume_markups
 from monai_mgca.transforms import LoadVolume
 

@@ -12,7 +12,7 @@ from monai.transforms import CenterSpatialCropd, Compose, Orientationd, ResizeWi
 
 pytest.importorskip("monailabel", reason="MONAI Label is not installed: on Python 3.13 it needs a line of its own")
 
-from monai_mgca.io.volume_geometry import read_volume_geometry
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry
 from monai_mgca.label.infers.volume_slabs import restored_slabs
 from monai_mgca.transforms import AreaSpacingd, InvertProbabilitiesd, LoadVolumed
 from monai_mgca.utils import CheckpointError

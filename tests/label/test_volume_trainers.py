@@ -15,7 +15,7 @@ import torch
 pytest.importorskip("monailabel", reason="MONAI Label is not installed: on Python 3.13 it needs a line of its own")
 
 from monai_mgca.data import load_labeled
-from monai_mgca.io.volume_geometry import read_volume_geometry, write_volume
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry, write_volume
 from monai_mgca.label.infers.task_infers import DetectionInfer, SegmentationInfer
 from monai_mgca.label.label_settings import LabelSettings
 from monai_mgca.label.labels_to_datalist import labels_to_datalist

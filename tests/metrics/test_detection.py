@@ -212,7 +212,7 @@ class TestVolumes:
     @pytest.mark.parametrize(("offset", "hit"), [((4.9, 0, 0), 1), ((5.1, 0, 0), 0), ((0, 0, 9), 1), ((4, 4, 4), 0)])
     def test_a_hit_is_a_center_within_the_radii(self, offset, hit):
         """Of 10 x 10 x 20; a corner of the box is outside of the nodule."""
-        low = np.array(offset) + (4, 4, 9)
+        low = np.add(offset, (4, 4, 9))
         found = [([[*low, *(low + 2)]], [0], [0.9])]  # a small box around the center of the true one, moved
         result = self.figures(found, [([[0, 0, 0, 10, 10, 20]], [0])])
         assert result["froc_1_8"] == hit

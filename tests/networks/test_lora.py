@@ -236,3 +236,12 @@ class TestErrors:
         assert not (tmp_path / "adapters").exists()
         assert not has_adapters(parent)
         assert merged_state(parent).keys() == parent.state_dict().keys()
+
+    def test_those_of_an_earlier_training_go(self, tmp_path):
+        parent = nn.Module()
+        _, parent.image_encoder, _ = adapted("vit")
+        (folder,) = write_adapters(parent, tmp_path)
+        (folder / "notes.txt").touch()
+        parent.image_encoder, _ = make("vit")
+        assert write_adapters(parent, tmp_path) == []
+        assert [path.name for path in folder.iterdir()] == ["notes.txt"]

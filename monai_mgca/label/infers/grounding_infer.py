@@ -18,7 +18,7 @@ from monai.utils import CommonKeys
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from monai_mgca.apps import PhraseGrounder, PretrainedModel, read_reference
-from monai_mgca.io.volume_geometry import read_volume_geometry
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry
 from monai_mgca.label.infers.results import write_result, write_volume_result
 from monai_mgca.label.infers.task_infers import cause_of
 from monai_mgca.label.infers.volume_slabs import restored_slabs

@@ -14,7 +14,7 @@ import numpy as np
 from fastapi import HTTPException
 
 from monai_mgca.io.geometry import NIFTI, read_geometry, write_label_map
-from monai_mgca.io.volume_geometry import VolumeGeometry, write_volume
+from monai_mgca.io.volumes.volume_geometry import VolumeGeometry, write_volume
 
 __all__ = ["EXTENSIONS", "VOLUME_EXTENSIONS", "extensions", "temporary_name", "write_result", "write_volume_result"]
 

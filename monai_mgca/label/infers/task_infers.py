@@ -25,7 +25,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from monai_mgca.handlers.detection_saver import as_coco
 from monai_mgca.io.geometry import read_geometry
-from monai_mgca.io.volume_geometry import read_volume_geometry
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry
 from monai_mgca.label.infers.results import extensions, temporary_name, write_result, write_volume_result
 from monai_mgca.label.infers.volume_slabs import restored_slabs
 from monai_mgca.label.label_settings import LabelSettings

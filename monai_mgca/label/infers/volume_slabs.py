@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from monai_mgca.io.volume_geometry import VolumeGeometry
+from monai_mgca.io.volumes.volume_geometry import VolumeGeometry
 from monai_mgca.utils import CheckpointError
 
 __all__ = ["restored_slabs"]

@@ -26,6 +26,6 @@ def file_state(path: str | os.PathLike) -> str:
     state = f"{os.path.realpath(path)}:{found.st_size}:{found.st_mtime_ns}"
     if not os.path.isdir(path):
         return state
-    with os.scandir(path) as entries:
+    with os.scandir(os.fspath(path)) as entries:
         files = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries)
     return f"{state}:{hashlib.sha256(repr(files).encode()).hexdigest()}"

@@ -15,8 +15,8 @@ import numpy as np
 
 from monai_mgca.data.annotations import image_size
 from monai_mgca.io.geometry import read_geometry, read_label_map
-from monai_mgca.io.volume_geometry import read_volume_geometry
-from monai_mgca.io.volume_labels import present_labels, read_volume_labels
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry
+from monai_mgca.io.volumes.volume_labels import present_labels, read_volume_labels
 from monai_mgca.label.store.markups import read_markups
 from monai_mgca.label.store.volume_markups import read_volume_markups
 from monai_mgca.utils import DataError

@@ -18,7 +18,7 @@ from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import remove_file
 from starlette.background import BackgroundTask
 
-from monai_mgca.io.volume_geometry import read_volume_geometry, write_volume
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry, write_volume
 from monai_mgca.transforms import LoadVolume
 from monai_mgca.utils import DataError
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_mgca.io.volume_geometry import VolumeGeometry
+from monai_mgca.io.volumes.volume_geometry import VolumeGeometry
 from monai_mgca.label.store.markups import SCHEMA, make_roi, naming_markups, read_rois
 from monai_mgca.utils.files import parse_json
 

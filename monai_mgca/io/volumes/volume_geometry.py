@@ -15,11 +15,9 @@ import itk
 import nibabel
 import numpy as np
 
-from monai_mgca.io.dicom.dicom_series import find_slices
-from monai_mgca.io.dicom.slice_stack import stack_slices
 from monai_mgca.io.geometry import NIFTI
 from monai_mgca.io.kind import kind_of_name
-from monai_mgca.io.volume_grid import load_nifti
+from monai_mgca.io.volumes.volume_grid import load_nifti, read_grid
 from monai_mgca.utils import DataError
 
 __all__ = ["VolumeGeometry", "read_volume_geometry", "write_volume"]
@@ -87,26 +85,15 @@ def read_volume_geometry(path: str | os.PathLike) -> VolumeGeometry:
         nibabel.save(nibabel.Nifti1Image(np.zeros((8, 9, 10), np.int16), np.diag([2, 2, 3, 1])), "ct.nii.gz")
         print(read_volume_geometry("ct.nii.gz").affine[0])  # [-2, 0, 0, 0]
     """
-    try:
-        if not os.path.exists(path):
-            raise DataError("there is no such file or folder.")
-        if kind_of_name(os.fspath(path)) == "nifti":
-            return _of_nifti(path)
-        slices, affine = stack_slices(find_slices(Path(path)))
-        return VolumeGeometry((*slices[0].size, len(slices)), _LPS @ affine, affine)
-    except Exception as error:
-        reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
-        raise DataError(f"cannot read the geometry of {path}: {reason}") from None
-
-
-def _of_nifti(path: str | os.PathLike) -> VolumeGeometry:
+    grid = read_grid(path)
+    size = (grid.shape[0], grid.shape[1], grid.shape[2])
+    if min(size) < 2:
+        raise DataError(f"cannot read the volume {path}: its shape is {size}, and a volume has several slices.")
+    if kind_of_name(os.fspath(path)) != "nifti" or os.path.isdir(path):
+        return VolumeGeometry(size, _LPS @ grid.affine, grid.affine)
     image = load_nifti(path)
-    shape = tuple(map(int, image.shape))
-    size = shape[:3] + tuple(count for count in shape[3:] if count > 1)
-    if len(size) != 3 or min(size) < 2:
-        raise DataError(f"its shape is {shape}; a volume is (X, Y, Z), of one channel and one time.")
     header = image.header if isinstance(image, nibabel.Nifti1Image) else None
-    return VolumeGeometry((size[0], size[1], size[2]), _itk_affine(path, image.affine), image.affine, header)
+    return VolumeGeometry(size, _itk_affine(path, grid.affine), grid.affine, header)
 
 
 def _itk_affine(path: str | os.PathLike, ras: np.ndarray) -> np.ndarray:

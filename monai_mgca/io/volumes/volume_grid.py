@@ -18,8 +18,8 @@ from monai_mgca.io.dicom.dicom_series import find_slices
 from monai_mgca.io.dicom.slice_stack import stack_slices
 from monai_mgca.io.kind import kind_of_name
 from monai_mgca.io.limits import MAX_VOXELS, refuse_nifti_bomb
-from monai_mgca.io.nifti_affine import refuse_two_orientations
-from monai_mgca.io.rad_chestct_array import rad_chestct_grid
+from monai_mgca.io.volumes.nifti_affine import refuse_two_orientations
+from monai_mgca.io.volumes.rad_chestct_array import rad_chestct_grid
 from monai_mgca.utils import DataError
 
 __all__ = ["VolumeGrid", "axes_onto", "load_nifti", "read_grid", "turn_onto"]

@@ -14,9 +14,9 @@ import numpy as np
 
 from monai_mgca.io.geometry import NIFTI, refuse_detached
 from monai_mgca.io.limits import refuse_nifti_bomb
-from monai_mgca.io.nifti_affine import gives_orientation
 from monai_mgca.io.nrrd import read_nrrd_volume
-from monai_mgca.io.volume_geometry import VolumeGeometry
+from monai_mgca.io.volumes.nifti_affine import gives_orientation
+from monai_mgca.io.volumes.volume_geometry import VolumeGeometry
 from monai_mgca.utils import DataError
 
 __all__ = ["present_labels", "read_volume_labels"]
@@ -43,7 +43,7 @@ def read_volume_labels(path: str | os.PathLike, geometry: VolumeGeometry) -> np.
 
     Example::
 
-        from monai_mgca.io.volume_geometry import write_volume
+        from monai_mgca.io.volumes.volume_geometry import write_volume
 
         geometry = VolumeGeometry((4, 5, 6), np.eye(4), np.diag([-1, -1, 1, 1]))
         write_volume(np.ones((4, 5, 6), np.uint8), geometry, "label.nrrd")

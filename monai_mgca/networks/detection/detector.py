@@ -15,9 +15,9 @@ from monai.apps.detection.utils.anchor_utils import AnchorGenerator
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
+from monai_mgca.networks.detection.pyramid import create_pyramid
+from monai_mgca.networks.detection.retinanet import ExactAnchors, FocalLossPerBox, RadiographDetector, VolumeDetector
 from monai_mgca.networks.encoder_sizes import create_image_encoder, size_advice
-from monai_mgca.networks.pyramid import create_pyramid
-from monai_mgca.networks.retinanet import ExactAnchors, FocalLossPerBox, RadiographDetector, VolumeDetector
 
 __all__ = ["DetectorMaps", "create_detector"]
 
@@ -25,8 +25,10 @@ __all__ = ["DetectorMaps", "create_detector"]
 _ANCHORS = ((1 / 16, 1 / 10), (1 / 6, 1 / 4), (2 / 5, 3 / 5))
 # of images and volumes
 _RATIOS: dict[int, Any] = {2: (0.5, 1.0, 2.0), 3: ((1.0, 1.0),)}
+# channels of the pyramid and the heads, by whether the encoder is a small one
+_WIDTHS = {2: (256, 64), 3: (128, 32)}
 # as in MONAI's tutorial of LUNA16: anchors that a step takes of each volume
-_SAMPLER = {"batch_size_per_image": 64, "positive_fraction": 0.3, "min_neg": 16, "pool_size": 20}
+_SAMPLER: dict[str, Any] = {"batch_size_per_image": 64, "positive_fraction": 0.3, "min_neg": 16, "pool_size": 20}
 
 
 class DetectorMaps(nn.Module):
@@ -105,7 +107,8 @@ def create_detector(
         anchor_ratios: height / width of the anchors, 0.5, 1 and 2 by default; of volumes the pairs y / x and z / x,
             by default the cube's alone.
         strides: pixels between neighbors of each level of the pyramid; start with 4 for the smallest findings.
-        channels: of the pyramid and the heads, a multiple of 8. Defaults to 256, and 64 for the compact encoders.
+        channels: of the pyramid and the heads, a multiple of 8. Defaults to 256, and 64 for the compact encoders; of
+            volumes 128, and 32 for the compact and tiny ones.
         score_threshold: boxes with a smaller score are dropped.
         nms_threshold: of two boxes of a class that overlap more, the one with the smaller score is dropped.
         detections_per_image: number of boxes to keep at most.
@@ -124,7 +127,8 @@ def create_detector(
     """
     anchors = _create_anchors(ensure_tuple_rep(image_size, spatial_dims), anchor_sizes, anchor_ratios, strides)
     of_volumes: dict[str, Any] = {} if spatial_dims == 2 else {"spatial_dims": spatial_dims, "patch_size": patch_size}
-    width = channels or (64 if encoder.endswith("compact") else 256)
+    small = encoder.endswith("compact" if spatial_dims == 2 else ("compact", "tiny"))
+    width = channels or _WIDTHS[spatial_dims][small]
     made = create_image_encoder(encoder, image_size, in_channels=in_channels, **of_volumes)
     features = create_pyramid(made, strides, width, spatial_dims)
     detector = _create_retinanet(features, anchors, num_classes, spatial_dims, max(strides))
@@ -160,11 +164,12 @@ def _create_retinanet(
     features: nn.Module, anchors: AnchorGenerator, num_classes: int, spatial_dims: int, divisible: int
 ) -> RadiographDetector:
     # a list, because exporters cannot follow a dictionary of lists
-    number, listed = anchors.num_anchors_per_location()[0], {"size_divisible": divisible, "use_list_output": True}
+    listed: dict[str, Any] = {"size_divisible": divisible, "use_list_output": True}
+    number = anchors.num_anchors_per_location()[0]
     network = RetinaNet(spatial_dims, num_classes, number, features, **listed)
     kind = RadiographDetector if spatial_dims == 2 else VolumeDetector
     # named again for a wrapped network, which would hide them
-    named = {"spatial_dims": spatial_dims, "num_classes": num_classes, "size_divisible": divisible}
+    named: dict[str, Any] = {"spatial_dims": spatial_dims, "num_classes": num_classes, "size_divisible": divisible}
     detector = kind(network, anchors, **named)
     detector.set_atss_matcher(num_candidates=4, center_in_gt=False)
     detector.set_cls_loss(FocalLossPerBox())
@@ -176,5 +181,5 @@ def _set_volumes(detector: RadiographDetector, window: Sequence[int], divisible:
     detector.set_cls_loss(nn.BCEWithLogitsLoss())
     detector.set_hard_negative_sampler(**_SAMPLER)
     steps = [max(int(side * (1 - overlap)) // divisible, 1) * divisible for side in window]
-    overlaps = [1 - step / side for step, side in zip(steps, window, strict=True)]
+    overlaps: Any = [1 - step / side for step, side in zip(steps, window, strict=True)]
     detector.set_sliding_window_inferer(window, overlap=overlaps, mode="gaussian")
