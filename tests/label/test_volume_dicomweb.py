@@ -13,8 +13,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from monai_mgca.io.volume_geometry import read_volume_geometry, write_volume
-from monai_mgca.io.volume_labels import read_volume_labels
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry, write_volume
+from monai_mgca.io.volumes.volume_labels import read_volume_labels
 from monai_mgca.label.store import pacs_volumes
 from monai_mgca.label.store.pacs_client import Pacs, _filters
 from monai_mgca.label.store.pacs_endpoints import result_as_segmentation

@@ -15,7 +15,7 @@ from fastapi import HTTPException
 from monai_mgca.io.dicom.dicom_series import Slice, find_slices
 from monai_mgca.io.dicom.slice_stack import stack_slices
 from monai_mgca.io.limits import MAX_VOXELS
-from monai_mgca.io.volume_geometry import read_volume_geometry, write_volume
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry, write_volume
 from monai_mgca.label.store.pacs_client import is_uid, open_pacs
 from monai_mgca.label.store.pacs_datastore import RadiographDICOMWebDatastore, cache_path
 from monai_mgca.label.store.pacs_endpoints import replace_endpoints

@@ -14,8 +14,8 @@ import pydicom
 from fastapi import HTTPException
 
 from monai_mgca.io.limits import MAX_VOXELS, refuse_bomb
-from monai_mgca.io.volume_geometry import VolumeGeometry
-from monai_mgca.io.volume_labels import present_labels, read_volume_labels
+from monai_mgca.io.volumes.volume_geometry import VolumeGeometry
+from monai_mgca.io.volumes.volume_labels import present_labels, read_volume_labels
 from monai_mgca.label.store.dicom_seg import (
     as_decimal,
     make_item,
