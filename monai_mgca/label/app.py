@@ -33,7 +33,8 @@ from monai_mgca.label.infers.task_infers import ClassificationInfer, DetectionIn
 from monai_mgca.label.label_settings import NAMES, LabelSettings
 from monai_mgca.label.request_values import number
 from monai_mgca.label.sessions import ContainedSessions, remove_old
-from monai_mgca.label.store.pacs_datastore import connect
+from monai_mgca.label.store.pacs_datastore import connect as connect_radiographs
+from monai_mgca.label.store.pacs_volumes import connect as connect_volumes
 from monai_mgca.label.store.radiograph_datastore import RadiographDatastore
 from monai_mgca.label.store.volume_datastore import VolumeDatastore
 from monai_mgca.label.trainers import BundleTrain
@@ -97,6 +98,7 @@ class MGCAApp(MONAILabelApp):
 
     def init_datastore(self) -> Datastore:
         if self.studies.startswith(("http://", "https://")):
+            connect = connect_volumes if self.settings.spatial_dims == 3 else connect_radiographs
             return connect(self.studies, self.settings.app_dir / "dicomweb")
         kind = VolumeDatastore if self.settings.spatial_dims == 3 else RadiographDatastore
         return kind(
@@ -232,7 +234,7 @@ class MGCAApp(MONAILabelApp):
         for image_id in sorted(store.list_images(), key=lambda name: hashlib.sha256(name.encode()).digest()):
             try:
                 yield store.get_image_uri(image_id)
-            except HTTPException:  # a series of a PACS that is no radiograph
+            except HTTPException:  # a series of a PACS that is no radiograph, or no volume
                 continue
 
 
