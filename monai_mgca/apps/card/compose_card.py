@@ -218,7 +218,6 @@ def compose_card(args: argparse.Namespace) -> list[str]:
         raise DataError(f"There is no folder {args.logdir}: --logdir is the output_dir of a training.")
     if not has_matplotlib:
         logger.warning(NO_CURVES)  # now: the page takes a while
-    settings = describe_settings(args.checkpoint)
     if args.limit is not None and args.limit < 2:
         raise DataError(f"--limit must be 2 or more, got {args.limit}.")
     model = load_pretrained(args.checkpoint)
@@ -242,7 +241,7 @@ def compose_card(args: argparse.Namespace) -> list[str]:
     best, worst = best_and_worst(rank_pairs(image, report, tokens), PAIRS)
     write_card(
         args.output,
-        settings=settings,
+        settings=describe_settings(args.checkpoint),
         version=monai_mgca.__version__,
         date=datetime.date.today().isoformat(),
         section=args.section,
