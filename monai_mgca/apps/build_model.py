@@ -38,11 +38,13 @@ def build_image_encoder(settings: Mapping[str, Any]) -> ImageEncoder:
     """The image encoder that the settings of weights describe, of images or of volumes, with new weights.
 
     Args:
-        settings: with "image_encoder", "image_size" and "in_channels", of volumes also "spatial_dims" and "patch_size".
+        settings: with "image_encoder", "image_size" and "in_channels", of volumes also "spatial_dims" and
+            "patch_size", and "window_size" of one that sees windows.
     """
     of_volumes = {name: settings[name] for name in ("spatial_dims", "patch_size") if settings.get(name) is not None}
     sizes = {"in_channels": settings["in_channels"], **of_volumes}
-    return create_image_encoder(settings["image_encoder"], settings["image_size"], **sizes)
+    size = settings.get("window_size") or settings["image_size"]
+    return create_image_encoder(settings["image_encoder"], size, **sizes)
 
 
 def build_network(settings: Mapping[str, Any], checkpoint: str | os.PathLike, random: bool) -> MGCA:
@@ -70,4 +72,5 @@ def build_network(settings: Mapping[str, Any], checkpoint: str | os.PathLike, ra
         raise DataError(f"The settings of {checkpoint} name an encoder of reports that is not there. {error}") from None
     image = build_image_encoder(settings)
     names = ("embed_dim", "hidden_dim", "num_prototypes", "matcher", "matcher_heads", "pool_report")
-    return MGCA(image, text, mask_padding=not official, **{name: settings[name] for name in names})
+    options = {"mask_padding": not official, "window_size": settings.get("window_size")}
+    return MGCA(image, text, **options, **{name: settings[name] for name in names})

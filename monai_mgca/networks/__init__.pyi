@@ -29,7 +29,7 @@ from .projection import ProjectionHead
 from .report_encoder import ReportEncoder
 from .segmenter import PUPSegmenter, StageSegmenter, create_segmenter
 from .unused import freeze_unused
-from .windows import encode_windows
+from .windows import WindowEncoder, encode_windows
 from .word_pooling import aggregate_words, project_words, report_extent
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "TransformersImageEncoder",
     "ViTImageEncoder",
     "VolumeDetector",
+    "WindowEncoder",
     "adapt_towers",
     "add_adapters",
     "aggregate_words",

@@ -15,7 +15,7 @@ from torch import nn
 from monai_mgca.networks.image_encoder import ImageFeatures
 from monai_mgca.networks.micro_batch import encode_in_micro_batches
 
-__all__ = ["encode_windows"]
+__all__ = ["WindowEncoder", "encode_windows"]
 
 
 def encode_windows(
@@ -76,3 +76,20 @@ def _in_order(tokens: torch.Tensor, batch: int, grid: Sequence[int]) -> torch.Te
     apart = tokens.reshape(batch, *grid, *[side] * dims, tokens.shape[-1])
     axes = range(dims)
     return apart.permute(0, *(n for axis in axes for n in (1 + axis, 1 + dims + axis)), -1).flatten(1, 2 * dims)
+
+
+class WindowEncoder(nn.Module):
+    """:func:`encode_windows` as a network, for what takes an encoder of whole images.
+
+    Args:
+        encoder: of one window.
+        window_size: pixels of the edges of a window.
+    """
+
+    def __init__(self, encoder: nn.Module, window_size: Sequence[int] | int) -> None:
+        super().__init__()
+        self.encoder, self.window_size = encoder, window_size
+
+    def forward(self, image: torch.Tensor) -> ImageFeatures:
+        """(B, in_channels, H, W[, D]) images of any whole number of windows."""
+        return encode_windows(self.encoder, image, self.window_size)

@@ -16,11 +16,14 @@ import pytest
 import torch
 
 from monai_mgca.__main__ import main
-from monai_mgca.apps import ZeroShotClassifier, load_pretrained
+from monai_mgca.apps import PhraseGrounder, ZeroShotClassifier, load_pretrained
 from monai_mgca.apps.load_images import find_below
 from monai_mgca.data import load_datalist
+from monai_mgca.networks import encode_windows
 from monai_mgca.transforms import LoadVolume
-from monai_mgca.utils import CheckpointError, read_settings, write_settings
+from monai_mgca.utils import CheckpointError, DataError, read_settings, write_settings
+
+from ..tiny_pretraining import VOLUMES, write_network
 
 PROMPTS = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs" / "prompts.json"
 CLASSES = ["effusion", "cardiomegaly"]
@@ -153,3 +156,42 @@ def test_geometry_is_what_the_transform_keeps(model, entries):
     wanted = stored.numpy()[inner].clip(-1000, 400)
     correlation = np.corrcoef(restored.numpy()[inner].ravel(), wanted.ravel())[0, 1]
     assert correlation > 0.9
+
+
+class TestWindows:
+    """Weights of an encoder that sees volumes in windows."""
+
+    @pytest.fixture(scope="class")
+    def windowed(self, volume_model, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("windows")
+        (folder / "data").symlink_to(volume_model / "data")
+        write_network(folder, 3, **VOLUMES, window_size=16)
+        return folder
+
+    def test_all_windows_are_embedded(self, windowed, entries):
+        model = load_pretrained(windowed / "models" / "model_pretrain.pt", "cpu")
+        image = model.image_transform({"image": entries[0]["image"]})["image"].as_tensor()[None]
+        with torch.no_grad():
+            pooled = encode_windows(model.network.image_encoder, image, 16).pooled
+            wanted = model.network.image_head(pooled)[0]
+        torch.testing.assert_close(model.embed_images([entries[0]["image"]])[0], wanted, atol=1e-5, rtol=0)
+
+    def test_maps_are_of_tokens(self, windowed, entries):
+        model = load_pretrained(windowed / "models" / "model_pretrain.pt", "cpu")
+        paths = [entry["image"] for entry in entries[:2]]
+        heat = PhraseGrounder(model, paths, "token")(paths[0], ["left effusion"])
+        assert heat.shape == (1, 24, 24, 24)
+        with pytest.raises(DataError, match="--method token"):
+            PhraseGrounder(model, paths)
+
+    def test_probe_and_card(self, windowed, monkeypatch):
+        pytest.importorskip("sklearn")
+        checkpoint, data = str(windowed / "models" / "model_pretrain.pt"), str(windowed / "data")
+        common = ["--dataset-dir", data, "--checkpoint", checkpoint]
+        (windowed / "configs").symlink_to(PROMPTS.parent)
+        monkeypatch.chdir(windowed)
+        table = str(windowed / "probe.csv")
+        assert (
+            main(["probe", *common, "--classes", "opacity", "--fractions", "1", "--seeds", "1", "--output", table]) == 0
+        )
+        assert main(["card", *common, "--limit", "2", "--output", str(windowed / "card.html")]) == 0

@@ -136,7 +136,7 @@ def _regions(model: PretrainedModel, data: Mapping[str, Any], args: argparse.Nam
 def _heat_maps(model: PretrainedModel, data: Mapping[str, Any], args: argparse.Namespace) -> list[dict[str, Any]]:
     """The map of each finding's phrase over its image, with the outline where there is one."""
     regions = _regions(model, data, args)
-    if not regions:
+    if not regions or model.network.window_size is not None:  # which maps by attribution are not made of
         return []
     ground = PhraseGrounder(model, _usual(data, args))
     names = {entry["image"]: name for entry, name in zip(data["entries"], data["names"], strict=True)}

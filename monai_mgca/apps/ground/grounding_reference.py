@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from monai_mgca.apps.ground.phrase_grounder import usual_features
+from monai_mgca.apps.ground.phrase_grounder import WINDOWS, usual_features
 from monai_mgca.apps.image_text_model import load_pretrained
 from monai_mgca.io.embedding_file import fingerprint_of
 from monai_mgca.utils import DataError
@@ -66,6 +66,9 @@ def write_reference(
     if rank() > 0 or was_stopped() or not settings:
         return
     if not isinstance(settings.get("preprocessing"), list):  # it could not travel, and nothing will use these weights
+        return
+    if settings.get("window_size"):
+        logger.info(f"No reference for grounding is kept: {WINDOWS}")
         return
     model = load_pretrained(checkpoint, device)
     try:

@@ -18,11 +18,12 @@ from monai_mgca.apps.image_text_model import PretrainedModel
 from monai_mgca.data.image_item import ImageLike, image_item
 from monai_mgca.networks import MGCA
 from monai_mgca.transforms import InvertProbabilitiesd
-from monai_mgca.utils import MGCAKeys
+from monai_mgca.utils import DataError, MGCAKeys
 
 __all__ = ["METHODS", "PhraseGrounder", "usual_features"]
 
 METHODS = ("attribution", "token")
+WINDOWS = "these weights see windows, and grounding by attribution needs whole volumes: ground by --method token."
 # in pixels: the tokens of all encoders of radiographs are taken for 16 wide
 QUARTER_TOKEN = 4
 # where an image is moved to, in quarters of a token; a volume to every second corner of a cube, which are as evenly
@@ -57,6 +58,7 @@ class PhraseGrounder:
 
     Raises:
         ValueError: for an unknown method, or no reference image.
+        DataError: for "attribution" by an encoder that sees windows.
 
     Example::
 
@@ -75,6 +77,8 @@ class PhraseGrounder:
             raise ValueError("PhraseGrounder needs reference images, which show what is usual: some dozens.")
         self.model, self.network, self.steps = model, model.network, steps
         self.method: str = look_up_option(method, METHODS)
+        if self.method == "attribution" and self.network.window_size is not None:
+            raise DataError(WINDOWS)
         self.invert = InvertProbabilitiesd(keys=CommonKeys.PRED, transform=model.image_transform)
         if not isinstance(reference, Mapping):
             reference = {self.method: usual_features(model, reference, self.method)}

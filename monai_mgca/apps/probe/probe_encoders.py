@@ -24,7 +24,7 @@ from monai_mgca.data import class_names, load_labeled, read_datalist
 from monai_mgca.data.fraction import take_fraction
 from monai_mgca.io.csv_file import write_csv
 from monai_mgca.metrics import compute_classification
-from monai_mgca.networks import ImageFeatures
+from monai_mgca.networks import ImageFeatures, WindowEncoder
 from monai_mgca.options import bundle_root
 from monai_mgca.transforms import ResolveUncertainLabels, default_preprocessing, describe_default, restore_preprocessing
 from monai_mgca.utils import CheckpointError, DataError
@@ -118,9 +118,11 @@ def _preprocessing(settings: dict[str, Any]) -> list[Any]:
 
 def _features(checkpoint: str, settings: dict[str, Any], seed: int, items: Sequence[dict[str, Any]]) -> np.ndarray:
     torch.manual_seed(seed)
-    encoder = _Pixels() if checkpoint == PIXELS else build_image_encoder(settings)
+    encoder: torch.nn.Module = _Pixels() if checkpoint == PIXELS else build_image_encoder(settings)
     if checkpoint not in (RANDOM, PIXELS):
         load_encoder(encoder, checkpoint)
+    if checkpoint != PIXELS and settings.get("window_size"):
+        encoder = WindowEncoder(encoder, settings["window_size"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with image_batches(items, Compose(_preprocessing(settings)), settings.get("spatial_dims", 2)) as batches:
         return compute_features(encoder, batches, device, f"features of {checkpoint}").numpy()
