@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import nibabel
@@ -20,6 +22,7 @@ from monai_mgca.transforms import LoadVolume
 from .served_studies import CANARY
 from .volume_studies import SPACING, draw_ct, save_nifti
 
+ROOT = Path(__file__).resolve().parents[2]
 STUDIES = {"a": "LPS", "b": "PIR", "c": "ASL", "d": "RAS"}
 SERIES = ("p1=s1", "p1=s2")
 REPORT = f"{CANARY}. Small left pleural effusion. Heart size is normal."
@@ -183,6 +186,22 @@ def test_saved_labels_train_the_model_that_is_served(running, studies, tmp_path)
     assert (stats["epoch"], stats["new_weights"]) == (1, True)
     assert running.infer("segmentation", "c").json()["label_names"] == {"lung": 1}
     assert (running.app_dir / "models" / "model_segmentation.pt").is_file()
+
+
+def test_the_commands_of_the_page(running, studies, tmp_path):
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    section = (ROOT / "docs" / "monailabel.md").read_text(encoding="utf-8").split("\n## Volumes\n")[1]
+    commands = [line for line in section.split("```sh\n")[1].split("```")[0].splitlines() if line.startswith("curl ")]
+    assert len(commands) == 5
+    for command in commands:
+        command = command.replace("http://127.0.0.1:8000", running.url).replace("patient1=chest", SERIES[0])
+        command = command.replace("curl ", "curl --fail-with-body --max-time 300 ", 1)
+        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    geometry = read_volume_geometry(path_of(studies, SERIES[0]))
+    for name in ("mask.nii.gz", "effusion.nrrd"):
+        assert read_volume_labels(tmp_path / name, geometry).shape == geometry.size
 
 
 def test_nothing_of_a_patient_is_logged(running, studies):
