@@ -88,7 +88,7 @@ def test_results_lie_where_the_volume_lies(running, studies, tmp_path, name):
         np.testing.assert_array_equal(read_volume_labels(usual, geometry), sitk.GetArrayFromImage(found).T)
     result = running.infer("grounding", name, text="left pleural effusion").json()
     assert all(0 <= at < size for at, size in zip(result["peak"], read.shape[1:], strict=True))
-    heat = sent(tmp_path, "heat.nii", running.infer("grounding", name, "image", text="effusion", result="heat"))
+    heat = sent(tmp_path, "heat.nii.gz", running.infer("grounding", name, "image", text="effusion", result="heat"))
     assert nibabel.load(heat).get_data_dtype() == np.float32
 
 
