@@ -72,5 +72,5 @@ def build_network(settings: Mapping[str, Any], checkpoint: str | os.PathLike, ra
         raise DataError(f"The settings of {checkpoint} name an encoder of reports that is not there. {error}") from None
     image = build_image_encoder(settings)
     names = ("embed_dim", "hidden_dim", "num_prototypes", "matcher", "matcher_heads", "pool_report")
-    options = {"mask_padding": not official, "window_size": settings.get("window_size")}
+    options: dict[str, Any] = {"mask_padding": not official, "window_size": settings.get("window_size")}
     return MGCA(image, text, **options, **{name: settings[name] for name in names})

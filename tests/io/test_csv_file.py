@@ -117,7 +117,7 @@ def test_the_table_of_a_search(tmp_path):
     hits = [Hit(-0.5, str(tmp_path / "=1.png"), "=1.png", "-report")]
     data = _Set([{"image": hits[0].image}], [hits[0].image], ["=1.png"], ["-report"], [""], "images")
     args = Namespace(output=str(tmp_path), with_text=True, target="images")
-    table, _ = write_search([Ranking("=query", hits)], data, args)
+    table, _ = write_search([Ranking("=query", hits)], data, args, {})
     assert cells(Path(table))[1] == ["'=query", "1", "-0.500000", "'=1.png", "'-report"]
 
 
