@@ -24,8 +24,8 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from monai_mgca.apps.zero_shot.prompts import Prompts, find_prompts, read_prompts
-from monai_mgca.data.sources.finding_labels import read_labels
-from monai_mgca.data.sources.rows import read_rows
+from monai_mgca.data.sources.tables.finding_labels import read_labels
+from monai_mgca.data.sources.tables.rows import read_rows
 from monai_mgca.metrics.bootstrap import weighted_auroc_and_ap, with_intervals
 from monai_mgca.text.report_reader import ReportReader
 from monai_mgca.text.sentence_cleaner import SentenceCleaner

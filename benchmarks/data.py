@@ -36,7 +36,7 @@ from monai.data import DataLoader, list_data_collate
 from PIL import Image
 
 from monai_mgca.data import StreamDataset, StreamSampler, load_datalist, make_dataset, make_sample
-from monai_mgca.data.sources.csv_table import collect_table
+from monai_mgca.data.sources.tables.csv_table import collect_table
 from monai_mgca.data.without_meta import need_no_meta, without_meta
 from monai_mgca.engines import PrepareBatchReport
 

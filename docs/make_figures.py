@@ -5,9 +5,10 @@
 
 It needs matplotlib.
 
-The sheets show what `inference_<task>.json --overlays true` and `mgca ground --evaluate` wrote for the
-sample, classification.png what its evaluation and its probe (`--output bundles/mgca/eval/classification/probe.csv`)
-measured; without it they stay as they are.
+The sheets show what `inference_<task>.json --overlays true` (of volumes with
+`--output_dir bundles/mgca/eval/volume/<task>`) and `mgca ground --evaluate` wrote for the sample, classification.png
+what its evaluation and its probe (`--output bundles/mgca/eval/classification/probe.csv`) measured; without it they stay
+as they are.
 """
 
 from __future__ import annotations
@@ -83,6 +84,19 @@ def draw_overlays(folder: Path, path: Path, columns: int = 6, rows: int = 2, siz
     sheet.quantize(256).save(path, optimize=True)
 
 
+def draw_planes(folder: Path, path: Path, rows: int = 3) -> None:
+    """The planes of the first volumes of a folder, one below the other."""
+    planes = [Image.open(file) for file in sorted(folder.rglob("*_overlay.png"))[:rows]]
+    if not planes:
+        return
+    sheet = Image.new("RGB", (max(image.width for image in planes), sum(image.height for image in planes)))
+    top = 0
+    for image in planes:
+        sheet.paste(image, (0, top))
+        top += image.height
+    sheet.quantize(256).save(path, optimize=True)
+
+
 def draw_classification(figures: Path, probe: Path, path: Path) -> None:
     """AUROC of each class with its interval from metrics.csv; AUROC by the part of the labels from probe.csv."""
     values = {name: float(value) for name, value in csv.reader(figures.open())}
@@ -139,6 +153,8 @@ def main() -> None:
     """Draw all figures from the built-in sample."""
     for folder in EVAL.glob("*/overlays"):
         draw_overlays(folder, IMAGES / f"{folder.parent.name}.png")
+    for folder in EVAL.glob("volume/*/overlays"):
+        draw_planes(folder, IMAGES / f"volume_{folder.parent.name}.png")
     figures, probe = (EVAL / "classification" / name for name in ("metrics.csv", "probe.csv"))
     if figures.is_file() and probe.is_file():
         draw_classification(figures, probe, IMAGES / "classification.png")

@@ -59,9 +59,12 @@ ENDURANCE = (
     "tests/bundle/test_faults.py",
     "tests/bundle/test_bundle_paper_size.py",
     "tests/bundle/test_official_training.py",
+    "tests/bundle/test_volume_finetuning.py",
     "tests/fuzz/test_fuzz.py",
     "tests/label/test_library_towers.py",
+    "tests/label/test_page.py",
     "tests/label/test_soak.py",
+    "tests/label/test_volume_trainers.py",
     "tests/test_gpu_benchmark.py",
 )
 # begun first, so that no worker ends long after the others
@@ -329,7 +332,7 @@ def open_page() -> Callable[..., dict[str, Any]]:
     return opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_series() -> Callable[..., Path]:
     """A function that writes a CT (left, back, head) in Hounsfield units as a folder of DICOM files.
 

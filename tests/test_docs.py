@@ -133,6 +133,7 @@ class TestKeys:
         text = (ROOT / "docs" / "config.md").read_text()
         tasks = {f"evaluate_{task}": f"train_{task}" for task in ("segmentation", "detection", "classification")}
         over = dict.fromkeys(("evaluate", "multi_gpu_train", "multi_gpu_evaluate", "official", "train_volume"), "train")
+        tasks |= {f"train_{task}_volume": f"train_{task}" for task in ("segmentation", "detection", "classification")}
         for name, base in (over | tasks | {"inference_volume": "inference"}).items():
             train, config = (json.loads((CONFIGS / f"{file}.json").read_text()) for file in (base, name))
             new = [k for k, v in config.items() if k not in train and "#" not in k and k != "_desc_"]
@@ -256,6 +257,8 @@ NEEDS = {
     "data.sources.siim_acr": "a download of SIIM-ACR's data; tests/data/sources/test_siim_acr.py makes a small one",
     "data.sources.ct_rate": "a download of CT-RATE; tests/data/sources/test_ct_rate.py makes a small one",
     "data.sources.rad_chestct": "a download of RAD-ChestCT; tests/data/sources/test_rad_chestct.py makes a small one",
+    "data.sources.merlin": "a download of Merlin; tests/data/sources/test_merlin.py makes a small one",
+    "data.sources.inspect_ctpa": "a download of INSPECT; tests/data/sources/test_inspect_ctpa.py makes a small one",
     "data.find_dataset.resolve_dataset": "640 studies take long to draw; tests/bundle draws some",
     "data.sample.contact_sheet": "640 studies take long to draw; the page's command draws a sheet of some",
     "apps.ground.phrase_grounder.PhraseGrounder": "a pretrained model; tests/apps/test_grounding.py makes a small one",

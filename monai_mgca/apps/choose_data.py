@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from monai_mgca.data import read_datalist, resolve_dataset
+from monai_mgca.data import read_datalist, resolve_trained, trained_sample_edge
 from monai_mgca.options import bundle_root
 from monai_mgca.utils import DataError
 from monai_mgca.weights import read_model_settings
@@ -41,14 +41,14 @@ def choose_data(args: argparse.Namespace, checkpoint: str) -> None:
             f"{checkpoint} was trained on data of your own, and the built-in sample says nothing of it: give "
             "--dataset-dir, the folder of images with their datalist.json, or --datalist."
         )
-    size, pixels = args.sample_size or settings.get("sample_size", 640), max(64, settings.get("resize_size", 146))
-    args.dataset_dir = resolve_dataset(args.dataset_dir, f"{bundle_root()}/data/sample", size, pixels)
+    size, edge = args.sample_size or settings.get("sample_size", 640), trained_sample_edge(settings)
+    args.dataset_dir = resolve_trained(args.dataset_dir, bundle_root(), settings, size, edge)
     args.datalist = args.datalist or os.path.join(args.dataset_dir, "datalist.json")
     _warn_of_sample(checkpoint, settings, args.datalist)
 
 
 def _warn_of_sample(checkpoint: str, settings: Mapping[str, Any], datalist: str) -> None:
-    if settings.get("use_sample") and read_datalist(datalist).get("source") != "sample":
+    if settings.get("use_sample") and read_datalist(datalist).get("source") not in ("sample", "volume_sample"):
         _warn(
             f"{checkpoint} was learned from the built-in sample, which is drawn by code: what it says of your data "
             "means nothing. Pretrain on them, or give --checkpoint."

@@ -32,14 +32,17 @@ EXAMPLES = {
     "covidx": "mgca data covidx --dataset-dir covidx-cxr2 --output covidx.json",
     "ct_rate": "mgca data ct_rate --dataset-dir CT-RATE --output ct_rate.json",
     "rad_chestct": "mgca data rad_chestct --dataset-dir RAD-ChestCT --output rad_chestct.json",
+    "merlin": "mgca data merlin --dataset-dir merlinabdominalctdataset --output merlin.json",
+    "inspect": "mgca data inspect --dataset-dir inspect --output inspect.json",
     "sample": "mgca data sample --output sample --size 640",
 }
 # the module and the function of each source, imported when it is asked for
 SOURCES = {
-    "csv": ("csv_table", "collect_table"),
+    "csv": ("tables.csv_table", "collect_table"),
     "folder": ("report_folder", "collect_folder"),
     **{name: (name, f"collect_{name}") for name in ("open_i", "mimic_cxr", "rsna_pneumonia", "siim_acr", "object_cxr")},
-    **{name: (name, f"collect_{name}") for name in ("chexpert", "covidx", "ct_rate", "rad_chestct")},
+    **{name: (name, f"collect_{name}") for name in ("chexpert", "covidx", "ct_rate", "rad_chestct", "merlin")},
+    "inspect": ("inspect_ctpa", "collect_inspect"),
 }
 
 
@@ -123,13 +126,13 @@ def _add_letters(parser) -> None:
 def _add_annotations(group) -> None:
     mask = "column of masks: paths, or COCO's run lengths as JSON; CLASS=COL for each of several classes"
     group.add_argument("--mask", action="append", default=[], metavar="[CLASS=]COL", dest="masks", help=mask)
-    boxes = 'column of JSON lists of [x0, y0, x1, y1] or of {"label": ..., "box": [...]}'
+    boxes = 'column of JSON lists of [x0, y0, x1, y1] or of {"label": ..., "box": [...]}; of volumes six numbers'
     group.add_argument("--boxes", metavar="COL", help=boxes)
-    four = "four columns in place of it, one row a box"
-    group.add_argument("--box-columns", nargs=4, default=(), metavar=("X0", "Y0", "X1", "Y1"), help=four)
+    four = "in place of it X0 Y0 X1 Y1, or X0 Y0 Z0 X1 Y1 Z1 of volumes, one row a box"
+    group.add_argument("--box-columns", nargs="+", default=(), metavar="COL", help=four)
     group.add_argument("--box-label", metavar="COL", help="column of the class of a row's boxes")
     group.add_argument(
-        "--box-format", choices=("xyxy", "xywh"), default="xyxy", help="two corners, or width and height"
+        "--box-format", choices=("xyxy", "xywh"), default="xyxy", help="two corners, or one and the sizes"
     )
     no_box = "an empty cell of boxes: not annotated (default), or no finding"
     group.add_argument("--no-box", choices=("unknown", "none"), default="unknown", help=no_box)
@@ -148,6 +151,8 @@ def _add_named_sources(commands) -> None:
     folder.add_argument("--reports", required=True, metavar="DIR", help=beside)
     study = "one report for all images of a folder: reports/7.txt, or the one text in reports/7, for images/7"
     folder.add_argument("--one-per-folder", action="store_true", help=study)
+    volumes = "the images are CTs: NIfTI files, and folders that each hold one DICOM series"
+    folder.add_argument("--volumes", action="store_true", help=volumes)
     choices = ("none", "folder", "dicom")
     folder.add_argument("--patient", choices=choices, default="none", help="where the patient's id is")
     _add_headings(folder)
@@ -211,12 +216,27 @@ def _add_volume_sources(commands) -> None:
     summary = "table of patients and splits (default: Summary_3630.csv in the folder)"
     rad.add_argument("--summary", metavar="CSV", help=summary)
 
+    merlin = _source_parser(commands, "merlin", "Merlin: abdominal CTs, reports, labels", splits=False)
+    merlin.add_argument("--dataset-dir", required=True, metavar="DIR", help="the folder merlinabdominalctdataset")
+    sheet = "the sheet of reports_final.xlsx as CSV (default: reports_final.csv in the folder)"
+    merlin.add_argument("--reports", metavar="CSV", help=sheet)
+    merlin.add_argument("--classes", nargs="+", default=(), metavar="NAME", help="findings to take, in this order")
+    merlin.add_argument("--no-labels", action="store_false", dest="labels", help="leave the labels out")
+    _add_headings(merlin)
+
+    inspect = _source_parser(commands, "inspect", "INSPECT: CTs of the lungs' arteries, impressions", splits=False)
+    inspect.add_argument("--dataset-dir", required=True, metavar="DIR", help="the folder of CTPA/ and its tables")
+    columns = "columns of labels to take, in this order (default: pe_positive_nlp)"
+    inspect.add_argument("--classes", nargs="+", default=("pe_positive_nlp",), metavar="NAME", help=columns)
+    inspect.add_argument("--no-labels", action="store_false", dest="labels", help="leave the labels out")
+    _add_headings(inspect)
+
 
 def _collect(args: argparse.Namespace) -> str:
     """Collect a source, write its datalist, and return the summary."""
     options = {k: v for k, v in vars(args).items() if k not in ("command", "output", "name", "fractions", "seed")}
     if args.command == "csv":
-        from monai_mgca.data.sources.table_labels import LabelColumns
+        from monai_mgca.data.sources.tables.table_labels import LabelColumns
 
         annotations = {field.name: options.pop(field.name) for field in dataclasses.fields(LabelColumns)}
         options["annotations"] = LabelColumns(**annotations)

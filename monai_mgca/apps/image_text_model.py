@@ -9,21 +9,23 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import torch
 from monai.transforms import Compose
 from monai.utils import CommonKeys
 
-from monai_mgca.networks import MGCA, ReportEncoder, create_image_encoder
-from monai_mgca.transforms import CleanReport, TokenizeReport, default_preprocessing, restore_preprocessing
-from monai_mgca.utils import CheckpointError, DataError, MGCAKeys
+from monai_mgca.apps.build_model import build_network, image_transform
+from monai_mgca.apps.load_images import image_batches
+from monai_mgca.data.image_item import ImageLike
+from monai_mgca.networks import MGCA
+from monai_mgca.transforms import CleanReport, TokenizeReport
+from monai_mgca.utils import DataError, MGCAKeys
 from monai_mgca.utils.progress import progress_bar
 from monai_mgca.weights import load_network, read_model_settings
 from monai_mgca.weights.model_settings import naming_settings
 
-__all__ = ["PretrainedModel", "load_pretrained"]
+__all__ = ["PretrainedModel", "image_transform", "load_pretrained"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class PretrainedModel:
         image_transform: makes "image" of {"image": path}.
         tokenize: of the reports.
         letters: of the texts, see :class:`monai_mgca.transforms.CleanReport`.
+        settings: of the weights, which say whether it is of radiographs or of volumes (``spatial_dims``).
 
     Example::
 
@@ -46,9 +49,16 @@ class PretrainedModel:
     """
 
     def __init__(
-        self, network: MGCA, image_transform: Compose, tokenize: TokenizeReport, letters: str = "ascii"
+        self,
+        network: MGCA,
+        image_transform: Compose,
+        tokenize: TokenizeReport,
+        letters: str = "ascii",
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.network = network.eval()
+        self.settings = dict(settings or {})
+        self.spatial_dims = int(self.settings.get("spatial_dims", 2))
         self.image_transform = image_transform
         self.tokenize = tokenize
         self.clean = CleanReport(tokenize.official, min_words=1, letters=letters)
@@ -189,38 +199,30 @@ class PretrainedModel:
         return torch.stack([self.tokenize(self.clean(report))["input_ids"] for report in reports])
 
     def load_images(
-        self, paths: Sequence[str | os.PathLike], batch_size: int = 32, description: str = "images"
+        self, images: Sequence[ImageLike], batch_size: int | None = None, description: str = "images"
     ) -> Iterator[torch.Tensor]:
         """Batches of images, loaded by threads: an error keeps its cause, which names the file.
 
         Args:
-            paths: PNG, JPEG, DICOM or NIfTI files.
-            batch_size: images at a time.
+            images: PNG, JPEG, DICOM or NIfTI files; of volumes NIfTI files and folders of DICOM series. In place of a
+                path an entry of a datalist may stand.
+            batch_size: images at a time; 32 unless given, of volumes 4, of which two are loaded at once.
             description: text before the progress bar.
 
         Yields:
-            (B, in_channels, H, W) on the network's device.
+            (B, in_channels, H, W[, D]) on the network's device.
         """
-        chunks = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
-        with ThreadPool(min(16, os.cpu_count() or 1)) as pool:
-            for chunk in progress_bar(chunks, description):
-                items = pool.map(self.image_transform, [{CommonKeys.IMAGE: str(path)} for path in chunk])
-                yield torch.stack([item[CommonKeys.IMAGE].as_tensor() for item in items]).to(self.device)
+        with image_batches(images, self.image_transform, self.spatial_dims, batch_size) as batches:
+            for number in progress_bar(range(len(batches)), description):
+                yield batches[number][CommonKeys.IMAGE].to(self.device)
 
     @torch.no_grad()
     def embed_images(
-        self, paths: Sequence[str | os.PathLike], batch_size: int = 32, description: str = "images"
+        self, images: Sequence[ImageLike], batch_size: int | None = None, description: str = "images"
     ) -> torch.Tensor:
         """(N, D) unit vectors of N images, on the CPU; arguments as those of :meth:`load_images`."""
         embed = self.network.image_embedder()
-        return torch.cat([embed(batch).cpu() for batch in self.load_images(paths, batch_size, description)])
-
-
-def image_transform(settings: Mapping[str, Any]) -> Compose:
-    """As in the validation of the pretraining; where the settings do not say its steps, those were the configs'."""
-    if settings.get("preprocessing"):
-        return Compose(restore_preprocessing(settings))
-    return Compose(default_preprocessing(*(settings[name] for name in ("image_size", "in_channels", "resize_size"))))
+        return torch.cat([embed(batch).cpu() for batch in self.load_images(images, batch_size, description)])
 
 
 def load_pretrained(
@@ -235,7 +237,7 @@ def load_pretrained(
             elsewhere keeps those. Against it one sees what the pretraining gave.
 
     Raises:
-        CheckpointError: when a file is missing, or the weights are of another architecture or of volumes.
+        CheckpointError: when a file is missing, or the weights are of another architecture.
         DataError: when the reports' encoder or tokenizer is no longer where it was.
 
     Example::
@@ -243,33 +245,13 @@ def load_pretrained(
         model = load_pretrained("bundles/mgca/models/model_pretrain.pt")
     """
     settings = read_model_settings(checkpoint, required=True)
-    if settings.get("spatial_dims", 2) != 2:
-        raise CheckpointError(f"{checkpoint} was trained on volumes, and this is for radiographs: see docs/volumes.md.")
     with naming_settings(checkpoint):
         transform = image_transform(settings)
-        network = _build(settings, checkpoint, random)
+        network = build_network(settings, checkpoint, random)
     if not random:
         load_network(network, checkpoint)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     official = bool(settings.get("official_quirks"))
     tokenize = TokenizeReport(settings["report_encoder"], settings["max_length"], official)
-    return PretrainedModel(network.to(device), transform, tokenize, settings.get("report_letters", "ascii"))
-
-
-def _build(settings: Mapping[str, Any], checkpoint: str | os.PathLike, random: bool) -> MGCA:
-    """The network that the settings describe; with random weights an encoder of reports keeps those it began with."""
-    official, begins = bool(settings.get("official_quirks")), random and not settings["use_sample"]
-    source = settings.get("report_encoder_source", settings["report_encoder"]) if begins else settings["report_encoder"]
-    try:
-        text = ReportEncoder(
-            source,
-            begins,
-            settings["report_layers"],
-            official_embeddings=official,
-            official_attention=official,
-        )
-    except ValueError as error:
-        raise DataError(f"The settings of {checkpoint} name an encoder of reports that is not there. {error}") from None
-    image = create_image_encoder(settings["image_encoder"], settings["image_size"], in_channels=settings["in_channels"])
-    names = ("embed_dim", "hidden_dim", "num_prototypes", "matcher", "matcher_heads", "pool_report")
-    return MGCA(image, text, mask_padding=not official, **{name: settings[name] for name in names})
+    letters = settings.get("report_letters", "ascii")
+    return PretrainedModel(network.to(device), transform, tokenize, letters, settings)

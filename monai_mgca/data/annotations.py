@@ -6,17 +6,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from monai_mgca.data.box_problems import image_box_problems, shown, volume_box_problems
 from monai_mgca.data.entry import Entry, has_value
 from monai_mgca.data.paths import file_problem
 from monai_mgca.io import kind_of
 from monai_mgca.io.dicom.dicom_file import read_dicom
 from monai_mgca.io.pictures import displayed_size
+from monai_mgca.io.volumes.volume_grid import VolumeGrid, axes_onto, read_grid
 from monai_mgca.transforms.load_mask import LoadMask
 from monai_mgca.transforms.load_radiograph import LoadRadiograph
 from monai_mgca.utils import DataError
@@ -61,6 +64,8 @@ def annotation_problems(
     box_classes: Sequence[str] | None = None,
     mask_keys: Sequence[str] = (),
     mask_classes: Sequence[str] | None = None,
+    spatial_dims: int = 2,
+    open_masks: bool = True,
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with the annotations that an entry of a datalist has.
 
@@ -71,6 +76,9 @@ def annotation_problems(
         box_classes: names of the boxes' classes; None leaves their number open.
         mask_keys: the keys of masks.
         mask_classes: names of the masks' classes; None leaves open what a mask's values are.
+        spatial_dims: 2 of radiographs, 3 of volumes, whose boxes are [x0, y0, z0, x1, y1, z1] in millimeters (RAS+).
+        open_masks: look at the values of masks, too; of volumes this takes as long as training does to read them, while
+            their headers say where they lie.
 
     Returns:
         (file, reason) of each problem.
@@ -86,76 +94,48 @@ def annotation_problems(
     masks = [entry.get(key) for key in mask_keys if has_value(entry, key)]
     if not masks and not has_value(entry, "boxes"):
         return
+    path = os.path.join(base, name)
+    find: Callable[..., Iterator[str]]
     try:
-        size = image_size(os.path.join(base, name))
+        size: Any
+        if spatial_dims == 3:
+            size, find = _grid_of(entry, path), volume_box_problems
+        else:
+            size, find = image_size(path), image_box_problems
     except DataError as error:
         yield name, str(error)
         return
     if has_value(entry, "boxes"):
-        yield from (
-            (name, reason) for reason in _box_problems(entry["boxes"], entry.get("box_labels"), size, box_classes)
-        )
+        boxes, labels = entry["boxes"], entry.get("box_labels")
+        yield from ((name, reason) for reason in find(boxes, labels, size, box_classes))
     for mask in masks:
-        yield from _mask_problems(mask, name, base, size, len(mask_classes or ()))
+        load = LoadMask(1 if isinstance(mask, list) else len(mask_classes or ()) or 1, spatial_dims)
+        misfit = partial(_volume_misfit, open_mask=open_masks) if spatial_dims == 3 else _image_misfit
+        yield from _mask_problems(mask, name, base, partial(misfit, load=load, size=size, name=name))
 
 
-def _shown(value: Any) -> str:
-    """A number as it is; what should be one may be a report's text or a patient's id, and is not shown."""
-    if value is None or isinstance(value, (int, float)):
-        return repr(value)
-    return "(a text)" if isinstance(value, str) else f"({type(value).__name__})"
+def _grid_of(entry: Entry, path: str) -> VolumeGrid:
+    """The grid of a volume, with the voxel size that its entry gives, as LoadVolumed reads it."""
+    grid, spacing = read_grid(path), entry.get("spacing")
+    if spacing is None:
+        return grid
+    affine = np.array(grid.affine, dtype=float)
+    affine[:3, :3] *= np.asarray(spacing, dtype=float) / np.linalg.norm(affine[:3, :3], axis=0)
+    return VolumeGrid(grid.shape, affine)
 
 
 def _label_problems(labels: Any, classes: Sequence[str] | None) -> Iterator[str]:
     if not isinstance(labels, list):
-        yield f"labels are no list: {_shown(labels)}"
+        yield f"labels are no list: {shown(labels)}"
         return
     if classes is not None and len(labels) != len(classes):
         yield f"{len(labels)} labels for {len(classes)} classes"
     for value in labels:
         if value not in (1, 0, -1, None):
-            yield f"the label {_shown(value)} is none of 1 (present), 0 (absent), -1 (uncertain), null (unknown)"
+            yield f"the label {shown(value)} is none of 1 (present), 0 (absent), -1 (uncertain), null (unknown)"
 
 
-def _box_problems(boxes: Any, labels: Any, size: tuple[int, int], classes: Sequence[str] | None) -> Iterator[str]:
-    height, width = size
-    try:
-        values = _box_values(boxes)
-    except (TypeError, ValueError, OverflowError):
-        yield "boxes are no list of [x0, y0, x1, y1], all of them numbers"
-        return
-    if not isinstance(labels, list) or len(labels) != len(values):
-        yield f"{len(values)} boxes, but 'box_labels' are {len(labels) if isinstance(labels, list) else 'missing'}"
-        return
-    for box, label in zip(values, labels, strict=True):
-        edges = "[" + ", ".join(f"{edge:g}" for edge in box) + "]"
-        x0, y0, x1, y1 = box
-        if not np.isfinite(box).all():
-            yield f"the box {edges} is not finite"
-        elif box.max() <= 1 and box.min() >= 0:
-            yield f"the box {edges} looks like parts of the image: coordinates are pixels, [x0, y0, x1, y1]"
-        elif x1 <= x0 or y1 <= y0:
-            is_size = (x1 < x0 or y1 < y0) and min(box) >= 0 and x0 + x1 <= width and y0 + y1 <= height
-            hint = ", and these may be [x, y, width, height]" if is_size else ""
-            yield f"the box {edges} has no area (boxes are [x0, y0, x1, y1]{hint})"
-        elif x1 - x0 < 1 or y1 - y0 < 1:
-            yield f"the box {edges} is smaller than a pixel: coordinates are pixels, [x0, y0, x1, y1]"
-        elif x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-            yield f"the box {edges} leaves the image of {width} x {height} pixels"
-        if classes is not None and (not isinstance(label, int) or not 0 <= label < len(classes)):
-            yield f"the box label {_shown(label)} is no index of the {len(classes)} classes"
-
-
-def _box_values(boxes: Any) -> np.ndarray:
-    if np.asarray(boxes).dtype.kind in "US":  # "5" is a number to NumPy, and to nothing that reads the boxes later
-        raise TypeError("texts")
-    return np.asarray(boxes, dtype=float).reshape(len(boxes), 4)
-
-
-def _mask_problems(
-    mask: Any, name: str, base: str, size: tuple[int, int], num_classes: int
-) -> Iterator[tuple[str, str]]:
-    load = LoadMask(1 if isinstance(mask, list) else num_classes or 1)
+def _mask_problems(mask: Any, name: str, base: str, misfit: Callable[[Any], str | None]) -> Iterator[tuple[str, str]]:
     for one in mask if isinstance(mask, list) else [mask]:
         if not isinstance(one, str | Mapping):
             yield name, "a mask is neither a path nor run lengths"
@@ -167,9 +147,31 @@ def _mask_problems(
                 continue
             one = os.path.join(base, one)
         try:
-            found = tuple(load(one).shape[1:])
+            if reason := misfit(one):
+                yield file, reason
         except DataError as error:
             yield file, f"mask: {error}"
-            continue
-        if found != size:
-            yield file, f"mask of {found[1]} x {found[0]} pixels on the image {name} of {size[1]} x {size[0]}"
+
+
+def _image_misfit(mask: Any, load: LoadMask, size: tuple[int, int], name: str) -> str | None:
+    found = tuple(load(mask).shape[1:])
+    if found == size:
+        return None
+    return f"mask of {found[1]} x {found[0]} pixels on the image {name} of {size[1]} x {size[0]}"
+
+
+def _volume_misfit(mask: Any, load: LoadMask, size: VolumeGrid, name: str, open_mask: bool) -> str | None:
+    if isinstance(mask, Mapping):
+        raise DataError("run lengths are of radiographs; write that of a volume as NIfTI.")
+    grid = read_grid(mask, "mask")
+    if axes_onto(grid, size) is not None:
+        if open_mask:
+            load(mask)
+        return None
+    if sorted(grid.shape) != sorted(size.shape):
+        return f"mask of {grid} on the volume {name} of {size}; resample it onto the volume's voxels"
+    far = np.linalg.norm(grid.corners[:, None] - size.corners, axis=2).min(1).max()  # whatever the order of corners
+    return (
+        f"mask of {grid} lies elsewhere than the volume {name} of {size}, by up to {far:.1f} mm; write the volume's "
+        "affine into it if it was lost, or resample it"
+    )

@@ -18,6 +18,7 @@ __all__ = [
     "CLASS_LISTS",
     "LABELS",
     "SECTIONS",
+    "UNITS",
     "Entry",
     "Place",
     "Sections",
@@ -37,6 +38,8 @@ CLASS_LISTS = ("classes", "box_classes", "mask_classes")
 # the keys of labels and of boxes; those of masks differ, see mask_keys
 LABELS = ("labels",)
 BOXES = ("boxes", "box_labels")
+# the keys of what the files of a volume lack, and its entry says in their place
+UNITS = ("rescale", "spacing")
 # an entry without a report must have one of these
 ANNOTATIONS = ("labels", "boxes", "mask")
 
@@ -49,7 +52,7 @@ class Entry(TypedDict, total=False):
     report: str
     patient: str  # splits keep a patient's images together
     labels: list[float | None]  # 1, 0, -1 for uncertain, None for unknown; one of each of the datalist's classes
-    boxes: list[list[float]]  # [x0, y0, x1, y1] in pixels of the stored image
+    boxes: list[list[float]]  # [x0, y0, x1, y1] in pixels of the stored image; of volumes in mm, RAS: x0, y0, z0, ...
     box_labels: list[int]  # indices among box_classes
     box_phrases: list[str]  # what the report says of each box
     mask: Any  # path, or run lengths, or these by class

@@ -7,20 +7,30 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
+from monai.utils import ensure_tuple
 
 from monai_mgca.data.entry import Entry
 from monai_mgca.data.sample.radiographs import make_sample
 from monai_mgca.data.sample.sample_folder import find_sample_dir
+from monai_mgca.data.sample.volumes import make_volume_sample
 from monai_mgca.io import IMAGE_SUFFIXES, FoundFiles, find_image_files, refuse_same_names, series_problem
 from monai_mgca.utils import DataError
 from monai_mgca.utils.dist import rank, world_size
 from monai_mgca.utils.progress import list_problems
 
-__all__ = ["find_images", "find_volumes", "resolve_dataset"]
+__all__ = [
+    "find_images",
+    "find_volumes",
+    "group_volumes",
+    "resolve_dataset",
+    "resolve_trained",
+    "trained_sample_edge",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +80,47 @@ def resolve_dataset(
     if world_size() > 1:
         dist.barrier()
     return str(sample_dir)
+
+
+def resolve_trained(
+    dataset_dir: str | os.PathLike | None, root: str | os.PathLike, settings: Mapping[str, Any], size: int, edge: int
+) -> str:
+    """As :func:`resolve_dataset`, of the sample that a network was trained on: of radiographs, or of volumes.
+
+    Args:
+        dataset_dir: the user's; None for the sample.
+        root: of the bundle, in whose ``data`` the samples are.
+        settings: of the network's weights.
+        size: studies of the sample.
+        edge: pixels or voxels of its images, as :func:`trained_sample_edge` gives them.
+
+    Raises:
+        DataError: when ``dataset_dir`` does not exist.
+
+    Example::
+
+        print(resolve_trained("radiographs", "bundles/mgca", {"spatial_dims": 2}, 640, 146))  # radiographs
+    """
+    name, make = ("volume_sample", make_volume_sample) if _of_volumes(settings) else ("sample", make_sample)
+    return resolve_dataset(dataset_dir, f"{root}/data/{name}", size, edge, make)
+
+
+def trained_sample_edge(settings: Mapping[str, Any]) -> int:
+    """The pixels or voxels of the sample's images that a network was trained on.
+
+    Args:
+        settings: of the network's weights.
+
+    Example::
+
+        print(trained_sample_edge({"spatial_dims": 3, "resize_size": [55, 55, 55]}))  # 55
+    """
+    least, usual = (24, 55) if _of_volumes(settings) else (64, 146)
+    return max(least, *ensure_tuple(settings.get("resize_size", usual)))
+
+
+def _of_volumes(settings: Mapping[str, Any]) -> bool:
+    return bool(settings.get("spatial_dims", 2) == 3)
 
 
 def find_images(folder: str | os.PathLike) -> list[Entry]:
@@ -132,9 +183,32 @@ def find_volumes(folder: str | os.PathLike) -> list[Entry]:
         raise DataError(f"No such folder of volumes: {folder}.")
     found = find_image_files(folder, lambda kind: kind in ("nifti", "dicom"))
     others = _log_others(found, folder, "volume")
-    niftis = [path for path, kind in found.kinds.items() if kind == "nifti"]
-    refuse_same_names(niftis, folder)
-    paths = list(map(str, niftis))
+    paths = group_volumes(found, folder)
+    if not paths:
+        raise DataError(f"No volume in {folder}: looked for .nii, .nii.gz and folders of DICOM files.{others}")
+    return [{"image": str(path)} for path in paths]
+
+
+def group_volumes(found: FoundFiles, folder: str | os.PathLike) -> list[Path]:
+    """The volumes among the files of a folder: NIfTI files, folders of a DICOM series, and DICOM files by themselves.
+
+    Args:
+        found: its NIfTI and DICOM files.
+        folder: that they were found in.
+
+    Returns:
+        Files and folders, sorted by their names.
+
+    Raises:
+        DataError: when DICOM files of one folder are not one series, or two NIfTI files have one name.
+
+    Example::
+
+        make_volume_sample("ct", size=8, image_size=24)
+        print(len(group_volumes(find_image_files("ct/series"), "ct/series")))  # 3
+    """
+    paths = [path for path, kind in found.kinds.items() if kind == "nifti"]
+    refuse_same_names(paths, folder)
     series: dict[Path, list[Path]] = {}
     for path in (path for path, kind in found.kinds.items() if kind == "dicom"):
         series.setdefault(path.parent, []).append(path)
@@ -142,7 +216,5 @@ def find_volumes(folder: str | os.PathLike) -> list[Entry]:
     if problems:
         mend = "Give each series a folder of its own, and keep other images elsewhere."
         raise DataError(list_problems(f"{folder}: {len(problems)} folders are no DICOM series", problems, mend))
-    paths += [str(files[0] if len(files) == 1 else place) for place, files in series.items()]
-    if not paths:
-        raise DataError(f"No volume in {folder}: looked for .nii, .nii.gz and folders of DICOM files.{others}")
-    return [{"image": path} for path in sorted(paths)]
+    paths += [files[0] if len(files) == 1 else place for place, files in series.items()]
+    return sorted(paths, key=str)

@@ -15,7 +15,7 @@ from monai.utils import look_up_option
 
 from monai_mgca.data.annotations import annotation_problems
 from monai_mgca.data.datalist import load_datalist, read_datalist
-from monai_mgca.data.entry import BOXES, LABELS, Entry, has_value, keep_keys, refuse_repeated
+from monai_mgca.data.entry import BOXES, LABELS, UNITS, Entry, has_value, keep_keys, refuse_repeated
 from monai_mgca.data.fraction import take_fraction
 from monai_mgca.data.paths import find_dataset_dir
 from monai_mgca.data.vanishing_boxes import refuse_vanishing_boxes
@@ -71,6 +71,7 @@ def load_labeled(
     fraction: float = 1,
     seed: int = 0,
     image_size: int | None = None,
+    spatial_dims: int = 2,
 ) -> list[dict[str, Any]]:
     """Load one section of a datalist for a task, after checking every annotation against its image.
 
@@ -85,11 +86,14 @@ def load_labeled(
         fraction: the part of the patients to train on, chosen by :func:`take_fraction` so that classes keep their part.
         seed: of the choice.
         image_size: to which the longer side of an image will be resized; boxes that are narrower than a pixel there,
-            which :class:`monai_mgca.transforms.MapBoxesd` drops, are counted in the log.
+            which :class:`monai_mgca.transforms.MapBoxesd` drops, are counted in the log. Of volumes it is not asked.
+        spatial_dims: 2 of radiographs, 3 of volumes. Of the masks of volumes the headers are looked at.
 
     Returns:
         Items with "image" (path) and "label" (a mask's path or run lengths; the labels as a list), or for detection
-        "boxes" (list of [x0, y0, x1, y1] in pixels) and "box_labels" (list of indices into ``classes``).
+        "boxes" (list of [x0, y0, x1, y1] in pixels, of volumes of [x0, y0, z0, x1, y1, z1] in millimeters to the
+        patient's right, front and head) and "box_labels" (list of indices into ``classes``). Of volumes also "rescale"
+        and "spacing", where the datalist has them, for :class:`monai_mgca.transforms.LoadVolumed`.
 
     Raises:
         DataError: listing all files with a bad annotation; when entries have none; when a class does not exist, is
@@ -104,20 +108,17 @@ def load_labeled(
     known = class_names(path, task, label_key)
     chosen = _choose_classes(path, known, classes)
     entries, base = load_datalist(path, section, dataset_dir, report=False), find_dataset_dir(path, dataset_dir)
-    _check(f"{path}: section '{section}'", entries, base, task, known, label_key)
+    _check(f"{path}: section '{section}'", entries, base, task, known, label_key, spatial_dims)
     items = [_item(entry, base, task, known, chosen, label_key) for entry in entries]
-    if task == "detection" and image_size:
+    if task == "detection" and image_size and spatial_dims == 2:
         refuse_vanishing_boxes(f"{path}: section '{section}'", items, image_size)
     if section != "training":
-        _check_measurable(f"{path}: section '{section}'", items, task, len(chosen))
+        _check_measurable(f"{path}: section '{section}'", items, task, len(chosen), spatial_dims)
     else:
-        count = len(items)
-        items = take_fraction(items, fraction, seed, strata=lambda item: _positives(item, task))
-        if rank() == 0:
-            logger.info(f"{section}: {len(items)} of {count} images (label_fraction {fraction:g}).")
-        _check_positives(path, items, task, chosen)
-    keep = ("image", "boxes", "box_labels") if task == "detection" else ("image", "label")
-    return [{key: item[key] for key in keep} for item in items]
+        items = _take_part(items, fraction, seed, task)
+        _check_positives(path, items, task, chosen, spatial_dims)
+    keep = {"image", *(BOXES if task == "detection" else ("label",)), *(UNITS if spatial_dims == 3 else ())}
+    return [{key: value for key, value in item.items() if key in keep} for item in items]
 
 
 def _choose_classes(path: str | os.PathLike, known: list[str], classes: Sequence[str] | None) -> list[str]:
@@ -133,7 +134,15 @@ def _keys(task: str, label_key: str) -> tuple[str, ...]:
     return {"segmentation": (label_key,), "detection": BOXES, "classification": LABELS}[task]
 
 
-def _check(place: str, entries: list[Entry], base: str, task: str, known: Sequence[str], label_key: str) -> None:
+def _check(
+    place: str,
+    entries: list[Entry],
+    base: str,
+    task: str,
+    known: Sequence[str],
+    label_key: str,
+    spatial_dims: int,
+) -> None:
     """Refuse entries without what the task needs, or whose annotation does not fit the image."""
     classes, keys = {_CLASSES[task]: known}, _keys(task, label_key)
     masks = (label_key,) if task == "segmentation" else ()
@@ -143,7 +152,9 @@ def _check(place: str, entries: list[Entry], base: str, task: str, known: Sequen
         if missing:
             return [(entry["image"], f"has no '{missing[0]}'")]
         of = (classes.get("classes"), classes.get("box_classes"), masks, classes.get("mask_classes"))
-        return list(annotation_problems(keep_keys(entry, keys), base, *of))
+        part = keep_keys(entry, (*keys, *UNITS))
+        # that of a radiograph takes no time; of thousands of volumes it would be hours
+        return list(annotation_problems(part, base, *of, spatial_dims, open_masks=spatial_dims == 2))
 
     found = [p for some in map_in_threads(problems, entries, "checking annotations") for p in some]
     if found:
@@ -156,6 +167,7 @@ def _item(
     entry: Entry, base: str, task: str, known: Sequence[str], chosen: Sequence[str], label_key: str
 ) -> dict[str, Any]:
     item = {"image": entry["image"], "patient": entry.get("patient", entry["image"])}
+    item |= {key: entry[key] for key in UNITS if has_value(entry, key)}  # type: ignore[literal-required]
     if task == "detection":
         pairs = zip(entry["boxes"], entry["box_labels"], strict=True)
         kept = [(box, chosen.index(known[label])) for box, label in pairs if known[label] in chosen]
@@ -192,7 +204,14 @@ def _positives(item: Mapping[str, Any], task: str) -> tuple[int, ...]:
     return ()
 
 
-def _check_measurable(place: str, items: list[dict], task: str, num_classes: int) -> None:
+def _take_part(items: list[dict], fraction: float, seed: int, task: str) -> list[dict]:
+    taken = take_fraction(items, fraction, seed, strata=lambda item: _positives(item, task))
+    if rank() == 0:
+        logger.info(f"training: {len(taken)} of {len(items)} images (label_fraction {fraction:g}).")
+    return taken
+
+
+def _check_measurable(place: str, items: list[dict], task: str, num_classes: int, spatial_dims: int) -> None:
     """Refuse a section by which every figure would be nan. Masks are opened until one is not empty."""
     if task == "classification":
         # -1, uncertain, may become either
@@ -204,18 +223,20 @@ def _check_measurable(place: str, items: list[dict], task: str, num_classes: int
         if not any(item["boxes"] for item in items):
             raise DataError(f"{place}: no image has a box, so that no precision is defined: add images with boxes.")
     else:
-        load = LoadMask(num_classes)
+        load = LoadMask(num_classes, spatial_dims)
         if not any(bool(load(item["label"]).any()) for item in items):
             raise DataError(f"{place}: all masks are empty, so that no Dice is defined: add images with masks.")
 
 
-def _check_positives(path: str | os.PathLike, items: list[dict], task: str, classes: Sequence[str]) -> None:
+def _check_positives(
+    path: str | os.PathLike, items: list[dict], task: str, classes: Sequence[str], spatial_dims: int
+) -> None:
     """Refuse to train a class that no item has. Masks are opened until every class was seen."""
-    load: Callable[[Any], Any] = LoadMask(len(classes))
+    load: Callable[[Any], Any] = LoadMask(len(classes), spatial_dims)
     seen: set[int] = set()
     for item in items:
         if task == "segmentation":
-            seen.update(np.flatnonzero(np.asarray(load(item["label"])).any(axis=(1, 2))).tolist())
+            seen.update(np.flatnonzero(np.asarray(load(item["label"])).reshape(len(classes), -1).any(axis=1)).tolist())
         else:
             seen.update(_positives(item, task))
         if len(seen) == len(classes):

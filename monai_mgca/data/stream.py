@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, DistributedSampler
 from monai_mgca.utils.dist import rank, world_size
 from monai_mgca.utils.random_state import seeded
 
-__all__ = ["StreamDataset", "StreamSampler"]
+__all__ = ["StreamDataset", "StreamSampler", "flatten_patches"]
 
 
 def _mix(*numbers: int) -> int:
@@ -112,3 +112,18 @@ def _share(transform: Any, random: np.random.RandomState) -> None:
 
 def _with_index(item: Mapping[str, Any], index: int) -> dict[str, Any]:
     return {**item, "index": index}
+
+
+def flatten_patches(batch: Sequence[Any]) -> list[Any]:
+    """The items of a batch without collating them, where a transform makes several patches of each.
+
+    Args:
+        batch: items, or lists of items.
+
+    In a config: ``"collate_fn": "$monai_mgca.data.flatten_patches"``, for a network that takes lists.
+
+    Example::
+
+        print(flatten_patches([[{"index": 0}, {"index": 0}], [{"index": 1}]]))
+    """
+    return [item for items in batch for item in (items if isinstance(items, list) else [items])]

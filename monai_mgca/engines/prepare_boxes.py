@@ -23,7 +23,7 @@ class PrepareBatchBoxes(PrepareBatch):
     list with their meta data, by which boxes are brought back to the original image.
 
     Args:
-        box_key: key of the boxes (N, 4), [x0, y0, x1, y1] in pixels of the image.
+        box_key: key of the boxes (N, 4), [x0, y0, x1, y1] in pixels of the image; of volumes (N, 6) in voxels.
         label_key: key of their classes (N,). Items without these keys, as in inference, have no targets.
 
     Example::
@@ -45,7 +45,7 @@ class PrepareBatchBoxes(PrepareBatch):
     ) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]] | None, tuple, dict]:
         """
         Args:
-            batchdata: a sequence of items with "image" (C, H, W) and perhaps boxes and their labels.
+            batchdata: a sequence of items with "image" (C, H, W[, D]) and perhaps boxes and their labels.
             device: to move the tensors to.
             non_blocking: as in ``torch.Tensor.to``.
             kwargs: further arguments of ``torch.Tensor.to``, for the images.
@@ -58,9 +58,10 @@ class PrepareBatchBoxes(PrepareBatch):
         images = [item[CommonKeys.IMAGE].to(device=device, non_blocking=non_blocking, **kwargs) for item in batchdata]
         if any(self.box_key not in item for item in batchdata):
             return images, None, (), {}
+        ends = 2 * (images[0].ndim - 1)
         targets = [
             {
-                "boxes": torch.as_tensor(item[self.box_key], dtype=torch.float32, device=device).reshape(-1, 4),
+                "boxes": torch.as_tensor(item[self.box_key], dtype=torch.float32, device=device).reshape(-1, ends),
                 "labels": torch.as_tensor(item[self.label_key], dtype=torch.int64, device=device),
             }
             for item in batchdata

@@ -12,7 +12,7 @@ from monai.handlers import IgniteMetricHandler, from_engine
 from monai.utils import CommonKeys, look_up_option
 
 from monai_mgca.handlers.log_metrics import publish_figures
-from monai_mgca.metrics.detection import DetectionMetric
+from monai_mgca.metrics.detection import DetectionMetric, map_names
 
 __all__ = ["DetectionHandler"]
 
@@ -25,9 +25,11 @@ class DetectionHandler(IgniteMetricHandler):
 
     Args:
         classes: names of the classes.
-        key: the figure that is the metric's own value: "map_50", "map_40_75", "map_50_95" or "froc".
+        key: the figure that is the metric's own value: "map_50" by default, "map_40_75", "map_50_95" or "froc"; of
+            volumes "map_30" by default, "map_10", "map_50", "map_10_50" or "froc".
         prefix: put before the names of the other figures.
         max_detections: of a class in an image, the boxes of the highest scores that count.
+        spatial_dims: 2, or 3 for boxes of volumes.
 
     Example::
 
@@ -36,14 +38,20 @@ class DetectionHandler(IgniteMetricHandler):
     """
 
     def __init__(
-        self, classes: Sequence[str], key: str = "map_50", prefix: str = "val_", max_detections: int = 100
+        self,
+        classes: Sequence[str],
+        key: str | None = None,
+        prefix: str = "val_",
+        max_detections: int = 100,
+        spatial_dims: int = 2,
     ) -> None:
         super().__init__(
-            metric_fn=DetectionMetric(classes, max_detections),
+            metric_fn=DetectionMetric(classes, max_detections, spatial_dims),
             output_transform=from_engine([CommonKeys.PRED, CommonKeys.LABEL]),
             save_details=False,
         )
-        self.key: str = look_up_option(key, ("map_50", "map_40_75", "map_50_95", "froc"))
+        names = map_names(spatial_dims)
+        self.key: str = look_up_option(key or names[0], (*names, "froc"))
         self.prefix = prefix
 
     def compute(self) -> Any:

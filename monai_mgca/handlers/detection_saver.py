@@ -23,8 +23,9 @@ class DetectionSaver:
     """Writes all that a detector found to one JSON file in the style of COCO's results.
 
     Attach it to an evaluator whose output is a list of dictionaries with "image", whose meta data name the file, and
-    "boxes", "labels", "labels_scores" in pixels of the stored image: see :class:`monai_mgca.engines.PerImage` and
-    :class:`monai_mgca.transforms.RestoreBoxesd`. The file appears at the end of the run, whole or not at all.
+    "boxes", "labels", "labels_scores" in pixels of the stored image, of a volume in millimeters of the world, RAS+: see
+    :class:`monai_mgca.engines.PerImage` and :class:`monai_mgca.transforms.RestoreBoxesd`. The file appears at the end
+    of the run, whole or not at all.
 
     Args:
         path: the JSON file.
@@ -70,14 +71,15 @@ def as_coco(found: Mapping[str, Any], classes: Sequence[str], file_name: str, im
     """What was found in an image as entries of COCO's results, of the highest score first.
 
     Args:
-        found: "boxes" (N, 4) [x0, y0, x1, y1] in pixels, "labels" (N,) and "labels_scores" (N,).
+        found: "boxes" (N, 4) [x0, y0, x1, y1] in pixels, of volumes (N, 6) [x0, y0, z0, x1, y1, z1] in millimeters,
+            "labels" (N,) and "labels_scores" (N,).
         classes: names of the classes.
         file_name: of the image.
         image_id: of the image.
 
     Returns:
         "file_name", "image_id", "category_id" (index into ``classes``), "category_name", "bbox" ([x, y, width, height]
-        in pixels, to a hundredth) and "score" for each box.
+        in pixels, of volumes [x, y, z] and the three sizes in millimeters, to a hundredth) and "score" for each box.
 
     Example::
 
@@ -86,14 +88,16 @@ def as_coco(found: Mapping[str, Any], classes: Sequence[str], file_name: str, im
     """
     entries = []
     columns = (found[key].tolist() for key in ("boxes", "labels", "labels_scores"))
-    for (x0, y0, x1, y1), label, score in zip(*columns, strict=True):
+    for box, label, score in zip(*columns, strict=True):
+        lowest, highest = box[: len(box) // 2], box[len(box) // 2 :]
+        sizes = [high - low for low, high in zip(lowest, highest, strict=True)]
         entries.append(
             {
                 "file_name": file_name,
                 "image_id": image_id,
                 "category_id": label,
                 "category_name": classes[label],
-                "bbox": [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)],
+                "bbox": [round(value, 2) for value in (*lowest, *sizes)],
                 "score": round(score, 6),
             }
         )

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Writes radiographs with the predicted masks or boxes drawn over them."""
+"""Writes radiographs with the predicted masks or boxes drawn over them, and planes of volumes with these."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from monai_mgca.io import stem_of
 from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils.files import replacing
 from monai_mgca.visualize.overlay import draw_overlay
+from monai_mgca.visualize.volume_view import VolumeView
 
 __all__ = ["OverlaySaver"]
 
@@ -27,13 +28,18 @@ class OverlaySaver:
     Attach it to an evaluator whose output is a list of dictionaries at the stored image's size, with "image", whose
     meta data name the file. Files take the image's path below ``data_dir``, with "_overlay" behind the name.
 
+    Of a volume its boxes, in millimeters, are drawn over the three planes through the best one, the first; its masks
+    over those in which most of them is seen.
+
     Args:
         output_dir: folder of the overlays.
         data_dir: folder of the images.
         classes: names of the classes of masks or boxes.
-        mask_key: key of masks (C, H, W) of 0 and 1; None draws none.
-        box_key: key of boxes (N, 4) [x0, y0, x1, y1], beside "labels" and "labels_scores"; None draws none.
+        mask_key: key of masks (C, H, W), of volumes (C, X, Y, Z), of 0 and 1; None draws none.
+        box_key: key of boxes (N, 4) [x0, y0, x1, y1], of volumes (N, 6), beside "labels" and "labels_scores"; None
+            draws none.
         min_score: boxes with a smaller score are not drawn.
+        settings: of the model, whose window volumes are shown in.
 
     Example::
 
@@ -49,10 +55,11 @@ class OverlaySaver:
         mask_key: str | None = None,
         box_key: str | None = None,
         min_score: float = 0.3,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.output_dir, self.data_dir = Path(output_dir), data_dir
         self.classes, self.mask_key, self.box_key, self.min_score = list(classes), mask_key, box_key, min_score
-        self.load = LoadRadiograph()
+        self.load, self.settings = LoadRadiograph(), settings or {}
 
     def attach(self, engine: Engine) -> None:
         """
@@ -65,8 +72,13 @@ class OverlaySaver:
         output: Any = engine.state.output
         for item in output:
             file = Path(item[CommonKeys.IMAGE].meta[ImageMetaKey.FILENAME_OR_OBJ])
-            masks = () if self.mask_key is None else item[self.mask_key]
-            picture = draw_overlay(self.load(file)[0], masks, self._boxes(item))
+            if item[CommonKeys.IMAGE].ndim == 4:
+                view = VolumeView(file, self.settings)
+                masked = self.mask_key is not None
+                picture = view.draw_masks(item[self.mask_key]) if masked else view.draw_boxes(self._boxes(item))
+            else:
+                masks = () if self.mask_key is None else item[self.mask_key]
+                picture = draw_overlay(self.load(file)[0], masks, self._boxes(item))
             path = self.output_dir / Path(os.path.relpath(file, self.data_dir)).parent
             path.mkdir(parents=True, exist_ok=True)
             with replacing(path / f"{stem_of(file.name)}_overlay.png") as temporary:

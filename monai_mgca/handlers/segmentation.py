@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from ignite.metrics.metric import reinit__is_reduced
 from monai.handlers import IgniteMetricHandler, from_engine
-from monai.metrics import CumulativeIterationMetric
+from monai.metrics import CumulativeIterationMetric, HausdorffDistanceMetric, SurfaceDiceMetric, SurfaceDistanceMetric
 from monai.utils import CommonKeys
 
 __all__ = ["SegmentationHandler"]
+
+# those that take the spacing of pixels
+DISTANCES = (HausdorffDistanceMetric, SurfaceDiceMetric, SurfaceDistanceMetric)
 
 
 class SegmentationHandler(IgniteMetricHandler):
@@ -21,7 +25,8 @@ class SegmentationHandler(IgniteMetricHandler):
 
     MONAI's own handlers leave out what is undefined as well, and give 0 where nothing is left: of a distance the best
     value there is. How many masks of how many were left out stands in ``engine.state.undefined`` under the metric's
-    name, for :class:`RunSummary`.
+    name, for :class:`RunSummary`. Distances are in pixels of a radiograph, and in millimeters of a volume, by the
+    spacing of the truth's own voxels.
 
     Args:
         metric_fn: of ``monai.metrics``, such as ``DiceMetric``, whose values of images and classes are nan where they
@@ -38,6 +43,19 @@ class SegmentationHandler(IgniteMetricHandler):
         self, metric_fn: CumulativeIterationMetric, keys: Sequence[str] = (CommonKeys.PRED, CommonKeys.LABEL)
     ) -> None:
         super().__init__(metric_fn=metric_fn, output_transform=from_engine(list(keys)), save_details=True)
+
+    @reinit__is_reduced
+    def update(self, output: Sequence[Any]) -> None:
+        """
+        Args:
+            output: predictions and truths, each a list of (C, H, W) or (C, X, Y, Z).
+        """
+        predictions, truths = output
+        if not isinstance(self.metric_fn, DISTANCES) or truths[0].ndim != 4:
+            super().update(output)
+            return
+        for prediction, truth in zip(predictions, truths, strict=True):
+            self.metric_fn([prediction], [truth], spacing=truth.pixdim.tolist())
 
     def compute(self) -> Any:
         value = super().compute()

@@ -24,7 +24,7 @@ from monai_mgca.io.orientation import AS_STORED, Turn, turn_of_file
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
 
-__all__ = ["Geometry", "read_geometry", "read_label_map", "write_label_map"]
+__all__ = ["Geometry", "read_geometry", "read_label_map", "refuse_detached", "write_label_map"]
 
 NIFTI = (".nii.gz", ".nii")
 # of a NRRD file whose pixels are in another one, which could be any file of this machine
@@ -116,7 +116,7 @@ def read_label_map(path: str | os.PathLike, turn: Turn = AS_STORED) -> np.ndarra
         write_label_map(np.ones((47, 31), np.uint8), geometry, "label.nrrd")
         print(read_label_map("label.nrrd").shape)  # (47, 31)
     """
-    _check_alone(path)
+    refuse_detached(path)
     try:
         if Path(path).suffix.lower() == ".png":
             with Image.open(path) as image:
@@ -175,8 +175,19 @@ def write_label_map(values: np.ndarray, geometry: Geometry, path: str | os.PathL
         temporary.unlink(missing_ok=True)
 
 
-def _check_alone(path: str | os.PathLike) -> None:
-    """A client's label is one file: formats that lead to others are refused."""
+def refuse_detached(path: str | os.PathLike) -> None:
+    """Refuse a client's label whose values are in another file, which could be any file of this machine.
+
+    Args:
+        path: of the label.
+
+    Raises:
+        DataError: when it is of another format than .nii.gz, .nii, .nrrd and .png, or leads to another file.
+
+    Example::
+
+        refuse_detached("label.nrrd")
+    """
     if not os.fspath(path).lower().endswith((*NIFTI, ".nrrd", ".png")):
         raise DataError(f"cannot read the label {path}: a label is .nii.gz, .nii, .nrrd or .png.")
     if os.path.isfile(path):

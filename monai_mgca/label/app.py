@@ -30,11 +30,13 @@ from monai_mgca.label.active.embedding_scoring import EmbeddingScoring
 from monai_mgca.label.active.study_embeddings import StudyEmbeddings
 from monai_mgca.label.infers.grounding_infer import PhraseInfer
 from monai_mgca.label.infers.task_infers import ClassificationInfer, DetectionInfer, SegmentationInfer, cause_of
-from monai_mgca.label.label_settings import LabelSettings
+from monai_mgca.label.label_settings import NAMES, LabelSettings
 from monai_mgca.label.request_values import number
 from monai_mgca.label.sessions import ContainedSessions, remove_old
-from monai_mgca.label.store.pacs_datastore import connect
+from monai_mgca.label.store.pacs_datastore import connect as connect_radiographs
+from monai_mgca.label.store.pacs_volumes import connect as connect_volumes
 from monai_mgca.label.store.radiograph_datastore import RadiographDatastore
+from monai_mgca.label.store.volume_datastore import VolumeDatastore
 from monai_mgca.label.trainers import BundleTrain
 from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.console import guard_console
@@ -85,7 +87,8 @@ class MGCAApp(MONAILabelApp):
             logging.getLogger(name).setLevel(logging.WARNING)
         # it warns of the unknown words of a phrase
         logging.getLogger("monai_mgca.apps.image_text_model").setLevel(logging.ERROR)
-        description = "Image-report pretraining for radiographs: segmentation, detection, classification and grounding"
+        tasks = "segmentation, detection, classification and grounding"
+        description = f"Image-report pretraining for {NAMES[self.settings.spatial_dims]}: {tasks}"
         super().__init__(app_dir, studies, dict(conf), "MGCA", description, __version__)
         for name, infer in self._infers.items():
             if problem := infer.problem():
@@ -95,8 +98,10 @@ class MGCAApp(MONAILabelApp):
 
     def init_datastore(self) -> Datastore:
         if self.studies.startswith(("http://", "https://")):
+            connect = connect_volumes if self.settings.spatial_dims == 3 else connect_radiographs
             return connect(self.studies, self.settings.app_dir / "dicomweb")
-        return RadiographDatastore(
+        kind = VolumeDatastore if self.settings.spatial_dims == 3 else RadiographDatastore
+        return kind(
             self.studies,
             server_settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             server_settings.MONAI_LABEL_DATASTORE_READ_ONLY,
@@ -149,7 +154,8 @@ class MGCAApp(MONAILabelApp):
             return super().infer(request, datastore)
 
     def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        raise HTTPException(400, "Radiographs are no slides: POST /infer/ is for them.")
+        kind = NAMES[self.settings.spatial_dims].capitalize()
+        raise HTTPException(400, f"{kind} are no slides: POST /infer/ is for them.")
 
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """As MONAI Label's; an image that fails is reported with its error, and the others go on."""
@@ -219,7 +225,7 @@ class MGCAApp(MONAILabelApp):
         sent = [tempfile.gettempdir(), *([self._sessions.store_path] if self._sessions else [])]
         if not any(_is_inside(image, place) for place in sent):
             raise HTTPException(404, f"There is no image '{image}'; GET /datastore/?output=all lists all.")
-        if not os.path.isfile(image):
+        if not os.path.isfile(image) and self.settings.spatial_dims == 2:
             raise HTTPException(400, "A radiograph is one file: send one.")
 
     def _some_studies(self) -> Iterator[str]:
@@ -228,7 +234,7 @@ class MGCAApp(MONAILabelApp):
         for image_id in sorted(store.list_images(), key=lambda name: hashlib.sha256(name.encode()).digest()):
             try:
                 yield store.get_image_uri(image_id)
-            except HTTPException:  # a series of a PACS that is no radiograph
+            except HTTPException:  # a series of a PACS that is no radiograph, or no volume
                 continue
 
 

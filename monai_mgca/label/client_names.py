@@ -10,7 +10,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastapi import HTTPException
@@ -144,19 +144,23 @@ def image_names(folder: str) -> list[str]:
     return [name for name in names if os.path.isfile(path := os.path.join(folder, name)) and quick_kind(path)]
 
 
-def check_names_of_images(folder: str) -> None:
-    """Refuse a folder in which two radiographs have one id, or ids that could be taken for one.
+def check_names_of_images(
+    folder: str, names: Iterable[str], to_id: Callable[[str], tuple[str, str]] = id_and_ending
+) -> None:
+    """Refuse a folder in which two images have one id, or ids that could be taken for one.
 
     Args:
-        folder: of the radiographs.
+        folder: of the images, for the message.
+        names: of the images in it.
+        to_id: gives the id of a name, and its ending.
 
     Raises:
         DataError: naming them.
     """
     files = defaultdict(list)
-    for name in image_names(folder):
-        files[same(id_and_ending(name)[0])].append(name)
-    problems = [(", ".join(names), f"are all '{key}'") for key, names in files.items() if len(names) > 1]
+    for name in names:
+        files[same(to_id(name)[0])].append(name)
+    problems = [(", ".join(some), f"are all '{key}'") for key, some in files.items() if len(some) > 1]
     if problems:
         title = f"{folder} has {len(problems)} names of several images"
         advice = "An image's id is its name without the ending, whatever its case, width and blanks: rename them."

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from monai_mgca.label.label_settings import MODELS, LabelSettings
+from monai_mgca.label.label_settings import MODELS, NAMES, LabelSettings
 from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.arguments import ArgumentParser
 from monai_mgca.utils.console import say
@@ -84,8 +84,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Annotate with our models: start MONAI Label's server.",
         examples="mgca label --studies dicom\nmgca label --studies https://pacs.example.org/dicom-web --port 8000",
     )
-    parser.add_argument("--studies", required=True, help="folder of radiographs, or address of a DICOMweb server")
+    words = "folder of radiographs, or of volumes and DICOM series, or address of a DICOMweb server"
+    parser.add_argument("--studies", required=True, help=words)
     parser.add_argument("--bundle", help="folder of the bundle (default: where you are)")
+    words = "folder of the weights, models/volume for volumes (default: models of the bundle)"
+    parser.add_argument("--ckpt-dir", help=words)
     parser.add_argument("--models", default=",".join(MODELS), help="which to serve (default: %(default)s)")
     parser.add_argument("--reports", help="folder of reports <image id>.txt (default: the folder of the studies)")
     parser.add_argument("--app-dir", default="label_app", help="writable folder of the app (default: %(default)s)")
@@ -105,7 +108,7 @@ def _settings(args: argparse.Namespace) -> LabelSettings:
         from monai_mgca.options import bundle_root  # which imports MONAI
 
         args.bundle = bundle_root()
-    names = ("bundle", "models", "reports", "device")
+    names = ("bundle", "models", "reports", "device", "ckpt_dir")
     settings = LabelSettings.load(args.app_dir, {name: getattr(args, name) for name in names})
     if not settings.pretrained.is_file():
         raise DataError(
@@ -118,6 +121,8 @@ def _settings(args: argparse.Namespace) -> LabelSettings:
 def _print_addresses(args: argparse.Namespace, settings: LabelSettings) -> None:
     tasks = [name for name in settings.models if name == "grounding" or settings.weights(name)]
     later = [name for name in settings.models if name not in tasks]
+    if settings.spatial_dims == 3:
+        say(f"Studies: {NAMES[3]}.")
     say(f"Models: {', '.join(tasks)}." + (f" After training: {', '.join(later)}." if later else ""))
     say(f"App folder: {settings.app_dir} (weights trained here: models/, log: logs/app.log)")
     say(f"Address for 3D Slicer's MONAI Label module, and for curl: http://{args.host}:{args.port}", flush=True)

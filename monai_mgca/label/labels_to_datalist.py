@@ -9,7 +9,7 @@ import functools
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from PIL import Image
 
 from monai_mgca.data.datalist import write_datalist
 from monai_mgca.data.entry import as_entry
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry, write_volume
+from monai_mgca.io.volumes.volume_labels import present_labels
 from monai_mgca.label.store.contained_store import OURS
 from monai_mgca.label.store.held_folder import HeldFolder
 from monai_mgca.label.store.saved_label import BOXES, check_names, read_label
@@ -64,18 +66,23 @@ def labels_to_datalist(
     found, problems = _read_all(datastore, task, wanted)
     names = list(classes or _names_of(found.values()))
     check_names(names)
-    planes = {name: _by_class(item, names) for name, item in found.items()}
-    problems += [(name, reason) for name, reason in planes.items() if isinstance(reason, str)]
+    indices = {name: _by_class(item, names) for name, item in found.items()}
+    problems += [(name, reason) for name, reason in indices.items() if isinstance(reason, str)]
     if problems:
         title = f"{len(problems)} of {len(wanted)} saved labels cannot be used for {task}"
         raise DataError(list_problems(title, problems, "Save these labels again, or delete them."))
-    parts = split_ids(list(planes), val_split)
-    _check_positives({name: _positives(planes[name]) for name in parts["training"]}, names, len(parts["validation"]))
+    parts = split_ids(list(indices), val_split)
+    kept: dict[str, Any] = indices
+    positives = {name: list(kept[name].values()) for name in parts["training"]}
+    _check_positives(positives, names, len(parts["validation"]))
     base = Path(datastore.work_dir).parent  # of real folders; to follow it again would follow who replaced it since
     images = {name: os.path.relpath(os.path.realpath(image), base) for name, image, _ in wanted}
-    annotations = _boxes(planes) if task == "detection" else _write_masks(planes, base, task)
+    if task == "detection":
+        annotations = _boxes(found, names)
+    else:
+        annotations = _write_masks(wanted, indices, base, task, datastore.spatial_dims)
     entries = {
-        name: as_entry({"id": name, "image": images[name], "patient": name, **annotations[name]}) for name in planes
+        name: as_entry({"id": name, "image": images[name], "patient": name, **annotations[name]}) for name in indices
     }
     sections = {part: [entries[name] for name in some] for part, some in parts.items()}
     key = "box_classes" if task == "detection" else "mask_classes"
@@ -108,7 +115,7 @@ def split_ids(ids: Sequence[str], val_split: float) -> dict[str, list[str]]:
 
 def _labels_of(datastore: Datastore, task: str) -> list[tuple[str, str, str]]:
     """Id, image and label of every image with a label of the task's kind."""
-    pairs = [(datastore._to_id(os.path.basename(d["image"]))[0], d["image"], d["label"]) for d in datastore.datalist()]
+    pairs = [(datastore.id_of(d["image"]), d["image"], d["label"]) for d in datastore.datalist()]
     wanted = [pair for pair in sorted(pairs) if (Path(pair[2]).suffix.lower() == BOXES) == (task == "detection")]
     if others := sorted({pair[0] for pair in pairs} - {pair[0] for pair in wanted}):
         logger.info(f"{task}: {len(others)} images have a label of another kind, left out: {name_some(others, 20)}.")
@@ -120,53 +127,50 @@ def _labels_of(datastore: Datastore, task: str) -> list[tuple[str, str, str]]:
 
 def _read_all(
     datastore: Datastore, task: str, wanted: list[tuple[str, str, str]]
-) -> tuple[dict[str, tuple[np.ndarray, Any]], list[tuple[str, str]]]:
-    """What each label holds, and what cannot be read."""
+) -> tuple[dict[str, tuple[Any, Any]], list[tuple[str, str]]]:
+    """What each label holds, and what cannot be read.
+
+    Of a label map these are the values in it, for of volumes not all fit into memory, and {value: name}; else boxes and
+    the list of their names.
+    """
     found, problems = {}, []
     for name, image, label in wanted:
         try:
             info = datastore.get_label_info(name, DefaultLabelTag.FINAL) or {}
-            found[name] = read_label(image, label, info.get("label_info"))
+            values, names = read_label(image, label, info.get("label_info"), datastore.spatial_dims)
+            found[name] = (present_labels(values) if isinstance(names, dict) else values), names
         except DataError as error:
             problems.append((name, str(error)))
     return found, problems
 
 
-def _names_of(items: Iterable[tuple[np.ndarray, Any]]) -> list[str]:
+def _names_of(items: Iterable[tuple[Any, Any]]) -> list[str]:
     """The classes that the labels name; label maps without names have numbers."""
     items = list(items)
     named = {name for _, names in items for name in (names.values() if isinstance(names, dict) else names)}
     if named or not items or not isinstance(items[0][1], dict):
         return sorted(named)
-    return [f"class {value}" for value in range(1, max(int(mask.max(initial=0)) for mask, _ in items) + 1)]
+    return [f"class {value}" for value in range(1, max(max(present, default=0) for present, _ in items) + 1)]
 
 
-def _by_class(item: tuple[np.ndarray, Any], classes: list[str]) -> Any:
-    """A label in the order of the classes, a map (H, W) uint8 or (boxes, indices); or what is wrong with it."""
-    values, names = item
+def _by_class(item: tuple[Any, Any], classes: list[str]) -> dict[Any, int] | str:
+    """The class of each value of a label map, or of each name of a box, by its index; or what is wrong with it."""
+    present, names = item
     used = set(names.values() if isinstance(names, dict) else names)
     if unknown := sorted(used - set(classes)):
         return f"has {', '.join(map(repr, unknown))}; the classes are {', '.join(classes)}"
     if not isinstance(names, dict):
-        return values, [classes.index(name) for name in names]
+        return {name: classes.index(name) for name in names}
     if names:
-        mapped = np.zeros(values.shape, np.uint8)
-        for value, name in names.items():
-            mapped[values == value] = classes.index(name) + 1
-        return mapped
-    if len(classes) == 1 and values.max(initial=0) == 255 and np.isin(values, (0, 255)).all():
-        return (values != 0).astype(np.uint8)  # black and white, as a drawing program saves it
-    low, high = int(values.min(initial=0)), int(values.max(initial=0))
-    if low < 0 or high > len(classes):
-        return f"has the values {low} to {high}; there are {len(classes)} classes ({', '.join(classes)})"
-    return values.astype(np.uint8)
+        return {value: classes.index(name) for value, name in names.items()}
+    if len(classes) == 1 and present == [255]:
+        return {255: 0}  # black and white, as a drawing program saves it
+    if max(present, default=0) > len(classes):
+        return f"has the values 0 to {max(present)}; there are {len(classes)} classes ({', '.join(classes)})"
+    return {value: value - 1 for value in present}
 
 
-def _positives(item: Any) -> Iterator[int]:
-    yield from (item[1] if isinstance(item, tuple) else (int(value) - 1 for value in np.unique(item) if value))
-
-
-def _check_positives(positives: dict[str, Iterable[int]], classes: list[str], validating: int) -> None:
+def _check_positives(positives: dict[str, list[int]], classes: list[str], validating: int) -> None:
     seen = {index for some in positives.values() for index in some}
     if missing := [name for index, name in enumerate(classes) if index not in seen] or (
         [] if classes else ["any class"]
@@ -177,15 +181,35 @@ def _check_positives(positives: dict[str, Iterable[int]], classes: list[str], va
         )
 
 
-def _boxes(planes: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {name: {"boxes": boxes.tolist(), "box_labels": labels} for name, (boxes, labels) in planes.items()}
+def _boxes(found: dict[str, tuple[Any, Any]], classes: list[str]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"boxes": boxes.tolist(), "box_labels": [classes.index(one) for one in names]}
+        for name, (boxes, names) in found.items()
+    }
 
 
-def _write_masks(planes: dict[str, np.ndarray], base: Path, task: str) -> dict[str, dict[str, Any]]:
-    """Masks as PNG below the studies; those of labels that are no more go."""
+def _write_masks(
+    wanted: list[tuple[str, str, str]], indices: dict[str, Any], base: Path, task: str, spatial_dims: int
+) -> dict[str, dict[str, Any]]:
+    """Masks below the studies, as PNG or, of volumes, NIfTI; those of labels that are no more go."""
+    ending = ".nii.gz" if spatial_dims == 3 else ".png"
     with HeldFolder(base, OURS, task, "masks") as folder:
-        for name, mask in planes.items():
-            folder.write(f"{name}.png", functools.partial(Image.fromarray(mask).save, format="PNG"))
-        for name in set(folder.names()) - {f"{name}.png" for name in planes}:
+        for name, image, label in wanted:
+            places = np.zeros(256, np.uint8)
+            for value, index in indices[name].items():
+                places[value] = index + 1
+            mask = places[read_label(image, label, None, spatial_dims)[0]]
+            if spatial_dims == 3:
+                _put_volume(mask, image, folder, f"{name}{ending}")
+            else:
+                folder.write(f"{name}{ending}", functools.partial(Image.fromarray(mask).save, format="PNG"))
+        for name in set(folder.names()) - {f"{name}{ending}" for name in indices}:
             folder.remove(name)
-        return {name: {"mask": os.path.join(*folder.parts, f"{name}.png")} for name in planes}
+        return {name: {"mask": os.path.join(*folder.parts, f"{name}{ending}")} for name in indices}
+
+
+def _put_volume(mask: np.ndarray, image: str, folder: HeldFolder, name: str) -> None:
+    with tempfile.TemporaryDirectory() as own:
+        path = Path(own, "mask.nii.gz")
+        write_volume(np.asfortranarray(mask), read_volume_geometry(image), path)
+        folder.put(path, name)

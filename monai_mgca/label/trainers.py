@@ -43,6 +43,10 @@ logger = logging.getLogger(__name__)
 NETWORK = {"encoder": "image_encoder"} | {
     key: key for key in ("decoder", "in_channels", "image_size", "anchor_sizes", "anchor_ratios", "strides")
 }
+# and of volumes, also how they are fed
+VOLUMES = {key: key for key in ("patch_size", "voxel_size", "hu_min", "hu_max", "intensity")}
+# by the studies' dimensions: images at a time, and as many as are kept in memory between epochs
+BATCH, CACHED = {2: 8, 3: 2}, {2: 2000, 3: 200}
 
 
 class BundleTrain(TrainTask):
@@ -67,7 +71,7 @@ class BundleTrain(TrainTask):
             "pretrained": True,
             "max_epochs": 20,
             "val_split": 0.2,
-            "batch_size": 8,
+            "batch_size": BATCH[self.settings.spatial_dims],
             "learning_rate": 0.0005,
             "freeze_encoder": True,
             "classes": "",
@@ -175,9 +179,10 @@ class BundleTrain(TrainTask):
         self, values: Mapping[str, Any], known: Mapping[str, Any], classes: list[str], datalist: Path, images: int
     ) -> dict[str, Any]:
         """What is set in the bundle's configuration."""
-        encoder = self.settings.bundle / "models" / "model.pt"
+        encoder, dims = self.settings.weights_dir / "model.pt", self.settings.spatial_dims
         if not encoder.is_file():
             raise HTTPException(409, f"There is no {encoder.name} in the bundle: pretrain first.")
+        names = NETWORK | (VOLUMES if dims == 3 else {})
         return {
             "bundle_root": str(self.settings.bundle),
             "dataset_dir": str(datalist.parents[2]),
@@ -191,16 +196,19 @@ class BundleTrain(TrainTask):
             "batch_size": min(values["batch_size"], images),
             "learning_rate": values["learning_rate"],
             "freeze_encoder": values["freeze_encoder"],
-            "cache": "memory" if images < 2000 else "none",
+            "cache": "memory" if images < CACHED[dims] else "none",
             "num_workers": 0,
             **({"label_key": "mask"} if self.task == "segmentation" else {}),
-            **{key: known[name] for key, name in NETWORK.items() if known.get(name) is not None},
+            **{key: known[name] for key, name in names.items() if known.get(name) is not None},
         }
 
     def _train(self, overrides: dict[str, Any], served: Path | None) -> dict[str, Any]:
         """Run the bundle's training; gives its key metric, before and at its best."""
-        config = str(self.settings.bundle / "configs" / f"train_{self.task}.json")
-        handlers = ConfigParser.load_config_file(config)["train"]["main_process_handlers"]
+        configs = self.settings.bundle / "configs"
+        config = [str(configs / f"train_{self.task}.json")]
+        handlers = ConfigParser.load_config_file(config[0])["train"]["main_process_handlers"]
+        if self.settings.spatial_dims == 3:
+            config.append(str(configs / f"train_{self.task}_volume.json"))
         # the files that the summary names are about to move
         overrides["train#main_process_handlers"] = [h for h in handlers if not h["_target_"].endswith("RunSummary")]
         hook, before = sys.excepthook, None

@@ -6,18 +6,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from monai.apps.detection.metrics.matching import matching_batch
 from monai.metrics import CumulativeIterationMetric, compute_froc_score
 
-__all__ = ["DetectionMetric", "compute_detection"]
+__all__ = ["DetectionMetric", "compute_detection", "map_names"]
+
+
+class _Protocol(NamedTuple):
+    """Thresholds of overlap, the part of them that each mean is of, and of these the one that classes have too."""
+
+    ious: np.ndarray
+    means: dict[str, slice]
+    main: str
+
 
 # COCO's own (0.50:0.05:0.95), behind two that MGCA's protocol (0.40:0.05:0.75) has besides
 _IOUS = np.concatenate(([0.4, 0.45], np.linspace(0.5, 0.95, 10)))
 _RANGES = {"map_50": slice(2, 3), "map_40_75": slice(0, 8), "map_50_95": slice(2, 12)}
+# of volumes nnDetection's (0.10:0.05:0.50): an edge that is a voxel off costs more there
+_VOLUME_IOUS = np.linspace(0.1, 0.5, 9)
+_VOLUME_RANGES = {"map_10": slice(0, 1), "map_30": slice(4, 5), "map_50": slice(8, 9), "map_10_50": slice(0, 9)}
+_PROTOCOLS = {2: _Protocol(_IOUS, _RANGES, "map_50"), 3: _Protocol(_VOLUME_IOUS, _VOLUME_RANGES, "map_30")}
 _RECALLS = np.linspace(0, 1, 101)
 FROC_RATES = {"1_8": 1 / 8, "1_4": 1 / 4, "1_2": 1 / 2, "1": 1, "2": 2, "4": 4, "8": 8}
 
@@ -31,9 +44,14 @@ class DetectionMetric(CumulativeIterationMetric):
     and over the classes that have boxes; MONAI's ``COCOMetric`` counts a class without boxes as -1 and measures recall
     in single precision, which moves it across COCO's recall thresholds. What every process has seen is gathered.
 
+    Of volumes the overlaps are smaller ones, and FROC is that of LUNA16 (Setio et al. 2017): a box is found where a
+    prediction's center is within its radii, the ellipsoid that fits into it. Of several the highest score counts, and
+    the others neither for nor against.
+
     Args:
         classes: names of the classes; labels are indices into them.
         max_detections: of a class in an image, the boxes of the highest scores that count.
+        spatial_dims: 2, or 3 for boxes of volumes.
 
     Example::
 
@@ -44,10 +62,10 @@ class DetectionMetric(CumulativeIterationMetric):
         print(metric.aggregate()["map_50"])  # 1.0
     """
 
-    def __init__(self, classes: Sequence[str], max_detections: int = 100) -> None:
+    def __init__(self, classes: Sequence[str], max_detections: int = 100, spatial_dims: int = 2) -> None:
         super().__init__()
         self.classes = tuple(classes)
-        self.max_detections = max_detections
+        self.max_detections, self.spatial_dims = max_detections, spatial_dims
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
         raise ValueError("The metric takes lists of dictionaries, one for each image.")
@@ -55,8 +73,8 @@ class DetectionMetric(CumulativeIterationMetric):
     def _compute_list(self, y_pred: Sequence[Found], y: Sequence[Found] | None = None, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]
         """
         Args:
-            y_pred: for each image "boxes" (N, 4), "labels" (N,) and "labels_scores" (N,).
-            y: for each image "boxes" (M, 4) and "labels" (M,).
+            y_pred: for each image "boxes" (N, 4), of volumes (N, 6), "labels" (N,) and "labels_scores" (N,).
+            y: for each image "boxes" (M, 4), of volumes (M, 6), and "labels" (M,).
             kwargs: none are used.
 
         Returns:
@@ -65,20 +83,22 @@ class DetectionMetric(CumulativeIterationMetric):
         """
         if y is None or len(y_pred) != len(y):
             raise ValueError("The true boxes of every image are needed.")
-        rows = []
+        rows, ends = [], 2 * self.spatial_dims
+        begin = torch.tensor([[-1.0] + [0.0] * (1 + ends)], dtype=torch.float64)
         for found, true in zip(y_pred, y, strict=True):
-            rows.append(torch.tensor([[-1.0, 0, 0, 0, 0, 0]], dtype=torch.float64, device=found["boxes"].device))
-            rows.append(_rows(true, torch.full_like(true["labels"], torch.inf, dtype=torch.float64)))
-            rows.append(_rows(found, found["labels_scores"]))
+            rows.append(begin.to(found["boxes"].device))
+            rows.append(_rows(true, torch.full_like(true["labels"], torch.inf, dtype=torch.float64), ends))
+            rows.append(_rows(found, found["labels_scores"], ends))
         return torch.cat(rows)
 
     def aggregate(self) -> dict[str, float]:
         """
         Returns:
             "map_50", "map_40_75" and "map_50_95": means over the classes that have boxes, and over the thresholds of
-            overlap. "map_50_NAME": of each class that has boxes. "froc_RATE": part of the true boxes found (at an
-            overlap of 0.5) where there are RATE = 1_8, 1_4, 1_2, 1, 2, 4, 8 false ones an image; "froc", their mean.
-            All are nan where there is no box at all.
+            overlap; of volumes "map_10", "map_30", "map_50" and "map_10_50". "map_50_NAME", of volumes "map_30_NAME":
+            of each class that has boxes. "froc_RATE": part of the true boxes found (at an overlap of 0.5, of volumes by
+            their centers) where there are RATE = 1_8, 1_4, 1_2, 1, 2, 4, 8 false ones an image; "froc", their mean. All
+            are nan where there is no box at all.
 
         Raises:
             ValueError: when the metric has seen no data.
@@ -88,23 +108,39 @@ class DetectionMetric(CumulativeIterationMetric):
             raise ValueError("The metric has seen no data: call it before aggregate().")
         rows = buffer.cpu().numpy()
         images = np.split(rows, np.flatnonzero(rows[:, 0] == -1))[1:]
-        return compute_detection([image[1:] for image in images], self.classes, self.max_detections)
+        return compute_detection([i[1:] for i in images], self.classes, self.max_detections, self.spatial_dims)
 
 
-def _rows(found: Found, scores: torch.Tensor) -> torch.Tensor:
-    labels = found["labels"].double().reshape(-1, 1)
-    return torch.cat((labels, scores.double().reshape(-1, 1), found["boxes"].double().reshape(-1, 4)), dim=1).detach()
+def map_names(spatial_dims: int = 2) -> tuple[str, ...]:
+    """The means of :class:`DetectionMetric`, first the one that classes have too.
+
+    Args:
+        spatial_dims: 2, or 3 for boxes of volumes.
+
+    Example::
+
+        print(map_names(3))  # ('map_30', 'map_10', 'map_50', 'map_10_50')
+    """
+    protocol = _PROTOCOLS[spatial_dims]
+    return tuple(sorted(protocol.means, key=lambda name: name != protocol.main))
+
+
+def _rows(found: Found, scores: torch.Tensor, ends: int) -> torch.Tensor:
+    columns = (found["labels"].double().reshape(-1, 1), scores.double().reshape(-1, 1))
+    return torch.cat((*columns, found["boxes"].double().reshape(-1, ends)), dim=1).detach()
 
 
 def compute_detection(
-    images: Sequence[np.ndarray], classes: Sequence[str], max_detections: int = 100
+    images: Sequence[np.ndarray], classes: Sequence[str], max_detections: int = 100, spatial_dims: int = 2
 ) -> dict[str, float]:
     """The figures of :class:`DetectionMetric` for a whole set.
 
     Args:
-        images: for each image rows of label, score, x0, y0, x1, y1, where true boxes have an infinite score.
+        images: for each image rows of label, score, x0, y0, x1, y1, of volumes label, score, x0, y0, z0, x1, y1, z1,
+            where true boxes have an infinite score.
         classes: names of the classes.
         max_detections: of a class in an image.
+        spatial_dims: 2 or 3.
 
     Example::
 
@@ -114,9 +150,10 @@ def compute_detection(
     """
     true = [image[np.isinf(image[:, 1])] for image in images]
     found = [image[~np.isinf(image[:, 1])] for image in images]
+    ious, means, main = _PROTOCOLS[spatial_dims]
     matches = matching_batch(
         _iou,
-        _IOUS.tolist(),
+        ious.tolist(),
         pred_boxes=[rows[:, 2:] for rows in found],
         pred_classes=[rows[:, 0].astype(int) for rows in found],
         pred_scores=[rows[:, 1] for rows in found],
@@ -125,28 +162,52 @@ def compute_detection(
         max_detections=max_detections,
     )
     counts = np.bincount(np.concatenate([rows[:, 0] for rows in true]).astype(int), minlength=len(classes))
-    pooled = [_pool([match[label] for match in matches if label in match]) for label in range(len(classes))]
+    pooled = [_pool([match[label] for match in matches if label in match], len(ious)) for label in range(len(classes))]
     present = {name: _average_precision(*pooled[i], counts[i]) for i, name in enumerate(classes) if counts[i]}
-    precision = np.array(list(present.values()) or [np.full(len(_IOUS), np.nan)])
-    figures = {name: float(precision[:, ious].mean()) for name, ious in _RANGES.items()}
-    figures |= {f"map_50_{name.replace(' ', '_')}": float(values[2]) for name, values in present.items()}
-    scores, hits = (np.concatenate(parts, axis=-1) for parts in zip(*pooled, strict=True))
-    return figures | _froc(scores, hits[2], counts.sum(), len(images))
+    precision = np.array(list(present.values()) or [np.full(len(ious), np.nan)])
+    figures = {name: float(precision[:, of].mean()) for name, of in means.items()}
+    figures |= {f"{main}_{name.replace(' ', '_')}": float(values[means[main]][0]) for name, values in present.items()}
+    if spatial_dims == 2:
+        scores, hits = (np.concatenate(parts, axis=-1) for parts in zip(*pooled, strict=True))
+        return figures | _froc(scores, hits[means[main]][0], counts.sum(), len(images))
+    pairs = [_center_hits(*rows, max_detections) for rows in zip(found, true, strict=True)]
+    scores, hits = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    return figures | _froc(scores, hits, counts.sum(), len(images))
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(N, M) overlaps in double precision; MONAI's ``box_iou`` calculates in single precision."""
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    (low_a, high_a), (low_b, high_b) = np.split(a, 2, axis=1), np.split(b, 2, axis=1)
+    low, high = np.maximum(low_a[:, None], low_b[None]), np.minimum(high_a[:, None], high_b[None])
     inside = np.clip(high - low, 0, None).prod(-1)
-    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b))
+    area_a, area_b = (high_a - low_a).prod(-1), (high_b - low_b).prod(-1)
     overlap: np.ndarray = inside / (area_a[:, None] + area_b[None] - inside)
     return overlap
 
 
-def _pool(matches: Sequence[Mapping[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def _center_hits(found: np.ndarray, true: np.ndarray, max_detections: int) -> tuple[np.ndarray, np.ndarray]:
+    """The scores of a volume's predictions that count by LUNA's rule, and whether each found a box.
+
+    Of a box that is found there is one entry, of the highest score; a prediction within none is a false one.
+    """
+    scores, hits = [np.zeros(0)], [np.zeros(0, dtype=bool)]
+    for label in np.unique(found[:, 0]):
+        rows = found[found[:, 0] == label]
+        rows = rows[np.argsort(-rows[:, 1], kind="stable")][:max_detections]
+        low, high = np.split(true[true[:, 0] == label, 2:], 2, axis=1)
+        center = (rows[:, 2:5] + rows[:, 5:]) / 2
+        offset = (center[:, None] - (low + high)[None] / 2) / ((high - low)[None] / 2)
+        inside = np.square(offset).sum(-1) < 1
+        best = inside.argmax(0)[inside.any(0)]  # the first is that of the highest score
+        scores += [rows[best, 1], rows[~inside.any(1), 1]]
+        hits += [np.ones(len(best), dtype=bool), np.zeros(int((~inside.any(1)).sum()), dtype=bool)]
+    return np.concatenate(scores), np.concatenate(hits)
+
+
+def _pool(matches: Sequence[Mapping[str, np.ndarray]], num_ious: int) -> tuple[np.ndarray, np.ndarray]:
     """The scores (D,) of a class over all images, descending, and whether each found a box (IoUs, D)."""
     scores = np.concatenate([np.zeros(0), *(match["dtScores"] for match in matches)])
-    hits = np.concatenate([np.zeros((len(_IOUS), 0)), *(match["dtMatches"] for match in matches)], axis=1) > 0
+    hits = np.concatenate([np.zeros((num_ious, 0)), *(match["dtMatches"] for match in matches)], axis=1) > 0
     order = np.argsort(-scores, kind="stable")
     return scores[order], hits[:, order]
 

@@ -13,20 +13,23 @@ from .adapters.monai_encoder import MONAIImageEncoder
 from .adapters.timm_encoder import TimmImageEncoder
 from .adapters.transformers_encoder import TransformersImageEncoder
 from .classifier import RadiographClassifier, create_classifier
-from .detector import DetectorMaps, RadiographDetector, create_detector
+from .detection.detector import DetectorMaps, create_detector
+from .detection.pyramid import SimpleFeaturePyramid, StagePyramid, create_pyramid
+from .detection.retinanet import RadiographDetector, VolumeDetector
 from .encoder_names import EncoderName, format_encoder_name, parse_encoder_name
-from .encoder_sizes import create_image_encoder, fitting_size, official_name, register_image_encoder
+from .encoder_sizes import create_image_encoder, fitting_size, official_name, register_image_encoder, wanted_size
+from .image_embedder import ImageEmbedder
 from .image_encoder import ImageEncoder, ImageFeatures, ResNetImageEncoder, ViTImageEncoder
 from .last_attention import LastAttention
 from .matching import AttentionMatcher, attention_to_weights, soft_match
-from .mgca import MGCA, ImageEmbedder
+from .mgca import MGCA
 from .micro_batch import check_micro_batches, encode_in_micro_batches
 from .norm import synchronize_batch_norm
 from .projection import ProjectionHead
-from .pyramid import SimpleFeaturePyramid, StagePyramid, create_pyramid
 from .report_encoder import ReportEncoder
 from .segmenter import PUPSegmenter, StageSegmenter, create_segmenter
 from .unused import freeze_unused
+from .windows import WindowEncoder, encode_windows
 from .word_pooling import aggregate_words, project_words, report_extent
 
 __all__ = [
@@ -52,6 +55,8 @@ __all__ = [
     "TimmImageEncoder",
     "TransformersImageEncoder",
     "ViTImageEncoder",
+    "VolumeDetector",
+    "WindowEncoder",
     "adapt_towers",
     "add_adapters",
     "aggregate_words",
@@ -64,6 +69,7 @@ __all__ = [
     "create_pyramid",
     "create_segmenter",
     "encode_in_micro_batches",
+    "encode_windows",
     "find_groups",
     "fitting_size",
     "format_encoder_name",
@@ -79,4 +85,5 @@ __all__ = [
     "report_extent",
     "soft_match",
     "synchronize_batch_norm",
+    "wanted_size",
 ]

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -35,21 +38,28 @@ class RadiographClassifier(nn.Module):
         self.head = nn.Linear(image_encoder.out_channels, num_classes)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, in_channels, H, W) images -> (B, C) logits."""
+        """(B, in_channels, H, W[, D]) images -> (B, C) logits."""
         logits: torch.Tensor = self.head(self.image_encoder(image).pooled)
         return logits
 
 
 def create_classifier(
-    encoder: str, num_classes: int, image_size: int = 224, in_channels: int = 1
+    encoder: str,
+    num_classes: int,
+    image_size: Sequence[int] | int = 224,
+    in_channels: int = 1,
+    spatial_dims: int = 2,
+    patch_size: int = 16,
 ) -> RadiographClassifier:
     """A classifier on an encoder of the pretraining, by name.
 
     Args:
         encoder: a name of :func:`create_image_encoder`.
         num_classes: C, the labels.
-        image_size: height and width in pixels; a ViT works at this size alone.
-        in_channels: 1 for radiographs.
+        image_size: height and width (and depth) in pixels; a ViT works at this size alone.
+        in_channels: 1 for radiographs and CTs.
+        spatial_dims: 2 for images, 3 for volumes.
+        patch_size: pixels of the edge of a ViT's patch; a ResNet has none.
 
     Raises:
         ValueError: for an unknown name, or fewer than one class.
@@ -60,4 +70,7 @@ def create_classifier(
     """
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}: name the labels in classes.")
-    return RadiographClassifier(create_image_encoder(encoder, image_size, in_channels=in_channels), num_classes)
+    # one's own encoder of images need not know of dimensions
+    dims: dict[str, Any] = {} if spatial_dims == 2 else {"spatial_dims": spatial_dims}
+    made = create_image_encoder(encoder, image_size, patch_size, in_channels=in_channels, **dims)
+    return RadiographClassifier(made, num_classes)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from monai.networks.blocks import BaseEncoder
 from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
-from monai.utils import look_up_option
+from monai.utils import ensure_tuple, look_up_option
 from torch import nn
 
 from monai_mgca.networks.adapters.library_encoder import create_library_encoder
@@ -28,6 +28,7 @@ __all__ = [
     "fitting_size",
     "register_image_encoder",
     "size_advice",
+    "wanted_size",
 ]
 
 logger = getLogger(__name__)
@@ -169,27 +170,53 @@ def register_image_encoder(name: str, create: Callable[..., ImageEncoder]) -> No
     _REGISTERED[name] = create
 
 
-def fitting_size(encoder: str, image_size: int, multiple: int) -> int:
+def fitting_size(encoder: str, image_size: Sequence[int] | int, multiple: int, at_most: int | None = None) -> Any:
     """The size of the images of a finetuning: that of the pretraining, or the nearest that the network can take.
 
     Args:
         encoder: a name of :func:`create_image_encoder`; a ViT of ours keeps the size of its pretraining.
-        image_size: pixels of the pretraining.
+        image_size: pixels of the pretraining, one number or one for each axis.
         multiple: what the size of the network's images must be a multiple of.
+        at_most: of patches, such a multiple; they need not be as large as what was pretrained on.
+
+    Returns:
+        The same, as the one number or a list.
 
     Example::
 
         print(fitting_size("resnet_compact", 112, 32))  # 128
     """
     takes_any = parse_encoder_name(encoder) is not None or _SIZES.get(encoder, (None,))[0] is ResNetImageEncoder
-    if not takes_any or image_size % multiple == 0:
+    sides = ensure_tuple(image_size)
+    largest = max(sides) if at_most is None else at_most
+    if not takes_any or not any(side % multiple or side > largest for side in sides):
         return image_size
-    nearest = max(multiple, (image_size + multiple // 2) // multiple * multiple)
+    fitting = [max(multiple, (min(side, largest) + multiple // 2) // multiple * multiple) for side in sides]
+    nearest = fitting if isinstance(image_size, Sequence) else fitting[0]
     logger.info(
         f"The encoder was pretrained on images of {image_size} pixels, and here they have {nearest}, the nearest "
-        f"multiple of {multiple}."
+        f"multiple of {multiple}{'' if at_most is None else f' up to {at_most}'}."
     )
     return nearest
+
+
+def wanted_size(encoder: str, image_size: Sequence[int] | int, wanted: int) -> Any:
+    """The size of the windows of a network: a wanted one, but of a ViT of ours that of its pretraining.
+
+    Args:
+        encoder: a name of :func:`create_image_encoder`.
+        image_size: of the pretraining, one number or one for each axis.
+        wanted: of the windows.
+
+    Example::
+
+        print(wanted_size("resnet_tiny", 48, 64), wanted_size("vit_tiny", 48, 64))  # 64 48
+    """
+    return wanted if _takes_any(encoder) else image_size
+
+
+def _takes_any(encoder: str) -> bool:
+    return parse_encoder_name(encoder) is not None or _SIZES.get(encoder, (None,))[0] is ResNetImageEncoder
 
 
 def size_advice(image_size: int, multiple: int) -> str:

@@ -20,6 +20,9 @@ from monai_mgca.networks.attention import cls_attention, cls_scores
 
 __all__ = ["ImageEncoder", "ImageFeatures", "ResNetImageEncoder", "ViTImageEncoder"]
 
+# along an axis of a volume, for its heat maps
+FEWEST_PLACES = 8
+
 # TorchScript reads the types of a named tuple's fields only where they are no strings, which "annotations" makes of all
 ImageFeatures = NamedTuple(  # noqa: UP014
     "ImageFeatures",
@@ -261,12 +264,21 @@ class ResNetImageEncoder(ImageEncoder):
         return ImageFeatures(pooled, tokens, None)
 
     def local_features(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, C', h, w[, d]) features that the tokens are: still of their own place."""
-        return self.stages(self._resize(image))[-2]
+        """(B, C', h, w[, d]) features that the tokens are: still of their own place.
+
+        Of a small volume they are of the earlier stage that has eight places or more along each axis, where there is
+        one: a token of 16 voxels of 8 mm is half a chest wide.
+        """
+        stages = self.stages(self._resize(image))[1:4]
+        fine = [one for one in stages if image.ndim == 4 or min(one.shape[2:]) >= FEWEST_PLACES]
+        return fine[-1] if fine else stages[0]
 
     def pool_features(self, features: torch.Tensor) -> torch.Tensor:
-        """What the last stage makes of :meth:`local_features`: the pooled (B, C) of :meth:`forward`."""
-        return self.backbone.layer4(features).flatten(2).mean(2)
+        """What the later stages make of :meth:`local_features`: the pooled (B, C) of :meth:`forward`."""
+        net, narrower = self.backbone, self.out_channels // features.shape[1]  # a stage has twice the channels
+        for halvings, stage in ((8, net.layer2), (4, net.layer3), (2, net.layer4)):
+            features = stage(features) if narrower >= halvings else features
+        return features.flatten(2).mean(2)
 
     def stages(self, image: torch.Tensor) -> list[torch.Tensor]:
         """The features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image's size, as a decoder or a pyramid takes them.

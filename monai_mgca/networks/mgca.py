@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,17 +13,19 @@ import torch.nn.functional as F
 from monai.utils import look_up_option
 from torch import nn
 
+from monai_mgca.networks.image_embedder import ImageEmbedder
 from monai_mgca.networks.image_encoder import ImageEncoder, ImageFeatures
 from monai_mgca.networks.matching import AttentionMatcher, attention_to_weights, soft_match
 from monai_mgca.networks.micro_batch import check_micro_batches, encode_in_micro_batches
 from monai_mgca.networks.projection import ProjectionHead
+from monai_mgca.networks.windows import encode_windows
 from monai_mgca.networks.word_pooling import aggregate_words, project_words
 from monai_mgca.utils.enums import MGCAKeys as Keys
 
 if TYPE_CHECKING:
     from monai_mgca.networks.report_encoder import ReportEncoder
 
-__all__ = ["MGCA", "ImageEmbedder", "Prototypes"]
+__all__ = ["MGCA", "Prototypes"]
 
 
 class Prototypes(nn.Module):
@@ -48,32 +51,6 @@ class Prototypes(nn.Module):
             return F.linear(embedding, self.weight if self.training else F.normalize(self.weight, dim=1))
 
 
-class ImageEmbedder(nn.Module):
-    """An image encoder with its projection: images to unit vectors. This is what ``model.pt`` holds.
-
-    Args:
-        image_encoder: gives :class:`ImageFeatures`.
-        image_head: projection of the pooled features.
-
-    Example::
-
-        from monai_mgca.networks import ImageEmbedder, ProjectionHead, create_image_encoder
-        encoder = create_image_encoder("resnet_compact")
-        embedder = ImageEmbedder(encoder, ProjectionHead(encoder.out_channels)).eval()
-        print(embedder(torch.rand(2, 1, 64, 64)).shape)
-    """
-
-    def __init__(self, image_encoder: nn.Module, image_head: nn.Module) -> None:
-        super().__init__()
-        self.image_encoder = image_encoder
-        self.image_head = image_head
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, in_channels, H, W[, D]) images -> (B, D) unit vectors."""
-        embedding: torch.Tensor = self.image_head(self.image_encoder(image).pooled)
-        return embedding
-
-
 class MGCA(nn.Module):
     """Multi-Granularity Cross-modal Alignment: both towers, their projections, the matchers and the prototypes.
 
@@ -95,14 +72,13 @@ class MGCA(nn.Module):
             no [CLS] or alike before a report, it is the mean.
         mask_padding: keep padding out of the statistics of the word projection and at zero. The official code does
             not (False).
-        return_contexts: give the tokens' contexts too. Those of the similarity matcher can be made by the loss
-            (:class:`monai_mgca.losses.MatchedTokenLoss`), which is faster and needs less memory: False leaves them out.
         normalize_image_context: give the image tokens' contexts unit length, as those of the words. The official code
             does not with a ViT (False).
         micro_batch_size: samples that an encoder takes at a time, whose graph alone is held: see
             :func:`encode_in_micro_batches`. Projections and losses see the whole batch. 0: all at once.
         return_contexts: give the tokens' contexts too. Those of the similarity matcher the loss can make itself
             (:class:`monai_mgca.losses.MatchedTokenLoss`), faster and in less memory: False leaves them out.
+        window_size: see :class:`ImageEmbedder`.
 
     Attributes:
         parts: what :meth:`forward` gives in training: "embeddings", "tokens" and "scores", of which
@@ -139,6 +115,7 @@ class MGCA(nn.Module):
         normalize_image_context: bool = True,
         micro_batch_size: int = 0,
         return_contexts: bool = True,
+        window_size: Sequence[int] | int | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(micro_batch_size, int) or micro_batch_size < 0:
@@ -166,7 +143,7 @@ class MGCA(nn.Module):
         if not return_contexts and (matcher == "learned" or not normalize_image_context):
             raise ValueError("Only normalized contexts of the matcher 'similarity' can be left to the loss.")
         self.return_contexts = return_contexts
-        self.micro_batch_size = micro_batch_size
+        self.micro_batch_size, self.window_size = micro_batch_size, window_size
         self.parts: tuple[str, ...] = ("embeddings", "tokens", "scores")
 
     def _gives(self, *parts: str) -> bool:
@@ -174,7 +151,7 @@ class MGCA(nn.Module):
 
     def image_embedder(self) -> ImageEmbedder:
         """The image encoder and its projection as one network that shares their weights."""
-        return ImageEmbedder(self.image_encoder, self.image_head)
+        return ImageEmbedder(self.image_encoder, self.image_head, self.window_size)
 
     def encode_image(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """
@@ -184,7 +161,10 @@ class MGCA(nn.Module):
         Returns:
             "image_embedding" (B, D), "image_tokens" (B, P, D) and "image_weights" (B, P); see ``parts``.
         """
-        features = ImageFeatures(*encode_in_micro_batches(self.image_encoder, self.micro_batch_size, image))
+        if self.window_size is None:
+            features = ImageFeatures(*encode_in_micro_batches(self.image_encoder, self.micro_batch_size, image))
+        else:
+            features = encode_windows(self.image_encoder, image, self.window_size, self.micro_batch_size)
         output: dict[str, torch.Tensor] = {}
         if self._gives("embeddings", "scores"):
             output[Keys.IMAGE_EMBEDDING] = self.image_head(features.pooled)

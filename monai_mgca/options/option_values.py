@@ -128,15 +128,17 @@ _KINDS: dict[Callable[..., Any], str] = {
     _towers: "lora_towers",
     _device: "device",
     _whole: """sample_size sample_image_size in_channels report_layers max_length embed_dim hidden_dim num_prototypes
-        matcher_heads sinkhorn_iterations epochs batch_size accumulation_steps val_interval max_non_finite_steps""",
+        matcher_heads sinkhorn_iterations epochs batch_size accumulation_steps val_interval max_non_finite_steps
+        spatial_dims num_samples""",
     partial(_whole, low=0): """seed freeze_prototypes_epochs checkpoint_interval early_stopping_patience num_workers
         micro_batch_size bootstrap lora_rank unlocked_image_groups unlocked_report_groups""",
     _sizes: "image_size resize_size patch_size",
     _numbers: "voxel_size",
     partial(_number, low=0, above=True): """learning_rate instance_temperature token_temperature prototype_temperature
         sinkhorn_epsilon temperature""",
-    partial(_number, low=0): "min_learning_rate weight_decay instance_weight token_weight prototype_weight",
-    partial(_number, low=0, high=1): "select_sentences warmup score_threshold nms_threshold ema_decay",
+    partial(_number, low=0): """min_learning_rate weight_decay instance_weight token_weight prototype_weight
+        surface_tolerance""",
+    partial(_number, low=0, high=1): "select_sentences warmup score_threshold nms_threshold ema_decay overlap",
     partial(_number, low=0, high=1, above=True): "label_fraction layer_decay",
     _number: "hu_min hu_max",
     partial(_one_of, names=("cls", "mean", "own")): "pool_report",

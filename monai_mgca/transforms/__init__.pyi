@@ -27,6 +27,8 @@ from .box_mask import (
     MaskToBoxesDict,
 )
 from .clean_report import CleanReport, CleanReportD, CleanReportd, CleanReportDict
+from .crop_boxes import RandCropByBoxesD, RandCropByBoxesd, RandCropByBoxesDict
+from .crop_patches import RandCropByMasksD, RandCropByMasksd, RandCropByMasksDict
 from .default_steps import default_preprocessing, describe_default
 from .encode_report import EncodeReportd
 from .invert_probabilities import InvertProbabilitiesd
@@ -78,6 +80,12 @@ __all__ = [
     "MaskToBoxesD",
     "MaskToBoxesDict",
     "MaskToBoxesd",
+    "RandCropByBoxesD",
+    "RandCropByBoxesDict",
+    "RandCropByBoxesd",
+    "RandCropByMasksD",
+    "RandCropByMasksDict",
+    "RandCropByMasksd",
     "RandSelectSentencesD",
     "RandSelectSentencesDict",
     "RandSelectSentencesd",

@@ -13,18 +13,19 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
-from monai.transforms import MapTransform, Resize, Transform
-from monai.utils import TransformBackends, ensure_tuple_rep
+from monai.transforms import InvertibleTransform, MapTransform, Resize
+from monai.utils import TraceKeys, TransformBackends, ensure_tuple_rep
 
 __all__ = ["AreaSpacing", "AreaSpacingD", "AreaSpacingDict", "AreaSpacingd"]
 
 
-class AreaSpacing(Transform):
+class AreaSpacing(InvertibleTransform):
     """Resample a volume to a voxel size: every new voxel is the mean of those that it covers.
 
     :class:`monai.transforms.Spacing` interpolates between neighbors alone, and so sees one in ten of the slices that
     8 mm take in. Where voxels get smaller they are interpolated. The axes keep their direction and extent, so the voxel
-    size is met within half a voxel of the whole edge.
+    size is met within half a voxel of the whole edge. It can be inverted; for a smooth result by
+    :class:`monai_mgca.transforms.InvertProbabilitiesd`.
 
     Args:
         voxel_size: millimeters, one number or one for each axis; above 0.
@@ -57,8 +58,18 @@ class AreaSpacing(Transform):
         fewer = [min(sizes) for sizes in zip(wanted, img.shape[1:], strict=True)]
         return Resize(wanted, mode="trilinear")(Resize(fewer, mode="area")(img))
 
+    def inverse(self, data: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            data: (C, X, Y, Z) that this has resampled, or what a network made of it with the same applied operations.
+        """
+        for _ in range(2):  # the two of a call, which were made for that call alone
+            done = self.pop_transform(data, check=False)
+            data = Resize(done[TraceKeys.ORIG_SIZE]).inverse_transform(data, done)
+        return data
 
-class AreaSpacingd(MapTransform):
+
+class AreaSpacingd(MapTransform, InvertibleTransform):
     """Dictionary-based version of :class:`AreaSpacing`.
 
     Args:
@@ -82,6 +93,12 @@ class AreaSpacingd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             d[key] = self.resample(d[key])
+        return d
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.resample.inverse(d[key])
         return d
 
 

@@ -35,11 +35,11 @@ def find_foreground(values: np.ndarray, lossy: bool = False) -> np.ndarray:
     - Areas of several gray levels may be classes or degrees, and are refused.
 
     Args:
-        values: (H, W), of any type.
+        values: (H, W) or (X, Y, Z), of any type.
         lossy: they come from a JPEG, which adds small numbers everywhere.
 
     Returns:
-        (H, W), bool.
+        bool, of the same shape.
 
     Raises:
         DataError: when it is not clear what the values mean; it says the mend.
@@ -146,7 +146,7 @@ def refuse_no_labels(values: Any, num_classes: int) -> None:
     """Refuse a mask of several classes with values that are none.
 
     Args:
-        values: (H, W).
+        values: (H, W) or (X, Y, Z).
         num_classes: C; values are 0 to C.
 
     Raises:

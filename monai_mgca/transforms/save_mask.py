@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Saves predicted masks in the geometry of the image file."""
+"""Saves predicted masks in the geometry of the file of the image or volume."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ _GEOMETRY = (
 
 
 class SaveMaskd(MapTransform):
-    """Write the masks of a radiograph in the size and geometry of its file.
+    """Write the masks of a radiograph or a volume in the size and geometry of its file.
 
-    A NIfTI image gets a NIfTI mask of its own shape, axes and header geometry, any other image a PNG. One class is
-    written as 0 and 255 in a PNG and as 0 and 1 in NIfTI; each of several, which may overlap, gets a file of its own.
-    Files take the image's path below ``data_dir``, with "_mask" or the class behind its name.
+    A NIfTI image gets a NIfTI mask of its own shape, axes and header geometry, any other radiograph a PNG, and a DICOM
+    series NIfTI too, at the place of its slices. One class is written as 0 and 255 in a PNG and as 0 and 1 in NIfTI;
+    each of several, which may overlap, gets a file of its own. Files take the image's path below ``data_dir``, with
+    "_mask" or the class behind its name.
 
     Args:
-        keys: keys of masks, (C, H, W) of 0 and 1 at the image's own size, as :class:`InvertProbabilitiesd` and a
-            threshold give them; their meta data name the image.
+        keys: keys of masks, (C, H, W) or (C, X, Y, Z) of 0 and 1 at the image's own size, as
+            :class:`InvertProbabilitiesd` and a threshold give them; their meta data name the image.
         output_dir: folder of the masks.
         data_dir: folder of the images.
         classes: names of the C classes.
@@ -80,26 +81,36 @@ class SaveMaskd(MapTransform):
             place = self.output_dir / Path(os.path.relpath(image, self.data_dir)).parent
             place.mkdir(parents=True, exist_ok=True)
             suffix = next((s for s in (".nii.gz", ".nii") if image.name.lower().endswith(s)), None)
+            of_volume = d[key].ndim == 4
+            # a folder may have points in its name, as a DICOM UID has, and no ending
+            stem = image.name if image.is_dir() else stem_of(image.name)
+            ending = suffix or (".nii.gz" if of_volume else ".png")
             for plane, postfix in zip(d[key], self.postfixes, strict=True):
                 values = torch.as_tensor(plane).cpu().numpy()
                 if not ((values == 0) | (values == 1)).all():
                     raise ValueError(f"the mask of {image} holds more than 0 and 1: put a threshold before SaveMaskd.")
                 values = values.astype(np.uint8)
-                with replacing(place / f"{stem_of(image.name)}_{postfix}{suffix or '.png'}") as temporary:
-                    _write_nifti(values, image, temporary, suffix) if suffix else _write_png(values, temporary)
+                with replacing(place / f"{stem}_{postfix}{ending}") as temporary:
+                    if ending == ".png":
+                        Image.fromarray(values * 255).save(temporary, format="PNG")
+                    elif suffix is None:
+                        _write(nib.Nifti1Image(values, d[key].affine.cpu().numpy()), temporary, ending)
+                    else:
+                        original: Any = nib.load(image)
+                        stored = values if of_volume else turn_of_nifti(original).undo(values).T
+                        _write(_like(original, stored.reshape(original.shape)), temporary, suffix)
         return d
 
 
-def _write_png(values: np.ndarray, path: Path) -> None:
-    Image.fromarray(values * 255).save(path, format="PNG")
-
-
-def _write_nifti(values: np.ndarray, image: Path, path: Path, suffix: str) -> None:
-    """(H, W) values as the image is stored, (W, H) or (W, H, 1), and its geometry, of whatever space it says it is."""
-    original: Any = nib.load(image)
-    mask = nib.Nifti1Image(turn_of_nifti(original).undo(values).T.reshape(original.shape), None)
+def _like(original: Any, values: np.ndarray) -> nib.Nifti1Image:
+    """Values as the image is stored, (W, H), (W, H, 1) or (X, Y, Z), with its geometry, of whatever space it says."""
+    mask = nib.Nifti1Image(values, None)
     for field in _GEOMETRY:
         mask.header[field] = original.header[field]
+    return mask
+
+
+def _write(mask: nib.Nifti1Image, path: Path, suffix: str) -> None:
     # nibabel compresses by the name, and the temporary one ends otherwise
     content = mask.to_bytes()
     path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)

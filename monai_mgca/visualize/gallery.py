@@ -1,23 +1,30 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Pages of the images and reports that a search found."""
+"""Pages of the images, volumes and reports that a search found."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from PIL import Image
+import numpy as np
 
-from monai_mgca.transforms import LoadRadiograph
+from monai_mgca.data.image_item import ImageLike
+from monai_mgca.visualize.image_view import RadiographView
 from monai_mgca.visualize.page import data_uri, write_page
+from monai_mgca.visualize.volume_view import VolumeView
 
-__all__ = ["Hit", "Ranking", "public_names", "thumbnail", "write_gallery"]
+__all__ = ["Hit", "Ranking", "VolumePictures", "public_names", "show_volume", "thumbnail", "write_gallery"]
+
+# pixels of the longest side of a volume, and of a slice; so many slices are 100 KB a volume
+SIDE, SLICES = 128, 24
 
 
 @dataclass
@@ -26,15 +33,17 @@ class Hit:
 
     Args:
         similarity: cosine, -1 to 1.
-        image: the file of the image, or of the image that the report was written about.
+        image: the file of the image, or of the image that the report was written about; or its entry.
         name: what is shown of it.
         report: shown below it; empty for none.
+        boxes: of a volume, [x0, y0, z0, x1, y1, z1] in millimeters; the planes go through the first.
     """
 
     similarity: float
-    image: str
+    image: ImageLike
     name: str
     report: str = ""
+    boxes: Sequence[Sequence[float]] = ()
 
 
 @dataclass
@@ -50,6 +59,13 @@ class Ranking:
     query: str
     hits: Sequence[Hit]
     image: str | None = None
+
+
+class VolumePictures(NamedTuple):
+    """A volume on a page: pictures as the ``src`` of an ``img``."""
+
+    planes: str  # the axial, coronal and sagittal plane side by side
+    slices: tuple[str, ...]  # axial, from the head down
 
 
 def public_names(names: Sequence[str], patients: Sequence[str]) -> list[str]:
@@ -110,11 +126,46 @@ def thumbnail(path: str | os.PathLike, size: int = 192) -> str:
 
         print(thumbnail("1.png")[:22])  # data:image/png;base64,
     """
-    pixels = LoadRadiograph()(path)[0].clamp(0, 255).round().byte().numpy()
-    return data_uri(Image.fromarray(pixels), size)
+    return data_uri(RadiographView(path).draw(), size)
 
 
-def write_gallery(path: str | os.PathLike, title: str, rankings: Sequence[Ranking], notes: Sequence[str] = ()) -> None:
+def show_volume(
+    image: ImageLike,
+    boxes: Sequence[Sequence[float]] = (),
+    settings: Mapping[str, Any] | None = None,
+    slices: int = SLICES,
+) -> VolumePictures:
+    """The pictures of a volume for a page.
+
+    Args:
+        image: a NIfTI file, the folder of a DICOM series, or an entry.
+        boxes: in millimeters (RAS+); the planes go through the middle of the first, else of the volume.
+        settings: of a model, whose window it is shown in.
+        slices: at most so many.
+
+    Raises:
+        DataError: when it cannot be read.
+
+    Example::
+
+        import nibabel
+
+        nibabel.save(nibabel.Nifti1Image(np.zeros((8, 9, 10), dtype=np.int16), np.eye(4)), "ct.nii.gz")
+        print(len(show_volume("ct.nii.gz").slices))  # 10
+    """
+    view = VolumeView(image, settings or {})
+    middle = view.index_at(np.reshape(boxes[0], (2, 3)).mean(0)) if len(boxes) else None
+    strip = (data_uri(picture, kind="JPEG") for picture in view.slices(slices, SIDE))
+    return VolumePictures(data_uri(view.draw(middle, SIDE)), tuple(strip))
+
+
+def write_gallery(
+    path: str | os.PathLike,
+    title: str,
+    rankings: Sequence[Ranking],
+    notes: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> None:
     """Write the page of the results of some queries, with thumbnails in it: one file that works offline.
 
     Args:
@@ -122,6 +173,7 @@ def write_gallery(path: str | os.PathLike, title: str, rankings: Sequence[Rankin
         title: of the page.
         rankings: one of each query.
         notes: lines below the title.
+        settings: of the model, which say whether the images are volumes: these get three planes, and slices to scroll.
 
     Raises:
         DataError: when an image cannot be read.
@@ -130,4 +182,7 @@ def write_gallery(path: str | os.PathLike, title: str, rankings: Sequence[Rankin
 
         write_gallery("gallery.html", "Retrieval", [Ranking("nodule", [Hit(0.5, "1.png", "1.png")])])
     """
-    write_page(Path(path), title, "gallery.html", rankings=rankings, notes=notes, thumbnail=thumbnail)
+    volumes = (settings or {}).get("spatial_dims") == 3
+    show = partial(show_volume, settings=settings)
+    values = {"rankings": rankings, "notes": notes, "thumbnail": thumbnail, "volumes": volumes, "show": show}
+    write_page(Path(path), title, "gallery.html", **values)

@@ -52,13 +52,14 @@ def draw_overlay(image: Any, masks: Any = (), boxes: Iterable[tuple[Sequence[flo
     return picture
 
 
-def draw_heat(image: Any, heat: Any, region: Any = None) -> Image.Image:
+def draw_heat(image: Any, heat: Any, region: Any = None, limits: tuple[float, float] | None = None) -> Image.Image:
     """A radiograph with a heat map, the warmer the more orange, and perhaps the outline of a region in blue.
 
     Args:
         image: (H, W), 0..255.
         heat: (H, W); its own lowest value is clear, its highest the strongest.
         region: (H, W) of 0 and 1.
+        limits: what is clear and what is the strongest, in place of the map's own, where it is a slice of a larger one.
 
     Raises:
         ValueError: when the heat map or the region has another size than the image.
@@ -70,7 +71,8 @@ def draw_heat(image: Any, heat: Any, region: Any = None) -> Image.Image:
     gray, warm = (torch.as_tensor(values).cpu().float().numpy() for values in (image, heat))
     if warm.shape != gray.shape:
         raise ValueError(f"The heat map is {warm.shape}, the image {gray.shape}: bring the map to the image's size.")
-    share = (warm - warm.min()) / max(warm.max() - warm.min(), np.finfo(np.float32).eps)
+    low, high = (warm.min(), warm.max()) if limits is None else limits
+    share = ((warm - low) / max(high - low, np.finfo(np.float32).eps)).clip(0, 1)
     # low values stay clear, so that one sees the image
     opacity = 0.65 * share[..., None] ** 1.5
     pixels = (1 - opacity) * np.repeat(gray.clip(0, 255)[..., None], 3, axis=2) + opacity * np.array(_COLORS[0])

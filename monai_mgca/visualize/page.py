@@ -56,12 +56,13 @@ def write_page(path: str | os.PathLike, title: str, template: str | Template, **
         temporary.write_text(text, encoding="utf-8")
 
 
-def data_uri(picture: Image.Image, size: int | None = None) -> str:
+def data_uri(picture: Image.Image, size: int | None = None, kind: str = "PNG") -> str:
     """A picture as the text of an ``img``'s ``src``.
 
     Args:
         picture: to show.
         size: its longer side is made no longer than this; None keeps it.
+        kind: "PNG", or "JPEG" where there are many pictures: a quarter of the bytes, in a fraction of the time.
 
     Example::
 
@@ -71,5 +72,5 @@ def data_uri(picture: Image.Image, size: int | None = None) -> str:
         picture = picture.copy()
         picture.thumbnail((size, size))
     stream = io.BytesIO()
-    picture.save(stream, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    picture.save(stream, format=kind, optimize=True, **({"quality": 85} if kind == "JPEG" else {}))
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(stream.getvalue()).decode()

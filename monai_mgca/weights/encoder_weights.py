@@ -17,7 +17,7 @@ from torch import nn
 import monai_mgca.networks.encoder_sizes  # noqa: F401  (MONAI's FlexibleUNet then knows our encoders by name)
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import CheckpointError
-from monai_mgca.weights.mismatch import describe_problems, other_shapes
+from monai_mgca.weights.mismatch import describe_problems, other_shapes, refuse_other_dimensions
 from monai_mgca.weights.nesting import refuse_non_finite
 from monai_mgca.weights.other_encoders import find_other_encoder, move_by_names, parts_of
 from monai_mgca.weights.parameter_names import (
@@ -205,6 +205,7 @@ def _move(state: dict[str, torch.Tensor], target: nn.Module, name: str) -> int:
     held, built = architecture_of(state), architecture_of(wanted)
     if held != built:
         raise CheckpointError(f"The checkpoint seems to hold a {held}, but {type(target).__name__} has a {built}.")
+    refuse_other_dimensions(state, wanted, FIRST_KERNELS, type(target).__name__)
     state = fit_positions(fit_cls_position(state, wanted), wanted)
     left = {key for key in state if key not in wanted and _may_leave(key, wanted)}
     state = {key: value for key, value in state.items() if key not in left}

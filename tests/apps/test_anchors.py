@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_mgca.apps.anchors import fit_anchors, read_box_sizes
+from monai_mgca.apps.anchors import fit_anchors, read_box_sizes, read_volume_box_sizes
 from monai_mgca.apps.anchors_command import main
 from monai_mgca.data import write_datalist
 from monai_mgca.utils import DataError
@@ -75,3 +75,43 @@ def test_parts_of_the_image_are_no_pixels(tmp_path):
     (tmp_path / "d.json").write_text(json.dumps({"box_classes": ["a"], "training": [entry]}))
     with pytest.raises(DataError, match=r"1.png: boxes are smaller than a pixel: coordinates are pixels"):
         read_box_sizes(tmp_path / "d.json", 64)
+
+
+class TestVolumes:
+    @pytest.fixture
+    def volumes(self, tmp_path):
+        """A datalist of volumes, which nothing opens; boxes of 16 x 16 x 8 and 40 x 80 x 80 mm."""
+        entries = []
+        for i in range(8):
+            (tmp_path / f"{i}.nii").write_bytes(b"not opened")
+            boxes = [[-20, 5, -200, -4, 21, -192], [10, 10, 10, 50, 90, 90]]
+            entry = {"id": f"{i}", "image": f"{i}.nii", "patient": f"{i}", "boxes": boxes, "box_labels": [0, 0]}
+            entries.append({**entry, "report": "No effusion."})
+        write_datalist(tmp_path / "list.json", {"training": entries}, "n", "s", {}, box_classes=["a"])
+        return tmp_path / "list.json"
+
+    def test_sizes_are_voxels(self, volumes):
+        sizes = read_volume_box_sizes(volumes, 4.0)
+        assert {tuple(size) for size in sizes.tolist()} == {(4, 4, 2), (10, 20, 20)}
+        assert read_volume_box_sizes(volumes, (4, 2, 8))[0].tolist() == [4, 8, 1]
+
+    def test_finds_what_the_boxes_are_made_of(self):
+        rng = np.random.default_rng(0)
+        side, shape = rng.choice([4, 16], 400), np.array([[1, 2], [2, 1], [1, 1]])[rng.integers(0, 3, 400)]
+        first = side / shape.prod(1) ** (1 / 3)
+        sizes = first[:, None] * np.insert(shape, 0, 1, axis=1)
+        anchors = fit_anchors(sizes, levels=2, per_level=1, ratios=3)
+        assert anchors.sizes == [[4], [16]]
+        assert sorted(anchors.ratios) == [[1, 1], [1, 2], [2, 1]]
+        assert anchors.overlap == pytest.approx(1)
+
+    def test_command_prints_options(self, volumes, capsys):
+        arguments = ["--voxel-size", "4", "--levels", "2", "--per-level", "1", "--ratios", "2"]
+        assert main([str(volumes), *arguments]) == 0
+        sizes, ratios = re.search(r'--anchor_sizes "(.+)" --anchor_ratios "(.+)"', capsys.readouterr().out).groups()
+        assert ast.literal_eval(sizes) == [[3.2], [15.9]]
+        assert ast.literal_eval(ratios) == [[1, 0.5], [2, 2]]
+
+    def test_boxes_of_images_are_refused(self, datalist):
+        with pytest.raises(DataError, match=r"in millimeters of the world.*need --image-size"):
+            read_volume_box_sizes(datalist, 4.0)

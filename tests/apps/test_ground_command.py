@@ -75,6 +75,14 @@ class TestPictures:
             assert f"{image}: 'left pleural effusion' is highest at x = " in printed
         assert "Written: " in printed
 
+    def test_a_mask_of_the_highest_part(self, place):
+        assert run(place, "--image", image_of(place), "--text", "left pleural effusion", "--threshold", "0.5") == 0
+        base = place / "out" / f"{image_of(place).stem}_left_pleural_effusion"
+        heat, mask = (np.asarray(Image.open(f"{base}_{kind}.png")) for kind in ("map", "mask"))
+        assert set(np.unique(mask)) == {0, 255}
+        assert (mask[heat > 129] == 255).all()
+        assert (mask[heat < 126] == 0).all()
+
     def test_word_by_word(self, place, open_page):
         image, entry = image_of(place), datalist_of(place)["validation"][0]
         assert run(place, "--image", image, "--words") == 0
@@ -150,6 +158,7 @@ class TestErrors:
             (["--evaluate", "--checkpoint", "nowhere/model_pretrain.pt"], "no checkpoint file"),
             (["--evaluate", "--phrases", "efusion=pleural fluid"], "no box class efusion"),
             (["--evaluate", "--mask-key", "none"], "none"),
+            (["--evaluate", "--threshold", "0"], "--threshold must be more than 0"),
             (["--evaluate", "--section", "test", "--datalist", "none.json"], "no such datalist"),
         ],
     )

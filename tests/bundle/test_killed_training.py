@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from monai_mgca.data import make_volume_sample
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(__file__).with_name("killed_training.py")
 PLACES = ["half of a checkpoint", "before it is renamed", "before the old ones go", "half of the best network"]
@@ -62,6 +64,16 @@ def test_segmentation(killed):
     kills = ["SIGKILL"] * 3 + [PLACES[0], PLACES[3], "SIGTERM"]
     options = {"image_size": 64, "checkpoint_interval": 2, "device": "$torch.device('cpu')"}
     result = killed(["train_segmentation"], kills, [0, 2], **options)
+    assert sorted(result["killed"] + result["stopped"]) == sorted(kills)
+
+
+def test_segmentation_of_volumes(killed, tmp_path):
+    """Patches, of which a volume gives several, are cropped again where they were."""
+    data = make_volume_sample(tmp_path / "ct", 24, 32, progress=False).parent
+    kills = ["SIGKILL"] * 3 + [PLACES[0], PLACES[3], "SIGTERM"]
+    options = {"dataset_dir": str(data), "encoder": "resnet_tiny", "voxel_size": 10.0, "batch_size": 8}
+    options |= {"ckpt_dir": "$@bundle_root + '/models'", "checkpoint_interval": 1, "device": "$torch.device('cpu')"}
+    result = killed(["train_segmentation", "train_segmentation_volume"], kills, [0, 2], **options)
     assert sorted(result["killed"] + result["stopped"]) == sorted(kills)
 
 

@@ -18,6 +18,8 @@ import jsonschema
 import pytest
 from monai.bundle import ConfigParser, verify_metadata
 
+from monai_mgca.data.sample.volumes import VOLUME_CLASSES
+
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "mgca" / "configs"
 SCHEMA = Path(__file__).with_name("meta_schema_20240725.json")
 RULES = json.loads(SCHEMA.read_text())
@@ -39,7 +41,7 @@ def errors(document):
 def test_every_network_has_one():
     assert list(DOCUMENTS) == [
         "metadata",
-        *(f"metadata_{name}" for name in ("classification", "detection", "segmentation", "volume")),
+        *(f"metadata_{name}" for name in ("classification", "detection", "detection_volume", "segmentation", "volume")),
     ]
     assert len({document["name"] for document in DOCUMENTS.values()}) == len(DOCUMENTS)
 
@@ -112,3 +114,9 @@ def test_classes_are_those_of_the_sample(task):
     channels = list(DOCUMENTS[f"metadata_{task}"][FORMAT]["outputs"]["pred"]["channel_def"].values())
     assert channels[: len(classes)] == classes
     assert len(channels) == len(classes) + (4 if task == "detection" else 0)
+
+
+def test_a_detector_of_volumes_has_six_shifts_behind_the_classes_of_their_sample():
+    channels = DOCUMENTS["metadata_detection_volume"][FORMAT]["outputs"]["pred"]["channel_def"]
+    assert list(channels.values())[:-6] == list(VOLUME_CLASSES)
+    assert len(channels) == DOCUMENTS["metadata_detection_volume"][FORMAT]["outputs"]["pred"]["num_channels"]

@@ -16,12 +16,13 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 from monai.networks.nets import UNETR, FlexibleUNet
+from sklearn.metrics import roc_auc_score
 
 from monai_mgca.__main__ import main
-from monai_mgca.apps import load_pretrained
+from monai_mgca.apps import ZeroShotClassifier, load_pretrained, read_reference
 from monai_mgca.data import find_volumes, load_datalist, make_volume_sample
 from monai_mgca.data.dataset import hash_item
-from monai_mgca.utils import CheckpointError, read_settings
+from monai_mgca.utils import read_settings
 from monai_mgca.utils.errors import first_cause
 from monai_mgca.weights import load_encoder
 
@@ -48,11 +49,10 @@ def workflow_of(new_bundle, volumes):
 
 @pytest.fixture(scope="module")
 def trained_volumes(new_bundle, volumes):
-    """A bundle after a training of one epoch with each kind of encoder."""
-    bundle = new_bundle()
-    for encoder in ("resnet_tiny", "vit_compact"):
-        settings = {**TINY, "image_encoder": encoder, "ckpt_dir": str(bundle.path("models", encoder))}
-        bundle.run(*CONFIGS, dataset_dir=str(volumes), **settings)
+    """A bundle after a training of one epoch with each kind of encoder, and with one that sees windows."""
+    bundle, windows = new_bundle(), {"image_encoder": "vit_compact", "window_size": 16, "patch_size": 8}
+    for name, kind in {**{n: {"image_encoder": n} for n in ("resnet_tiny", "vit_compact")}, "windows": windows}.items():
+        bundle.run(*CONFIGS, dataset_dir=str(volumes), **TINY, **kind, ckpt_dir=str(bundle.path("models", name)))
     return bundle
 
 
@@ -78,9 +78,18 @@ def test_what_a_training_writes(trained_volumes):
     assert all(torch.isfinite(value).all() for value in state.values())
 
 
-def test_radiograph_tools_refuse_it_by_name(trained_volumes):
-    with pytest.raises(CheckpointError, match="trained on volumes"):
-        load_pretrained(trained_volumes.path("models", "resnet_tiny", "model_pretrain.pt"))
+@pytest.mark.parametrize("encoder", ["resnet_tiny", "vit_compact"])
+def test_both_encoders_are_loaded_as_they_were_trained(trained_volumes, volumes, encoder):
+    path = trained_volumes.path("models", encoder, "model_pretrain.pt")
+    model = load_pretrained(path, "cpu")
+    assert model.spatial_dims == 3
+    kept = read_reference(path)["attribution"]
+    assert len(kept) == 4, "what is usual for grounding is kept beside the weights"
+    assert all(torch.isfinite(part).all() for part in kept)
+    state = torch.load(path, weights_only=True)
+    assert all(torch.equal(value, state[name]) for name, value in model.network.state_dict().items())
+    found = model.embed_images([entry["image"] for entry in load_datalist(volumes / "datalist.json", "test")])
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(len(found)))
 
 
 class TestIntoMonai:
@@ -216,9 +225,10 @@ class TestDicomSeries:
             load_datalist(both / "datalist.json", "training")
 
 
-def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, workflow_of):
+@pytest.mark.parametrize("name", ["resnet_tiny", "windows"])
+def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, name):
     """With model.json beside the weights, neither needs options for sizes, windows and voxels."""
-    folder = str(trained_volumes.path("models", "resnet_tiny"))
+    folder = str(trained_volumes.path("models", name))
     output = str(trained_volumes.path("eval"))
     names = [str(trained_volumes.path("configs", f"{name}.json")) for name in (*CONFIGS, "evaluate")]
     settings = {"bundle_root": str(trained_volumes.root), "ckpt_dir": folder, "output_dir": output, "num_workers": 0}
@@ -226,6 +236,7 @@ def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, wo
     workflow = ConfigWorkflow(names, workflow_type="train", logging_file=False, **settings, **data)
     workflow.initialize()
     assert workflow.parser.get_parsed_content("voxel_size") == 12
+    assert workflow.parser.get_parsed_content("network_def").window_size == (16 if name == "windows" else None)
     workflow.run()
     assert "val_mean_recall" in Path(output, "metrics.csv").read_text()
 
@@ -240,6 +251,26 @@ def test_evaluation_and_embedding_read_the_settings(trained_volumes, volumes, wo
     assert rows[0][0].endswith(".nii.gz")
     vectors = torch.tensor([[float(value) for value in row[1:]] for row in rows])
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(24))
+
+
+def test_zero_shot_is_measured_by_the_config_of_radiographs(trained_volumes, volumes):
+    """The weights alone say that they are of volumes."""
+    folder, output = trained_volumes.path("models", "resnet_tiny"), trained_volumes.path("eval", "zero_shot")
+    settings = {"dataset_dir": str(volumes), "ckpt_dir": str(folder), "output_dir": str(output)}
+    few = {"bootstrap": 0, "num_workers": 0, "device": "$torch.device('cpu')"}
+    workflow = trained_volumes.run("evaluate_zero_shot", kind="infer", section="training", **settings, **few)
+    with (output / "probabilities.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    model, entries = (
+        load_pretrained(folder / "model_pretrain.pt", "cpu"),
+        load_datalist(volumes / "datalist.json", "training"),
+    )
+    classify = ZeroShotClassifier(model, trained_volumes.path("configs", "prompts.json"), ["effusion"])
+    wanted = classify.classify(model.embed_images(entries))[:, 0]
+    assert [row["image"] for row in rows] == [entry["image"] for entry in entries]
+    torch.testing.assert_close(torch.tensor([float(row["effusion"]) for row in rows]), wanted, atol=1e-5, rtol=0)
+    labels = [entry["labels"][1] for entry in entries]
+    assert workflow.evaluator.state.metrics["val_auroc_effusion"] == pytest.approx(roc_auc_score(labels, wanted))
 
 
 class TestIntensity:

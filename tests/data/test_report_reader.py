@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from monai_mgca.__main__ import main
-from monai_mgca.data.sources.csv_table import report_or_text
 from monai_mgca.data.sources.open_i import read_report_xml
+from monai_mgca.data.sources.tables.csv_table import report_or_text
 from monai_mgca.text.report_reader import ReportReader
 from monai_mgca.transforms import CleanReport
 

@@ -13,9 +13,9 @@ from PIL import Image
 
 from monai_mgca.__main__ import main
 from monai_mgca.data import load_datalist
-from monai_mgca.data.sources.csv_table import collect_table, read_rows
 from monai_mgca.data.sources.mimic_cxr import CHEXPERT_CLASSES
 from monai_mgca.data.sources.open_i import read_report_xml
+from monai_mgca.data.sources.tables.csv_table import collect_table, read_rows
 from monai_mgca.utils import DataError
 
 TEXT = "FINDINGS: The lungs are clear. IMPRESSION: No acute disease."

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from monai_mgca.data.sources.cells import id_problems, is_missing, names_in, parse_value
-from monai_mgca.data.sources.rows import numbered_rows, read_rows
+from monai_mgca.data.sources.tables.cells import id_problems, is_missing, names_in, parse_value
+from monai_mgca.data.sources.tables.rows import numbered_rows, read_rows
 from monai_mgca.utils import DataError
 
 TEXT = "The lungs are clear. No effusion."

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from monai_mgca.apps.data_command import main
-from monai_mgca.data.sources.rows import read_rows
+from monai_mgca.data.sources.tables.rows import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,7 @@ from PIL import Image
 from monai_mgca.apps.data_command import main
 from monai_mgca.data import load_labeled, read_datalist
 from monai_mgca.data.check.check_datalist import check_datalist
-from monai_mgca.data.sources.table_labels import LabelColumns
+from monai_mgca.data.sources.tables.table_labels import LabelColumns
 from monai_mgca.io.run_lengths import encode_rle
 from monai_mgca.utils import DataError
 

@@ -21,12 +21,12 @@ from monai_mgca.data.check.problem import WARNINGS, CheckLimits
 from monai_mgca.data.datalist import load_datalist
 from monai_mgca.data.labeled import load_labeled
 from monai_mgca.data.preflight import header_reason
-from monai_mgca.data.sources.csv_table import collect_table
 from monai_mgca.data.sources.object_cxr import collect_object_cxr
 from monai_mgca.data.sources.open_i import collect_open_i
 from monai_mgca.data.sources.report_folder import collect_folder
 from monai_mgca.data.sources.siim_acr import collect_siim_acr
-from monai_mgca.data.sources.table_labels import LabelColumns
+from monai_mgca.data.sources.tables.csv_table import collect_table
+from monai_mgca.data.sources.tables.table_labels import LabelColumns
 from monai_mgca.handlers.non_finite import read_quarantine
 from monai_mgca.io.embedding_file import read_embeddings
 from monai_mgca.io.geometry import Geometry, read_geometry, read_label_map

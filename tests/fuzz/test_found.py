@@ -25,9 +25,9 @@ from monai_mgca.data.check.phi import tag_signs
 from monai_mgca.data.check.problem import CheckLimits
 from monai_mgca.data.datalist import read_datalist
 from monai_mgca.data.labeled import load_labeled
-from monai_mgca.data.sources.csv_table import read_rows
 from monai_mgca.data.sources.report_folder import collect_folder
-from monai_mgca.data.sources.table_labels import LabelColumns
+from monai_mgca.data.sources.tables.csv_table import read_rows
+from monai_mgca.data.sources.tables.table_labels import LabelColumns
 from monai_mgca.handlers.non_finite import read_quarantine
 from monai_mgca.io import decode_rle, decode_siim
 from monai_mgca.io.dicom.dicom_guard import refuse_damaged_dicom

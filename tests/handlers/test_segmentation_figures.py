@@ -11,6 +11,7 @@ import pytest
 import torch
 from ignite.engine import Engine
 from monai.bundle import ConfigParser
+from monai.data import MetaTensor
 
 from monai_mgca.handlers import RunSummary
 
@@ -21,10 +22,12 @@ BOX[0, 5:15, 4:12] = 1
 MOVED = BOX.roll(2, dims=2)  # six of its eight columns overlap
 
 
-def evaluator():
+def evaluator(spatial_dims=2):
     """An engine with the metrics of the evaluation's config, to be run over pairs of a prediction and a mask."""
     parser = ConfigParser()
     parser.read_config([str(CONFIGS / f"{name}_segmentation.json") for name in ("train", "evaluate")])
+    # which of an evaluation are those of its weights
+    parser.update({"spatial_dims": spatial_dims, "classes": ["lung"], "surface_tolerance": 3.5})
     engine = Engine(lambda engine, pair: [{"pred": pair[0], "label": pair[1]}])
     for key in ("key_metric", "additional_metrics"):
         for name, metric in parser.get_parsed_content(f"validate#{key}").items():
@@ -72,3 +75,26 @@ def test_what_is_undefined_is_counted_in_the_summary(caplog):
     lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in message.splitlines() if "val_" in line}
     assert lines["val_mean_dice"] == "0.3750  (undefined for 1 of 3 masks)"
     assert lines["val_hausdorff_95"] == "2.0000  (undefined for 2 of 3 masks)"
+
+
+def test_distances_of_volumes_are_in_millimeters():
+    """Each volume by its own voxels; of radiographs there is no surface, and pixels count."""
+
+    def volume(moved, sizes):
+        box = torch.zeros(1, 16, 16, 16)
+        box[0, 4 + moved[0] : 10 + moved[0], 4 + moved[1] : 10 + moved[1], 4 + moved[2] : 10 + moved[2]] = 1
+        return MetaTensor(box, affine=torch.diag(torch.tensor([*sizes, 1.0], dtype=torch.float64)))
+
+    truth = volume((0, 0, 0), (2.0, 3.0, 5.0))
+    engine = evaluator(spatial_dims=3)
+    assert "val_surface_dice" not in evaluator().state.metrics
+    for moved, distance in [((1, 0, 0), 2), ((0, 1, 0), 3), ((0, 0, 1), 5), ((0, 0, 2), 10)]:
+        engine.run([(volume(moved, (2.0, 3.0, 5.0)), truth)])
+        assert engine.state.metrics["val_hausdorff_95"] == pytest.approx(distance)
+        assert engine.state.metrics["val_mean_dice"] == pytest.approx((6 - sum(moved)) / 6)
+        # 3.5 mm are allowed: all of a surface that moved by less is within
+        within = engine.state.metrics["val_surface_dice"]
+        assert within == 1 if distance < 3.5 else 0.3 < within < 0.9
+    other = volume((0, 0, 1), (2.0, 3.0, 1.0))
+    engine.run([(volume((0, 0, 1), (2.0, 3.0, 5.0)), truth), (other, volume((0, 0, 0), (2.0, 3.0, 1.0)))])
+    assert engine.state.metrics["val_hausdorff_95"] == pytest.approx((5 + 1) / 2)

@@ -23,7 +23,7 @@ from monai_mgca.apps.probe.probe_encoders import _write as write_probe
 from monai_mgca.apps.retrieve.search import _Set
 from monai_mgca.apps.retrieve.search import _write as write_search
 from monai_mgca.data.sources.left_out import write_left_out
-from monai_mgca.data.sources.rows import read_rows
+from monai_mgca.data.sources.tables.rows import read_rows
 from monai_mgca.handlers import FigureSaver, RowSaver, TableSaver
 from monai_mgca.io.csv_file import cell_text, csv_cell, safe_cell, write_csv
 from monai_mgca.visualize.gallery import Hit, Ranking
@@ -115,9 +115,9 @@ def test_every_table_that_the_package_writes(tmp_path):
 def test_the_table_of_a_search(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "=1.png")
     hits = [Hit(-0.5, str(tmp_path / "=1.png"), "=1.png", "-report")]
-    data = _Set([hits[0].image], ["=1.png"], ["-report"], [""], "images")
+    data = _Set([{"image": hits[0].image}], [hits[0].image], ["=1.png"], ["-report"], [""], "images")
     args = Namespace(output=str(tmp_path), with_text=True, target="images")
-    table, _ = write_search([Ranking("=query", hits)], data, args)
+    table, _ = write_search([Ranking("=query", hits)], data, args, {})
     assert cells(Path(table))[1] == ["'=query", "1", "-0.500000", "'=1.png", "'-report"]
 
 

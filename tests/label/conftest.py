@@ -28,7 +28,9 @@ from monai_mgca.data import make_sample
 from monai_mgca.io.geometry import Geometry, write_label_map
 from monai_mgca.utils import write_settings
 
+from ..tiny_pretraining import make_volume_pretraining
 from .served_studies import write_studies
+from .volume_studies import write_volume_task
 
 pytest.importorskip("monailabel", reason="MONAI Label is not installed: on Python 3.13 it needs a line of its own")
 requests = pytest.importorskip("requests")
@@ -109,6 +111,19 @@ def write_task(root: Path, task: str, encoder: str, image_size: int) -> None:
 def label_bundle(make_label_bundle: Callable[..., Path]) -> Path:
     """The folder of a bundle, to be left as it is."""
     return make_label_bundle()
+
+
+@pytest.fixture(scope="session")
+def volume_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a bundle of volumes, to be left as it is: random weights of the pretraining and of every task."""
+    root = tmp_path_factory.mktemp("label") / "mgca"
+    shutil.copytree(CONFIGS, root / "configs")
+    make_volume_pretraining(root, image_encoder="resnet_compact")
+    pretrained = torch.load(root / "models" / "model_pretrain.pt", weights_only=True)
+    torch.save({k: v for k, v in pretrained.items() if k.startswith("image_")}, root / "models" / "model.pt")
+    for task in CLASSES:
+        write_volume_task(root, task)
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -172,3 +172,75 @@ def test_bad_input():
         DetectionMetric("a").aggregate()
     with pytest.raises(ValueError, match="every image"):
         DetectionMetric("a")([as_found(*EMPTY)], [])
+
+
+class TestVolumes:
+    """Boxes of six numbers: nnDetection's overlaps and LUNA16's hits."""
+
+    def figures(self, found, true, classes="ab"):
+        metric = DetectionMetric(classes, spatial_dims=3)
+        for one, other in zip(found, true, strict=True):
+            metric([as_volume(*one)], [as_volume(*other)])
+        return metric.aggregate()
+
+    def test_means_by_hand(self):
+        # of 10 x 10 x 10: shifted by 4 along z, they share 6 of 14, 0.43
+        true = [([[0, 0, 0, 10, 10, 10]], [0]), ([], [])]
+        result = self.figures([([[0, 0, 4, 10, 10, 14]], [0], [0.9]), ([], [], [])], true)
+        assert result["map_10"] == result["map_30"] == result["map_30_a"] == pytest.approx(1)
+        assert result["map_50"] == 0
+        assert result["map_10_50"] == pytest.approx(7 / 9)  # 0.10 to 0.40 of 0.10 to 0.50
+        assert "map_30_b" not in result
+
+    def test_froc_by_hand(self):
+        """Four volumes, four nodules; by falling score: hit, false, double, hit, false, false, hit; one is missed."""
+        ball, other, far = [0, 0, 0, 10, 10, 20], [40, 40, 40, 50, 50, 50], [80, 80, 80, 90, 90, 90]
+        found = [
+            ([ball, far, [1, 1, 1, 11, 11, 21]], [0, 0, 0], [0.9, 0.8, 0.75]),
+            ([[38, 38, 38, 48, 48, 48], far], [0, 0], [0.7, 0.6]),
+            ([far], [1], [0.5]),
+            ([[0, 0, 9, 10, 10, 29]], [0], [0.4]),
+        ]
+        true = [([ball], [0]), ([other], [0]), ([], []), ([ball, other], [0, 0])]
+        result = self.figures(found, true)
+        # by the scores 0.9, 0.8, 0.7, 0.6, 0.5, 0.4: (false a volume, found) = (0, 1/4), (1/4, 1/4), (1/4, 2/4),
+        # (2/4, 2/4), (3/4, 2/4), (3/4, 3/4)
+        expected = {"1_8": 1 / 4, "1_4": 1 / 2, "1_2": 1 / 2, "1": 3 / 4, "2": 3 / 4, "4": 3 / 4, "8": 3 / 4}
+        assert {name: result[f"froc_{name}"] for name in expected} == pytest.approx(expected)
+        assert result["froc"] == pytest.approx(np.mean(list(expected.values())))
+
+    @pytest.mark.parametrize(("offset", "hit"), [((4.9, 0, 0), 1), ((5.1, 0, 0), 0), ((0, 0, 9), 1), ((4, 4, 4), 0)])
+    def test_a_hit_is_a_center_within_the_radii(self, offset, hit):
+        """Of 10 x 10 x 20; a corner of the box is outside of the nodule."""
+        low = np.add(offset, (4, 4, 9))
+        found = [([[*low, *(low + 2)]], [0], [0.9])]  # a small box around the center of the true one, moved
+        result = self.figures(found, [([[0, 0, 0, 10, 10, 20]], [0])])
+        assert result["froc_1_8"] == hit
+
+    def test_hits_are_of_their_class(self):
+        box = [0, 0, 0, 10, 10, 10]
+        assert self.figures([([box], [1], [0.9])], [([box], [0])])["froc_8"] == 0
+
+    def test_without_any_box_there_is_no_figure(self):
+        result = self.figures([([[0, 0, 0, 9, 9, 9]], [0], [0.9])], [([], [])])
+        assert np.isnan(result["map_30"])
+        assert np.isnan(result["froc"])
+
+    def test_froc_as_monai(self):
+        """A prediction within each true box, or far from all: as MONAI's functions count the same scores."""
+        rng = np.random.default_rng(0)
+        scores = rng.permutation(300)[:120] / 300 + 0.01
+        right = rng.random(120) < 0.4
+        box, far = [0, 0, 0, 10, 10, 10], [50, 50, 50, 60, 60, 60]
+        images = [
+            np.array([[0, s, *(box if r else far)], [0, np.inf, *box]]) for s, r in zip(scores, right, strict=True)
+        ]
+        ours = compute_detection(images, ["a"], spatial_dims=3)
+        curve = compute_froc_curve_data(np.append(scores[~right], 0.0), scores[right], 120, 120)
+        for name, rate in FROC_RATES.items():
+            assert ours[f"froc_{name}"] == pytest.approx(compute_froc_score(*curve, (rate,)), abs=1e-6)
+
+
+def as_volume(boxes, labels, scores=None):
+    found = {"boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 6), "labels": torch.tensor(labels).long()}
+    return found if scores is None else {**found, "labels_scores": torch.tensor(scores, dtype=torch.float32)}

@@ -27,6 +27,39 @@ def slow(heat, region, tolerance, thresholds):
     return [float(hit), contrast, float(np.mean(ious)), region.mean()]
 
 
+def slow_in_space(heat, region, tolerance, thresholds, spacing):
+    """One map of a volume, voxel by voxel; distances in millimeters where a voxel has a size."""
+    heat, region = heat.double().numpy(), region.numpy() > 0.5
+    sizes = np.array(spacing or (1, 1, 1))
+    peak = max(np.ndindex(heat.shape), key=lambda at: heat[at])
+    reach = tolerance * max(np.array(heat.shape) * sizes)
+    reach = reach if spacing else round(reach)
+    nearest = min(np.linalg.norm((np.array(at) - peak) * sizes) for at in np.argwhere(region))
+    inside, outside = heat[region], heat[~region]
+    contrast = (inside.mean() - outside.mean()) / np.sqrt(inside.var() + outside.var())
+    scaled = (heat - heat.min()) / (heat.max() - heat.min())
+    ious = [((scaled > t) & region).sum() / ((scaled > t) | region).sum() for t in thresholds]
+    return [float(nearest <= reach + 1e-9), contrast, float(np.mean(ious)), region.mean()]
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "spacing"), [(0.0, None), (0.2, None), (0.0, (1, 1, 3)), (0.06, (0.7, 0.7, 3.0)), (0.2, (2, 1.5, 1))]
+)
+def test_volumes_equal_the_slow_computation(tolerance, spacing):
+    torch.manual_seed(0)
+    heat, region = torch.rand(16, 9, 13, 6), torch.zeros(16, 9, 13, 6)
+    for i in range(16):
+        region[i, i % 4 : i % 4 + 4, i % 5 : i % 5 + 3 + i % 3, 1 : 3 + i % 3] = 1
+        heat[i] += 0.005 * region[i]
+    found = compute_grounding(heat, region, tolerance, (0.3, 0.6), spacing)
+    wanted = [slow_in_space(h, r, tolerance, (0.3, 0.6), spacing) for h, r in zip(heat, region, strict=True)]
+    torch.testing.assert_close(found.double(), torch.tensor(wanted).double(), rtol=1e-4, atol=1e-5)
+    assert 0 < found[:, 0].mean() < 1, "both hits and misses"
+    metric = GroundingMetric(tolerance, (0.3, 0.6), spacing)
+    metric(heat[:, None], region[:, None])
+    assert list(metric.aggregate().values()) == pytest.approx(np.mean(wanted, axis=0).tolist(), rel=1e-4)
+
+
 @pytest.mark.parametrize("tolerance", [0.0, 0.05, 0.2])
 @pytest.mark.parametrize("shape", [(30, 30), (21, 34)])
 def test_equals_the_slow_computation(tolerance, shape):

@@ -61,3 +61,15 @@ def test_bad_arguments():
         create_classifier("resnet_compact", 0)
     with pytest.raises(ValueError, match="resnet_compact"):
         create_classifier("resnet_compct", 1)
+
+
+@pytest.mark.parametrize(("encoder", "patch"), [("resnet_tiny", 16), ("vit_compact", 8)])
+def test_volumes(encoder, patch):
+    """The same layer on what a pretraining on volumes gives."""
+    size = (16, 24, 32)
+    network = create_classifier(encoder, 3, size, spatial_dims=3, patch_size=patch).eval()
+    source = create_image_encoder(encoder, size, patch_size=patch, spatial_dims=3).eval()
+    assert load_encoder(network, source.state_dict()) == len(source.state_dict())
+    image = torch.rand(2, 1, *size)
+    expected = source(image).pooled @ network.head.weight.T + network.head.bias
+    torch.testing.assert_close(network(image), expected)

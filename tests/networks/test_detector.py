@@ -8,7 +8,7 @@ import torch
 from monai.data import MetaTensor
 
 from monai_mgca.networks import create_image_encoder
-from monai_mgca.networks.detector import DetectorMaps, FocalLossPerBox, create_detector
+from monai_mgca.networks.detection.detector import DetectorMaps, FocalLossPerBox, create_detector
 from monai_mgca.weights import load_encoder, start_encoder
 from monai_mgca.weights.encoder_weights import find_backbone
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from monai_mgca.networks import create_image_encoder
-from monai_mgca.networks.pyramid import SimpleFeaturePyramid, create_pyramid
+from monai_mgca.networks.detection.pyramid import SimpleFeaturePyramid, create_pyramid
 
 
 @pytest.mark.parametrize("encoder", ["resnet_compact", "resnet18", "vit_compact"])

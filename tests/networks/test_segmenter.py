@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.networks.nets import UNETR, FlexibleUNet
 
-from monai_mgca.networks import PUPSegmenter, create_image_encoder, create_segmenter
+from monai_mgca.networks import PUPSegmenter, StageSegmenter, create_image_encoder, create_segmenter
 from monai_mgca.weights import load_encoder
 
 CASES = [
@@ -97,3 +97,67 @@ def test_unetr_blocks_are_those_of_the_pretraining():
 def test_names_that_do_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
         create_segmenter(**{"num_classes": 1, "image_size": 64, **arguments})
+
+
+VOLUMES = [
+    ("resnet_tiny", "default", 16, (32, 32, 64), FlexibleUNet),
+    ("vit_compact", "default", 16, (32, 32, 16), PUPSegmenter),
+    ("vit_compact", "default", 8, (16, 24, 16), PUPSegmenter),
+    ("vit_tiny", "unetr", 16, (32, 32, 16), UNETR),
+    ("monai:SegResNet(init_filters=8)", "default", 16, (32, 32, 16), StageSegmenter),
+]
+
+
+@pytest.mark.parametrize(("encoder", "decoder", "patch", "size", "kind"), VOLUMES)
+class TestVolumes:
+    """The same networks in 3D, of boxes that are no cubes."""
+
+    def make(self, encoder, decoder, patch, size):
+        return create_segmenter(
+            encoder, num_classes=2, image_size=size, decoder=decoder, spatial_dims=3, patch_size=patch
+        )
+
+    def test_takes_the_whole_encoder_and_trains_every_parameter(self, encoder, decoder, patch, size, kind):
+        torch.manual_seed(0)
+        network = self.make(encoder, decoder, patch, size)
+        source = create_image_encoder(encoder, size, patch_size=patch, spatial_dims=3)
+        assert isinstance(network, kind)
+        assert load_encoder(network, source.state_dict()) == len(source.state_dict()) - (decoder == "unetr")
+        logits = network(torch.randn(2, 1, *size))
+        assert logits.shape == (2, 2, *size)
+        logits.square().sum().backward()
+        assert [name for name, p in network.named_parameters() if p.grad is None and p.requires_grad] == []
+
+    def test_exports_by_tracing(self, encoder, decoder, patch, size, kind):
+        network = self.make(encoder, decoder, patch, size).eval()
+        traced = torch.jit.trace(network, torch.randn(1, 1, *size), check_trace=False)
+        image = torch.randn(1, 1, *size)
+        torch.testing.assert_close(traced(image), network(image), rtol=1e-4, atol=1e-4)
+
+
+def test_pup_of_volumes_has_the_steps_that_its_patches_need():
+    """Each patch's token at its place; of patches of 8 three steps, and nothing is interpolated back."""
+    network = create_segmenter("vit_compact", 1, image_size=(16, 24, 16), spatial_dims=3, patch_size=8).eval()
+    source = create_image_encoder("vit_compact", (16, 24, 16), patch_size=8, spatial_dims=3).eval()
+    load_encoder(network, source.state_dict())
+    seen, image = [], torch.randn(1, 1, 16, 24, 16)
+    network.decoder[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    logits = network(image)
+    assert torch.equal(seen[0][:, :, 1, 2, 0], source(image).tokens[:, (1 * 3 + 2) * 2])
+    assert torch.equal(logits, network.decoder(seen[0]))
+    assert [type(layer).__name__ for layer in network.decoder].count("Upsample") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"encoder": "resnet_tiny", "image_size": (32, 48, 32)}, "multiple of 32.*set image_size to 32 or 64"),
+        ({"encoder": "vit_compact", "image_size": 20, "patch_size": 8}, "multiple of 8"),
+        ({"encoder": "vit_tiny", "decoder": "unetr", "patch_size": 8}, "patches of 16"),
+        ({"encoder": "resnet50_official"}, "official_resize is of images"),
+        ({"encoder": "timm:resnet10t"}, "for images, not volumes"),
+    ],
+)
+def test_volumes_that_do_not_fit(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        create_segmenter(**{"num_classes": 1, "image_size": 32, "spatial_dims": 3, **arguments})

@@ -30,6 +30,20 @@ def test_fitting_size(encoder, size, multiple, fitting, caplog):
     assert (f"images of {size} pixels, and here they have {fitting}" in caplog.text) == (size != fitting)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "size", "at_most", "fitting"),
+    [
+        ("resnet_tiny", 48, 32, 32),
+        ("resnet18", 160, 96, 96),
+        ("resnet18", [160, 160, 70], 96, [96, 96, 64]),
+        ("resnet18", [96, 64, 32], 96, [96, 64, 32]),
+        ("vit_base", 160, 96, 160),  # which works at this size alone
+    ],
+)
+def test_fitting_patches_of_volumes(encoder, size, at_most, fitting):
+    assert fitting_size(encoder, size, 32, at_most) == fitting
+
+
 def test_an_encoder_of_112_pixels_segments_and_detects():
     encoder = create_image_encoder("resnet_tiny", 112)
     for create, multiple in ((create_segmenter, 32), (create_detector, 32)):

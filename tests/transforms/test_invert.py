@@ -5,14 +5,28 @@ from __future__ import annotations
 
 import itertools
 
+import nibabel
 import numpy as np
 import pytest
+import torch
 from monai.data import decollate_batch, list_data_collate
 from monai.metrics import compute_hausdorff_distance
-from monai.transforms import AsDiscreted, Compose, RepeatChanneld, Resized, ScaleIntensityRanged, SpatialPadd
+from monai.transforms import (
+    AsDiscreted,
+    CenterSpatialCropd,
+    Compose,
+    Orientationd,
+    RepeatChanneld,
+    Resized,
+    ResizeWithPadOrCropd,
+    ScaleIntensityRanged,
+    SpatialPadd,
+)
+from nibabel.orientations import axcodes2ornt
 from PIL import Image
+from scipy import ndimage
 
-from monai_mgca.transforms import InvertProbabilitiesd, LoadMask, LoadRadiographd
+from monai_mgca.transforms import AreaSpacingd, InvertProbabilitiesd, LoadMask, LoadRadiographd, LoadVolumed
 
 
 def draw(width, height):
@@ -80,3 +94,46 @@ def test_probabilities_are_smooth_and_stay_in_range(tmp_path):
     assert row.max() <= 1
     assert len(row.unique()) > 4
     assert (row.diff() >= 0).all()
+
+
+def itk_image(values, affine):
+    """(X, Y, Z) values with an affine to RAS as an image of SimpleITK."""
+    sitk = pytest.importorskip("SimpleITK")
+    to_lps = np.diag([-1.0, -1, 1, 1]) @ np.asarray(affine, dtype=float)
+    sizes = np.linalg.norm(to_lps[:3, :3], axis=0)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(values, dtype=np.float32).T))
+    image.SetSpacing(sizes.tolist())
+    image.SetOrigin(to_lps[:3, 3].tolist())
+    image.SetDirection((to_lps[:3, :3] / sizes).ravel().tolist())
+    return image
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "LAI", "SRA", "IPL", "ASR"])
+def test_a_map_of_a_volume_lies_where_another_reader_puts_it(tmp_path, axes):
+    """Back to the axes, the slices and the edges of the file, as SimpleITK resamples the network's grid."""
+    sitk = pytest.importorskip("SimpleITK")
+    affine = np.array([[1.5, 0, 0, -20], [0, 2, 0, 5], [0, 0, 5, 60], [0, 0, 0, 1]])
+    upright = nibabel.Nifti1Image(np.zeros((40, 34, 15), np.int16), affine)
+    turn = nibabel.orientations.ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axes))
+    nibabel.save(upright.as_reoriented(turn), tmp_path / "v.nii")
+    transform = Compose(
+        [
+            LoadVolumed("image"),
+            Orientationd("image", "RAS", labels=None),
+            AreaSpacingd("image", 3.0),
+            ResizeWithPadOrCropd("image", (22, 22, 24)),
+            CenterSpatialCropd("image", (18, 20, 20)),
+        ]
+    )
+    item = transform({"image": str(tmp_path / "v.nii")})
+    torch.manual_seed(0)
+    heat = torch.rand(1, *item["image"].shape[1:])
+    found = InvertProbabilitiesd("pred", transform)({**item, "pred": heat})["pred"][0].numpy()
+    stored = nibabel.load(tmp_path / "v.nii")
+    assert found.shape == stored.shape
+    grid = itk_image(np.zeros(stored.shape), stored.affine)
+    wanted = sitk.Resample(itk_image(heat[0], item["image"].affine), grid, sitk.Transform(), sitk.sitkLinear, 0.0)
+    inside = sitk.Resample(itk_image(np.ones(heat.shape[1:]), item["image"].affine), grid)
+    inside = ndimage.binary_erosion(sitk.GetArrayFromImage(inside).T > 0.5, iterations=2)
+    assert inside.sum() > 3000
+    np.testing.assert_allclose(found[inside], sitk.GetArrayFromImage(wanted).T[inside], atol=1e-4)

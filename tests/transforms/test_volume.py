@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Orientation
+from monai.transforms import Compose, Orientation
 
-from monai_mgca.transforms import AreaSpacing, AreaSpacingd, LoadVolume, LoadVolumed
+from monai_mgca.transforms import AreaSpacing, AreaSpacingd, InvertProbabilitiesd, LoadVolume, LoadVolumed
 from monai_mgca.utils import DataError
 
 pytest.importorskip("itk")
@@ -131,6 +131,21 @@ class TestAreaSpacing:
         result = AreaSpacing(4.0)(volume)
         middle = [v.affine.numpy() @ [*((np.array(v.shape[1:]) - 1) / 2), 1] for v in (volume, result)]
         np.testing.assert_allclose(*middle, atol=1e-4)
+
+    def test_inverse_has_the_voxels_of_before(self):
+        """What is linear stays so on the way there and back, but for the half voxel at each end."""
+        x, y, z = torch.meshgrid(*(torch.arange(float(n)) for n in (24, 18, 10)), indexing="ij")
+        affine = torch.diag(torch.tensor([1.0, 1.5, 5.0, 1.0]))
+        volume = MetaTensor((x + 2 * y - z)[None], affine=affine)
+        chain = Compose([AreaSpacingd("image", 3.0)])
+        result = chain({"image": volume})
+        assert result["image"].shape == (1, 8, 9, 17)
+        restored = InvertProbabilitiesd("pred", chain)({**result, "pred": result["image"].clone()})["pred"]
+        assert restored.shape == volume.shape
+        assert restored.applied_operations == []
+        np.testing.assert_allclose(restored.affine, affine, atol=1e-6)
+        inner = np.s_[:, 2:-2, 2:-2, 1:-1]
+        torch.testing.assert_close(restored.as_tensor()[inner], volume.as_tensor()[inner], atol=0.15, rtol=0)
 
     def test_dictionary_and_bad_size(self):
         result = AreaSpacingd("image", 2)({"image": MetaTensor(torch.rand(1, 8, 8, 8)), "report": "r"})

@@ -60,6 +60,27 @@ def test_a_finetuning_at_another_size():
     torch.testing.assert_close(network.image_encoder.backbone.state_dict()[key], by_hand, rtol=0, atol=0)
 
 
+def test_volumes_of_another_size(caplog):
+    """Cubes of patches, also where their numbers are squares: 4 x 4 x 4 are 8 x 8, and 9 x 9 x 9 are 27 x 27."""
+    small, large = (create_image_encoder("vit_compact", size, patch_size=4, spatial_dims=3) for size in (16, 36))
+    with caplog.at_level(logging.INFO):
+        load_encoder(large, small.state_dict())
+    assert "The positions of 4 x 4 x 4 patches are interpolated to 9 x 9 x 9." in caplog.text
+    key = "backbone.patch_embedding.position_embeddings"
+    grid = small.state_dict()[key].transpose(1, 2).reshape(1, 128, 4, 4, 4)
+    expected = torch.nn.functional.interpolate(grid, (9, 9, 9), mode="trilinear").flatten(2).transpose(1, 2)
+    torch.testing.assert_close(large.state_dict()[key], expected)
+
+
+@pytest.mark.parametrize(("dims", "held", "built"), [(3, "volumes", "images"), (2, "images", "volumes")])
+@pytest.mark.parametrize("name", ["resnet_tiny", "vit_compact"])
+def test_weights_of_other_dimensions_are_refused(name, dims, held, built):
+    source = create_image_encoder(name, 32, spatial_dims=dims)
+    network = create_segmenter(name, 1, 32, spatial_dims=5 - dims)
+    with pytest.raises(CheckpointError, match=f"is of {held}, and the .* here of {built}.*train_TASK_volume.json"):
+        load_encoder(network, source.state_dict())
+
+
 class TestWhatIsNoOtherSize:
     def test_another_width(self):
         small = create_image_encoder("vit_compact", image_size=64)

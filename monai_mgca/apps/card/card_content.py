@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from monai_mgca.apps.ground.regions import Region
+from monai_mgca.apps.ground.region import AnyRegion
 from monai_mgca.apps.zero_shot.zero_shot_classifier import ZeroShotClassifier
 from monai_mgca.data.entry import Entry
+from monai_mgca.data.image_item import path_of
 from monai_mgca.metrics import compute_classification
 from monai_mgca.metrics.retrieval import own_ranks
 from monai_mgca.transforms import ResolveUncertainLabels
@@ -173,7 +174,7 @@ def measure_zero_shot(
     ]
 
 
-def choose_regions(regions: Sequence[Region], count: int) -> list[Region]:
+def choose_regions(regions: Sequence[AnyRegion], count: int) -> list[AnyRegion]:
     """The first regions of each finding in turn, no image twice.
 
     Args:
@@ -181,6 +182,8 @@ def choose_regions(regions: Sequence[Region], count: int) -> list[Region]:
         count: of what is chosen, at most.
 
     Example::
+
+        from monai_mgca.apps.ground.region import Region
 
         regions = [Region(f"{i}.png", name, name, torch.ones(8, 8)) for i, name in enumerate(("mass", "mass", "edema"))]
         print([region.name for region in choose_regions(regions, 2)])  # ['mass', 'edema']
@@ -190,8 +193,8 @@ def choose_regions(regions: Sequence[Region], count: int) -> list[Region]:
     for region in regions:
         turns.append((seen[region.name], region))
         seen[region.name] += 1
-    chosen: dict[str, Region] = {}
+    chosen: dict[str, AnyRegion] = {}
     for _, region in sorted(turns, key=lambda turn: turn[0]):
         if len(chosen) < count:
-            chosen.setdefault(region.image, region)
+            chosen.setdefault(path_of(region.image), region)
     return list(chosen.values())

@@ -28,19 +28,20 @@ from monai_mgca.apps.card.card_page import write_card
 from monai_mgca.apps.choose_data import choose_data
 from monai_mgca.apps.ground.grounding_reference import read_reference
 from monai_mgca.apps.ground.phrase_grounder import PhraseGrounder
-from monai_mgca.apps.ground.regions import Region, load_regions
+from monai_mgca.apps.ground.region import AnyRegion, Region
+from monai_mgca.apps.ground.regions import load_regions
 from monai_mgca.apps.image_text_model import PretrainedModel, load_pretrained
 from monai_mgca.apps.zero_shot.prompts import prompted_classes
 from monai_mgca.apps.zero_shot.zero_shot_classifier import ZeroShotClassifier
 from monai_mgca.data import load_datalist, read_datalist
-from monai_mgca.data.entry import SECTIONS
+from monai_mgca.data.entry import SECTIONS, Entry
+from monai_mgca.data.image_item import image_of, path_of
 from monai_mgca.metrics import chance_retrieval, compute_retrieval
 from monai_mgca.options import bundle_root
-from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
 from monai_mgca.utils.progress import progress_bar
-from monai_mgca.visualize.gallery import thumbnail
-from monai_mgca.visualize.overlay import draw_heat
+from monai_mgca.visualize.gallery import show_volume, thumbnail
+from monai_mgca.visualize.image_view import open_view
 from monai_mgca.visualize.page import data_uri
 from monai_mgca.visualize.plot_training_curves import draw_training_curves, has_matplotlib, read_training_curves
 
@@ -113,48 +114,51 @@ def _zero_shot(
     return {"rows": measure_zero_shot(classify, image, data["entries"], classes), "note": ""}
 
 
-def _regions(model: PretrainedModel, data: Mapping[str, Any], args: argparse.Namespace) -> list[Region]:
+def _regions(model: PretrainedModel, data: Mapping[str, Any], args: argparse.Namespace) -> list[AnyRegion]:
     """Findings to show: those with boxes, else those that the labels name."""
     entries = data["entries"]
     images = {entry["image"] for entry in entries}
+    regions: Sequence[AnyRegion]
     if data["box_classes"] and any(entry.get("boxes") for entry in entries):
-        regions = load_regions(args.datalist, args.section, args.dataset_dir)
+        regions = load_regions(args.datalist, args.section, args.dataset_dir, spatial_dims=model.spatial_dims)
     else:
         nowhere = torch.zeros(1, 1)
         regions = [
-            Region(entry["image"], name, name, nowhere)
+            Region(image_of(entry), name, name, nowhere)
             for entry in entries
             for name, label in zip(data["classes"], entry.get("labels") or (), strict=False)
             if label == 1
         ]
     known = {phrase: model.knows(phrase) for phrase in dict.fromkeys(region.phrase for region in regions)}
-    return choose_regions([r for r in regions if r.image in images and known[r.phrase]], MAPS)
+    return choose_regions([r for r in regions if path_of(r.image) in images and known[r.phrase]], MAPS)
 
 
 def _heat_maps(model: PretrainedModel, data: Mapping[str, Any], args: argparse.Namespace) -> list[dict[str, Any]]:
     """The map of each finding's phrase over its image, with the outline where there is one."""
     regions = _regions(model, data, args)
-    if not regions:
+    if not regions or model.network.window_size is not None:  # which maps by attribution are not made of
         return []
     ground = PhraseGrounder(model, _usual(data, args))
     names = {entry["image"]: name for entry, name in zip(data["entries"], data["names"], strict=True)}
-    maps, load = [], LoadRadiograph()
-    for region in progress_bar(regions, "heat maps"):
+    maps = []
+    for region in progress_bar((region.filled() for region in regions), "heat maps", len(regions)):
         heat, drawn = ground(region.image, [region.phrase])[0], bool(region.mask.any())
-        picture = draw_heat(load(region.image)[0], heat, region.mask if drawn else None)
-        item = {"picture": data_uri(picture, PIXELS), "finding": region.name, "name": names[region.image]}
+        view = open_view(region.image, model.settings)
+        picture = view.draw_heat(heat, region.mask if drawn else None)
+        shown = data_uri(picture, PIXELS) if view.planes == 1 else data_uri(picture, kind="JPEG")
+        item = {"picture": shown, "finding": region.name, "name": names[path_of(region.image)]}
         # a phrase may be a report's
         item["phrase"] = region.phrase if args.with_text and region.phrase != region.name else ""
         maps.append(item | {"drawn": drawn, "hit": drawn and bool(region.mask.flatten()[heat.argmax()])})
     return maps
 
 
-def _usual(data: Mapping[str, Any], args: argparse.Namespace) -> list[str] | dict[str, list[torch.Tensor]]:
+def _usual(data: Mapping[str, Any], args: argparse.Namespace) -> list[Any] | dict[str, list[torch.Tensor]]:
     """What the maps compare with: training images, of the data or what the weights' training kept; else those shown."""
     if read_datalist(args.datalist).get("training"):
         training = load_datalist(args.datalist, "training", args.dataset_dir, report=False)
-        return [entry["image"] for entry in training[:REFERENCE]]
-    return read_reference(args.checkpoint) or [entry["image"] for entry in data["entries"][:REFERENCE]]
+        return [*training[:REFERENCE]]
+    return read_reference(args.checkpoint) or data["entries"][:REFERENCE]
 
 
 def _maps_note(maps: Sequence[Mapping[str, Any]]) -> str:
@@ -185,6 +189,13 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _picture(model: PretrainedModel, entry: Entry) -> str:
+    """A radiograph, or three planes of a volume."""
+    if model.spatial_dims == 3:
+        return show_volume(image_of(entry), entry.get("boxes") or (), model.settings, slices=0).planes
+    return thumbnail(entry["image"])
+
+
 def compose_card(args: argparse.Namespace) -> list[str]:
     """Measure a pretrained model, and write the page about it.
 
@@ -205,24 +216,23 @@ def compose_card(args: argparse.Namespace) -> list[str]:
     args.output = args.output or f"{root}/eval/card.html"
     if args.logdir is not None and not os.path.isdir(args.logdir):
         raise DataError(f"There is no folder {args.logdir}: --logdir is the output_dir of a training.")
-    args.logdir = args.logdir or f"{root}/eval"
     if not has_matplotlib:
         logger.warning(NO_CURVES)  # now: the page takes a while
-    settings = describe_settings(args.checkpoint)
     if args.limit is not None and args.limit < 2:
         raise DataError(f"--limit must be 2 or more, got {args.limit}.")
     model = load_pretrained(args.checkpoint)
+    args.logdir = args.logdir or f"{root}/eval{'/volume' if model.spatial_dims == 3 else ''}"
     choose_data(args, args.checkpoint)
     data = _load(args)
     entries, reports = data["entries"], [str(entry["report"]) for entry in data["entries"]]
-    image = model.embed_images([entry["image"] for entry in entries])
+    image = model.embed_images(entries)
     report = model.embed_reports(reports)
     tokens = model.report_tokens(reports)
 
     def show(pairs: Sequence[Any]) -> list[dict[str, Any]]:
         return [
             pair._asdict()
-            | {"picture": thumbnail(entries[pair.row]["image"]), "name": data["names"][pair.row]}
+            | {"picture": _picture(model, entries[pair.row]), "name": data["names"][pair.row]}
             | {"report": reports[pair.row] if args.with_text else ""}
             for pair in progress_bar(pairs, "thumbnails")
         ]
@@ -231,7 +241,7 @@ def compose_card(args: argparse.Namespace) -> list[str]:
     best, worst = best_and_worst(rank_pairs(image, report, tokens), PAIRS)
     write_card(
         args.output,
-        settings=settings,
+        settings=describe_settings(args.checkpoint),
         version=monai_mgca.__version__,
         date=datetime.date.today().isoformat(),
         section=args.section,
@@ -243,5 +253,6 @@ def compose_card(args: argparse.Namespace) -> list[str]:
         pairs={"The most similar pairs": show(best), "The least similar pairs": show(worst)},
         maps=maps,
         maps_note=_maps_note(maps),
+        volumes=model.spatial_dims == 3,
     )
     return [args.output]

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where a radiograph shows what a phrase says: heat maps as pictures, measured against boxes or masks, word by word."""
+"""Where an image shows what a phrase says: heat maps as pictures, measured against boxes or masks, word by word."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--image", nargs="+", default=[], metavar="FILE", help="images to ground --text or --words in")
     add("--text", nargs="+", default=[], metavar="PHRASE", help='findings, as "left pleural effusion"')
+    add(
+        "--threshold",
+        type=float,
+        metavar="PART",
+        help="write a mask, too: from this part of the map's highest value on",
+    )
     add("--words", action="store_true", help="a page of the images' reports, word by word; it holds the texts")
     add("--evaluate", action="store_true", help="measure the maps of the datalist's annotated findings")
     add("--phrases", nargs="+", type=_pair, default=[], metavar="CLASS=PHRASE", help="what to look for of a class")

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.utils import CommonKeys
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from monai_mgca.apps.ground.phrase_grounder import usual_features
+from monai_mgca.apps.ground.phrase_grounder import WINDOWS, usual_features
 from monai_mgca.apps.image_text_model import load_pretrained
 from monai_mgca.io.embedding_file import fingerprint_of
 from monai_mgca.utils import DataError
@@ -32,6 +31,8 @@ logger = logging.getLogger(__name__)
 FINGERPRINT = "weights"
 # the method of maps without any option; what is usual for the other takes as long again
 KEPT = "attribution"
+# bytes; of a ResNet-18 on volumes of 160 voxels it is 4 MB
+LARGEST = 2**27
 
 
 def reference_path(checkpoint: str | os.PathLike) -> Path:
@@ -48,7 +49,8 @@ def write_reference(
 ) -> None:
     """Keep beside a pretraining's weights what is usual in its images, so that grounding needs none of them later.
 
-    It is for the end of a training, and does nothing where that was stopped, wrote no weights, or was of volumes.
+    It is for the end of a training, and does nothing where that was stopped or wrote no weights, or where it would be
+    larger than 128 MiB, as of a vision transformer whose patches are small for its volumes.
 
     Args:
         checkpoint: ``model_pretrain.pt`` of the training.
@@ -61,15 +63,21 @@ def write_reference(
         write_reference("models/model_pretrain.pt", [{"image": "1.png"}, {"image": "2.png"}])
     """
     settings = read_model_settings(checkpoint)
-    if rank() > 0 or was_stopped() or not settings or settings.get("spatial_dims", 2) != 2:
+    if rank() > 0 or was_stopped() or not settings:
         return
     if not isinstance(settings.get("preprocessing"), list):  # it could not travel, and nothing will use these weights
         return
+    if settings.get("window_size"):
+        logger.info(f"No reference for grounding is kept: {WINDOWS}")
+        return
     model = load_pretrained(checkpoint, device)
     try:
-        usual = usual_features(model, [item[CommonKeys.IMAGE] for item in data[:count]], KEPT)
+        usual = usual_features(model, data[:count], KEPT)
     except NotImplementedError as error:  # of a user's own encoder
         logger.info(f"No reference for grounding is kept: {error}")
+        return
+    if sum(part.nbytes for part in usual) > LARGEST:
+        logger.info("No reference for grounding is kept, which would be larger than 128 MiB: give --dataset-dir to it.")
         return
     tensors = {f"{KEPT}.{number}": part.cpu().contiguous() for number, part in enumerate(usual)}
     path = reference_path(checkpoint)

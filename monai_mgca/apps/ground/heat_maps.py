@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,28 @@ from PIL import Image
 from monai_mgca.apps.choose_data import choose_data
 from monai_mgca.apps.ground.ground_command import RANDOM, REFERENCE
 from monai_mgca.apps.ground.grounding_reference import read_reference
+from monai_mgca.apps.ground.map_files import describe_peak, map_name, save_picture, write_map
 from monai_mgca.apps.ground.phrase_grounder import PhraseGrounder
 from monai_mgca.apps.ground.regions import GroundingFigures, load_regions, measure_regions
 from monai_mgca.apps.image_text_model import PretrainedModel, load_pretrained
+from monai_mgca.apps.load_images import refuse_missing
 from monai_mgca.data import load_datalist, read_datalist
 from monai_mgca.data.entry import SECTIONS
+from monai_mgca.data.image_item import ImageLike, path_of
 from monai_mgca.options import bundle_root
-from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError
 from monai_mgca.utils.console import say, visible
-from monai_mgca.utils.files import replacing
 from monai_mgca.utils.progress import progress_bar
-from monai_mgca.visualize.overlay import draw_heat
+from monai_mgca.visualize.image_view import RadiographView, open_view
 from monai_mgca.visualize.page import data_uri, write_page
+from monai_mgca.visualize.volume_view import VolumeView
 from monai_mgca.weights import read_model_settings
 
 __all__ = ["ground"]
 
 THUMBNAIL = 320
+# pixels of the longest side of a volume in a page
+PANEL = 256
 
 
 def _load_model(args: argparse.Namespace, checkpoint: str) -> PretrainedModel:
@@ -47,7 +50,7 @@ def _load_model(args: argparse.Namespace, checkpoint: str) -> PretrainedModel:
     return model
 
 
-def _find_reference(args: argparse.Namespace) -> list[str] | dict[str, list[torch.Tensor]]:
+def _find_reference(args: argparse.Namespace) -> list[ImageLike] | dict[str, list[torch.Tensor]]:
     """Images that show what is usual, or what the training kept of its own."""
     if args.datalist is None and args.reference == REFERENCE:
         kept = read_reference(args.checkpoint[0]) or {}
@@ -55,35 +58,21 @@ def _find_reference(args: argparse.Namespace) -> list[str] | dict[str, list[torc
             return kept
     choose_data(args, args.checkpoint[0])
     section = "training" if read_datalist(args.datalist).get("training") else args.section
-    items = load_datalist(args.datalist, section, args.dataset_dir, report=False)[: args.reference]
-    return [item["image"] for item in items]
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        picture.save(temporary, format="PNG")
-
-
-def _name(path: str, text: str) -> str:
-    """A file name from an image's and a phrase."""
-    return f"{Path(path).name.split('.')[0]}_{re.sub(r'[^a-z0-9]+', '_', text.lower()).strip('_')[:60]}"
+    return [*load_datalist(args.datalist, section, args.dataset_dir, report=False)[: args.reference]]
 
 
 def _ground_images(args: argparse.Namespace) -> list[str]:
     """Overlays and maps of the phrases on the images."""
-    ground = PhraseGrounder(_load_model(args, args.checkpoint[0]), _find_reference(args), args.method)
-    load, written = LoadRadiograph(), []
+    model = _load_model(args, args.checkpoint[0])
+    ground = PhraseGrounder(model, _find_reference(args), args.method)
+    texts, written = ground.encode(args.text), []
     for path in progress_bar(args.image, "grounding"):
-        for phrase, heat in zip(args.text, ground(path, args.text), strict=True):
-            base = Path(args.output) / _name(path, phrase)
-            gray = (255 * heat / heat.max().clamp_min(torch.finfo(heat.dtype).tiny)).round().byte().numpy()
-            _save(Image.fromarray(gray), base.with_name(f"{base.name}_map.png"))
-            _save(draw_heat(load(path)[0], heat), base.with_name(f"{base.name}.png"))
-            y, x = divmod(int(heat.argmax()), heat.shape[1])
-            size = f"{heat.shape[1]} x {heat.shape[0]} pixels"
-            say(f"{visible(path)}: {phrase!r} is highest at x = {x}, y = {y} of {size}.")
-            written += [f"{base}.png", f"{base}_map.png"]
+        view = None
+        for phrase, heat in zip(args.text, ground.ground_texts(path, texts), strict=True):
+            view = view or open_view(path, model.settings)  # now that the network has its own: a volume is large
+            base = Path(args.output) / map_name(path, phrase)
+            written += write_map(view, heat, base, path, args.threshold)
+            say(f"{visible(path)}: {phrase!r} is highest at {describe_peak(view, heat)}.")
     return written
 
 
@@ -98,41 +87,55 @@ def _ground_words(args: argparse.Namespace) -> list[str]:
         raise DataError(f"{args.datalist} has no report of {', '.join(missing)}: --words needs images of the datalist.")
     model, reference = _load_model(args, args.checkpoint[0]), _find_reference(args)
     by_sentence, by_word = (PhraseGrounder(model, reference, method) for method in ("attribution", "token"))
-    load, images = LoadRadiograph(), []
+    images = []
     for path in progress_bar(args.image, "grounding"):
-        gray, report = load(path)[0], found[path]["report"]
+        entry, report = found[path], found[path]["report"]
         sentences = [text for text in model.clean(report) if model.knows(text)]
-        of_sentences: Any = by_sentence(path, sentences) if sentences else []
-        groups = (sentences, of_sentences), by_word.ground_words(path, report)
+        of_sentences: Any = by_sentence.ground_texts(entry, by_sentence.encode(sentences)) if sentences else []
+        words, encoded = by_word.encode_words(report)
+        view = open_view(entry, model.settings)
         shown = [
-            [(data_uri(draw_heat(gray, heat), THUMBNAIL), text) for text, heat in zip(texts, maps, strict=True)]
-            for texts, maps in groups
+            [(_thumbnail(view, view.draw_heat(heat)), text) for text, heat in zip(texts, maps, strict=True)]
+            for texts, maps in ((sentences, of_sentences), (words, by_word.ground_texts(entry, encoded)))
         ]
-        images.append((Path(path).name, data_uri(Image.fromarray(gray.byte().numpy()), THUMBNAIL), *shown))
+        images.append((Path(path).name, _thumbnail(view, _whole(view)), *shown))
     page = f"{args.output}/words.html"
-    write_page(page, "Word by word", "words.html", images=images)
+    write_page(page, "Word by word", "words.html", images=images, volumes=model.spatial_dims == 3)
     return [page]
+
+
+def _whole(view: RadiographView | VolumeView) -> Image.Image:
+    return view.draw(size=PANEL) if isinstance(view, VolumeView) else Image.fromarray(view.pixels.byte().numpy())
+
+
+def _thumbnail(view: RadiographView | VolumeView, picture: Image.Image) -> str:
+    """For a page: a radiograph made small, or the planes of a volume, which are drawn so."""
+    return data_uri(picture, THUMBNAIL) if view.planes == 1 else data_uri(picture, kind="JPEG")
 
 
 def _evaluate(args: argparse.Namespace) -> list[str]:
     """The figures of all annotated findings of a section, and overlays of the first."""
-    regions = load_regions(args.datalist, args.section, args.dataset_dir, dict(args.phrases), args.mask_key)
+    chosen = (dict(args.phrases), args.mask_key, args.spatial_dims)
+    regions = load_regions(args.datalist, args.section, args.dataset_dir, *chosen)
     figures = GroundingFigures(args.tolerance)
     pictures: list[tuple[str, str]] = []
-    load, reference = LoadRadiograph(), _find_reference(args)
+    reference = _find_reference(args)
     for number, checkpoint in enumerate(args.checkpoint):
         ground = PhraseGrounder(_load_model(args, checkpoint), reference, args.method)
         for region, heat in measure_regions(ground, regions, figures, checkpoint):
             if number == 0 and len(pictures) < args.overlays:
-                picture = draw_heat(load(region.image)[0], heat, region.mask)
-                path = Path(args.output) / "overlays" / f"{len(pictures):03d}_{_name(region.image, region.name)}.png"
-                _save(picture, path)
-                pictures.append((data_uri(picture, THUMBNAIL), f"{region.name}: {Path(region.image).name}"))
+                view, file = open_view(region.image, ground.model.settings), path_of(region.image)
+                picture = view.draw_heat(heat, region.mask)
+                name = f"{len(pictures):03d}_{map_name(file, region.name)}.png"
+                save_picture(picture, Path(args.output) / "overlays" / name)
+                pictures.append((_thumbnail(view, picture), f"{region.name}: {Path(file).name}"))
     table, page = Path(args.output) / "grounding.csv", Path(args.output) / "grounding.html"
     figures.write(table)
     note = "Where the network sees each finding (orange), and the outline of where it was annotated (blue)."
-    write_page(page, "Grounding", "overlays.html", note=note, pictures=pictures)
-    say(f"{len(regions)} findings in the section '{args.section}', maps of the method '{args.method}':")
+    volumes = ground.model.spatial_dims == 3
+    write_page(page, "Grounding", "overlays.html", note=note, pictures=pictures, volumes=volumes)
+    count = len(figures.rows) // len(args.checkpoint)
+    say(f"{count} findings in the section '{args.section}', maps of the method '{args.method}':")
     say(figures.table())
     return [str(table), str(page), f"{args.output}/overlays"]
 
@@ -157,11 +160,12 @@ def ground(args: argparse.Namespace) -> list[str]:
         raise DataError(
             'Nothing to do: give --image FILE with --text "left pleural effusion" or --words, or --evaluate.'
         )
-    if missing := [path for path in args.image if not os.path.isfile(path)]:
-        raise DataError(f"There is no image {', '.join(missing)}: check the path of --image.")
+    if args.threshold is not None and not 0 < args.threshold <= 1:
+        raise DataError(f"--threshold must be more than 0 and at most 1, got {args.threshold:g}.")
     if all(name == RANDOM for name in args.checkpoint):
         raise DataError("--checkpoint needs a model_pretrain.pt, whose network the random one is.")
-    read_model_settings(args.checkpoint[0], required=True)
+    args.spatial_dims = read_model_settings(args.checkpoint[0], required=True).get("spatial_dims", 2)
+    refuse_missing(args.image, args.spatial_dims)
     if args.evaluate or args.words or args.dataset_dir or args.datalist:
         choose_data(args, args.checkpoint[0])
     tasks = ((args.text, _ground_images), (args.words, _ground_words), (args.evaluate, _evaluate))

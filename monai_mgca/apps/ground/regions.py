@@ -8,18 +8,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 from monai_mgca.apps.ground.phrase_grounder import PhraseGrounder
+from monai_mgca.apps.ground.region import AnyRegion, Region, VolumeRegion
 from monai_mgca.data.annotations import annotation_problems, image_size
 from monai_mgca.data.datalist import load_datalist, read_datalist
 from monai_mgca.data.entry import Entry
+from monai_mgca.data.image_item import image_of, path_of
 from monai_mgca.data.paths import find_dataset_dir
 from monai_mgca.io.csv_file import write_csv
-from monai_mgca.metrics.grounding import compute_grounding
+from monai_mgca.metrics.grounding import compute_grounding, is_near
 from monai_mgca.transforms import BoxesToMask, LoadMask
 from monai_mgca.utils import DataError
 from monai_mgca.utils.progress import list_problems, progress_bar
@@ -30,22 +32,14 @@ COLUMNS = ("pointing_game", "pointing_game_near", "contrast_to_noise", "mean_iou
 MEAN = "mean"
 
 
-class Region(NamedTuple):
-    """Where an image has what a phrase says."""
-
-    image: str  # path
-    name: str  # of the class
-    phrase: str
-    mask: torch.Tensor  # (H, W), 0 and 1
-
-
 def load_regions(
     datalist: str | os.PathLike,
     section: str,
     dataset_dir: str | os.PathLike | None = None,
     phrases: Mapping[str, str] | None = None,
     mask_key: str | None = None,
-) -> list[Region]:
+    spatial_dims: int = 2,
+) -> list[AnyRegion]:
     """The annotated findings of a section: for each image and phrase the pixels of all its boxes.
 
     Args:
@@ -55,6 +49,7 @@ def load_regions(
         phrases: what to look for of each class; classes that are not named are left out. Without any it is each
             box's own of "box_phrases" where entries have that, else the classes' names.
         mask_key: key of a mask that the boxes are cut to.
+        spatial_dims: 3 of volumes, whose boxes are in millimeters.
 
     Raises:
         DataError: when the datalist has no boxes, a class is unknown, or an annotation does not fit its image.
@@ -73,33 +68,50 @@ def load_regions(
     if not entries:
         raise DataError(f"{datalist} has no boxes in '{section}': `mgca data csv --boxes` brings them.")
     base = find_dataset_dir(datalist, dataset_dir)
-    problems = [p for entry in entries for p in annotation_problems(entry, base, box_classes=classes)]
+    problems = [
+        problem
+        for entry in entries
+        for problem in annotation_problems(entry, base, box_classes=classes, spatial_dims=spatial_dims)
+    ]
     if problems:
         raise DataError(list_problems(f"{datalist}: bad annotations", problems, "Mend or leave out these entries."))
-    return [region for entry in entries for region in _regions(entry, classes, phrases, mask_key)]
+    make = _region_of_volume if spatial_dims == 3 else _region_of_radiograph
+    found = (make(entry, *rest, mask_key) for entry in entries for rest in _boxes_by_phrase(entry, classes, phrases))
+    return [region for region in found if region is not None]
 
 
-def _regions(
-    entry: Entry, classes: Sequence[str], phrases: Mapping[str, str] | None, mask_key: str | None
-) -> Iterator[Region]:
-    """The boxes of an image, those of the same phrase together."""
-    size = image_size(entry["image"])
+def _boxes_by_phrase(
+    entry: Entry, classes: Sequence[str], phrases: Mapping[str, str] | None
+) -> Iterator[tuple[str, str, list[list[float]]]]:
+    """The boxes of an image, those of the same class and phrase together."""
     names = [classes[label] for label in entry["box_labels"]]
     texts = [phrases.get(name) for name in names] if phrases else entry.get("box_phrases", names)
     for name, phrase in dict.fromkeys(zip(names, texts, strict=True)):
         if phrase is None:
             continue
         boxes = [b for b, n, t in zip(entry["boxes"], names, texts, strict=True) if (n, t) == (name, phrase)]
-        mask = BoxesToMask()(boxes, [0] * len(boxes), size)[0]
-        if mask_key:
-            within: Any = entry.get(mask_key)
-            mask = mask * LoadMask()(within).as_tensor()[0]
-        if mask.any():
-            yield Region(entry["image"], name, phrase, mask)
+        yield name, phrase, boxes
+
+
+def _region_of_radiograph(
+    entry: Entry, name: str, phrase: str, boxes: list[list[float]], mask_key: str | None
+) -> Region | None:
+    mask = BoxesToMask()(boxes, [0] * len(boxes), image_size(entry["image"]))[0]
+    if mask_key:
+        within: Any = entry.get(mask_key)
+        mask = mask * LoadMask()(within).as_tensor()[0]
+    return Region(entry["image"], name, phrase, mask) if mask.any() else None
+
+
+def _region_of_volume(
+    entry: Entry, name: str, phrase: str, boxes: list[list[float]], mask_key: str | None
+) -> VolumeRegion:
+    within: Any = entry.get(mask_key) if mask_key else None
+    return VolumeRegion(image_of(entry), name, phrase, boxes, within)
 
 
 def measure_regions(
-    ground: PhraseGrounder, regions: Sequence[Region], figures: GroundingFigures, encoder: str
+    ground: PhraseGrounder, regions: Sequence[AnyRegion], figures: GroundingFigures, encoder: str
 ) -> Iterator[tuple[Region, torch.Tensor]]:
     """Ground every region's phrase in its image, add the figures, and give the maps one by one.
 
@@ -110,26 +122,29 @@ def measure_regions(
         encoder: name of the network in the table.
 
     Yields:
-        each region with its (H, W) map.
+        each region with its (H, W[, D]) map; of volumes none that the mask leaves nothing of.
     """
-    by_image: dict[str, list[Region]] = {}
+    by_image: dict[str, list[AnyRegion]] = {}
     for region in regions:
-        by_image.setdefault(region.image, []).append(region)
+        by_image.setdefault(path_of(region.image), []).append(region)
     for image, own in progress_bar(by_image.items(), f"grounding, {Path(encoder).name}", len(by_image)):
         try:
             texts = ground.encode([region.phrase for region in own], private=True)
         except DataError as error:
             raise DataError(f"{image}: {error}") from None
-        for region, heat in zip(own, ground.ground_texts(image, texts), strict=True):
-            figures.add(encoder, region, heat)
-            yield region, heat
+        for one, heat in zip(own, ground.ground_texts(own[0].image, texts), strict=True):
+            filled = one.filled()
+            if filled.mask.any():
+                figures.add(encoder, filled, heat)
+                yield filled, heat
 
 
 class GroundingFigures:
     """Collects the figures of :func:`monai_mgca.metrics.compute_grounding` by network and class.
 
     Args:
-        tolerance: of "pointing_game_near", as a part of the longer side; "pointing_game" has none.
+        tolerance: of "pointing_game_near", as a part of the longer side, of volumes in millimeters; "pointing_game" has
+            none.
 
     Example::
 
@@ -148,12 +163,12 @@ class GroundingFigures:
         Args:
             encoder: name of the network.
             region: where the finding is.
-            heat: (H, W) map of its phrase.
+            heat: (H, W[, D]) map of its phrase.
         """
         inside = compute_grounding(heat[None], region.mask[None])[0].tolist()
-        near = compute_grounding(heat[None], region.mask[None], self.tolerance)[0, 0].item()
-        values = dict(zip(COLUMNS, (inside[0], near, *inside[1:]), strict=True))
-        self.rows.append({"encoder": encoder, "image": region.image, "class": region.name, **values})
+        near = bool(inside[0]) or is_near(region.mask > 0.5, int(heat.argmax()), self.tolerance, region.spacing)
+        values = dict(zip(COLUMNS, (inside[0], float(near), *inside[1:]), strict=True))
+        self.rows.append({"encoder": encoder, "image": path_of(region.image), "class": region.name, **values})
 
     def summarize(self) -> list[dict[str, Any]]:
         """The mean of every network over all findings, and of every class."""

@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint",
         nargs="+",
         metavar="FILE",
-        help="encoders, random, or pixels: 32 x 32 (default: the bundle's model.pt and both)",
+        help="encoders, random, or pixels: 32 x 32, of volumes 16 x 16 x 16 (default: the bundle's model.pt and both)",
     )
     add("--fractions", nargs="+", type=float, default=[1, 0.1, 0.01], metavar="PART", help="parts of the patients")
     add("--seeds", type=int, default=3, metavar="N", help="choices of the parts, and random encoders (default: 3)")

@@ -8,22 +8,23 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from monai.transforms import Compose
+from monai.transforms import Compose, Resized
 
+from monai_mgca.apps.build_model import build_image_encoder, image_transform
 from monai_mgca.apps.choose_data import choose_data
+from monai_mgca.apps.load_images import image_batches
 from monai_mgca.apps.probe.features import compute_features
 from monai_mgca.apps.probe.linear_probe import fit_linear_probe
 from monai_mgca.data import class_names, load_labeled, read_datalist
 from monai_mgca.data.fraction import take_fraction
 from monai_mgca.io.csv_file import write_csv
 from monai_mgca.metrics import compute_classification
-from monai_mgca.networks import ImageFeatures, create_image_encoder
+from monai_mgca.networks import ImageFeatures, WindowEncoder
 from monai_mgca.options import bundle_root
 from monai_mgca.transforms import ResolveUncertainLabels, default_preprocessing, describe_default, restore_preprocessing
 from monai_mgca.utils import CheckpointError, DataError
@@ -37,6 +38,8 @@ __all__ = ["probe"]
 RANDOM = "random"
 PIXELS = "pixels"
 MEAN = "mean"
+# the edge of the pixels: as many numbers as a fit takes
+EDGES = {2: 32, 3: 16}
 COLUMNS = ("encoder", "fraction", "seed", "images", "class", "auroc", "ap", "accuracy", "note")
 
 
@@ -46,7 +49,8 @@ class _Set(NamedTuple):
 
 
 def _load(args: argparse.Namespace, section: str) -> _Set:
-    items = load_labeled(args.datalist, section, "classification", args.dataset_dir, args.classes)
+    kind = {"classes": args.classes, "spatial_dims": args.spatial_dims}
+    items = load_labeled(args.datalist, section, "classification", args.dataset_dir, **kind)
     resolve = ResolveUncertainLabels(args.uncertain, args.classes, exclusive=args.label_mode == "multiclass")
     labels = []
     for row, (item, entry) in enumerate(zip(items, read_datalist(args.datalist)[section], strict=True)):
@@ -65,7 +69,7 @@ def _settings(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     settings = {}
     for checkpoint in sorted(args.checkpoint, key=lambda name: name == RANDOM):
         if checkpoint == PIXELS:
-            settings[checkpoint] = {"image_size": 32, "in_channels": 1}
+            settings[checkpoint] = {"image_size": EDGES[2], "in_channels": 1}
             continue
         own = Path(checkpoint).with_suffix(".json")
         if checkpoint != RANDOM and not Path(checkpoint).is_file():
@@ -76,6 +80,20 @@ def _settings(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         settings[checkpoint] = {"image_size": 224, "in_channels": 1, **found, **given}
         if "image_encoder" not in settings[checkpoint]:
             raise CheckpointError(f"No model.json is beside '{checkpoint}': name the encoder, as --encoder resnet50.")
+    return _of_one_kind(settings, args)
+
+
+def _of_one_kind(settings: dict[str, dict[str, Any]], args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The same, of radiographs or of volumes alone, and the pixels are what these are."""
+    of_encoders = [found for name, found in settings.items() if name != PIXELS]
+    volumes = [found.get("spatial_dims", 2) == 3 for found in of_encoders]
+    if any(volumes) and not all(volumes):
+        raise DataError("--checkpoint names encoders of radiographs and of volumes: probe each kind by itself.")
+    if any(volumes) and args.image_size is not None:
+        raise DataError("--image-size is of radiographs: volumes are prepared as the encoder's training did it.")
+    if any(volumes) and PIXELS in settings:
+        settings[PIXELS] = {key: value for key, value in of_encoders[0].items() if key != "image_encoder"}
+    args.spatial_dims = 3 if any(volumes) else 2
     return settings
 
 
@@ -86,23 +104,12 @@ class _Pixels(torch.nn.Module):
         return ImageFeatures(image.flatten(1), image.flatten(2), None)
 
 
-class _Batches(Sequence):
-    """Batches that threads load: an error keeps its cause, which names the file; a worker process would lose it."""
-
-    def __init__(self, items: Sequence[dict[str, Any]], transform: Compose, pool: ThreadPool, size: int = 32) -> None:
-        self.chunks = [items[start : start + size] for start in range(0, len(items), size)]
-        self.transform, self.pool = transform, pool
-
-    def __getitem__(self, index: Any) -> Any:
-        return {"image": torch.stack([d["image"] for d in self.pool.map(self.transform, self.chunks[index])])}
-
-    def __len__(self) -> int:
-        return len(self.chunks)
-
-
 def _preprocessing(settings: dict[str, Any]) -> list[Any]:
     """What the training did to its images, where that is not what the bundle's pretraining does; else whole images."""
     size, channels, resize = settings["image_size"], settings["in_channels"], settings.get("resize_size")
+    if settings.get("spatial_dims", 2) == 3:
+        smaller = [Resized("image", [EDGES[3]] * 3, mode="area")] if "image_encoder" not in settings else []
+        return [*image_transform(settings).transforms, *smaller]
     own = settings.get("preprocessing")
     if not own or (resize is not None and own == describe_default(size, channels, resize)):
         return default_preprocessing(size, channels)
@@ -110,17 +117,14 @@ def _preprocessing(settings: dict[str, Any]) -> list[Any]:
 
 
 def _features(checkpoint: str, settings: dict[str, Any], seed: int, items: Sequence[dict[str, Any]]) -> np.ndarray:
-    size, channels = settings["image_size"], settings["in_channels"]
     torch.manual_seed(seed)
-    if checkpoint == PIXELS:
-        encoder: torch.nn.Module = _Pixels()
-    else:
-        encoder = create_image_encoder(settings["image_encoder"], size, in_channels=channels)
+    encoder: torch.nn.Module = _Pixels() if checkpoint == PIXELS else build_image_encoder(settings)
     if checkpoint not in (RANDOM, PIXELS):
         load_encoder(encoder, checkpoint)
+    if checkpoint != PIXELS and settings.get("window_size"):
+        encoder = WindowEncoder(encoder, settings["window_size"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with ThreadPool(min(16, os.cpu_count() or 1)) as pool:
-        batches = _Batches([{"image": item["image"]} for item in items], Compose(_preprocessing(settings)), pool)
+    with image_batches(items, Compose(_preprocessing(settings)), settings.get("spatial_dims", 2)) as batches:
         return compute_features(encoder, batches, device, f"features of {checkpoint}").numpy()
 
 

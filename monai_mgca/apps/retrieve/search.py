@@ -9,18 +9,20 @@ import argparse
 import dataclasses
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from monai_mgca.apps.choose_data import choose_data
 from monai_mgca.apps.image_text_model import PretrainedModel, load_pretrained
+from monai_mgca.apps.load_images import find_below, refuse_missing
 from monai_mgca.apps.retrieve.embedding_index import EmbeddingIndex
-from monai_mgca.data import find_images, load_datalist, read_datalist
-from monai_mgca.data.entry import SECTIONS
+from monai_mgca.data import load_datalist, read_datalist
+from monai_mgca.data.entry import SECTIONS, Entry
+from monai_mgca.data.image_item import image_of
 from monai_mgca.data.paths import find_dataset_dir
 from monai_mgca.io.csv_file import write_csv
 from monai_mgca.io.embedding_file import fingerprint_of, read_embeddings, write_embeddings
@@ -30,15 +32,21 @@ from monai_mgca.utils import DataError
 from monai_mgca.utils.console import say, visible
 from monai_mgca.utils.extras import require_extra
 from monai_mgca.visualize.gallery import Hit, Ranking, public_names, write_gallery
+from monai_mgca.weights import read_model_settings
 
 __all__ = ["retrieve"]
 
 COLUMNS = ("query", "rank", "similarity", "image")
 KS = (1, 5, 10)
 SHORT = 100
+STRIP = (
+    "Each volume is shown by three planes, through its first box if it has one, with the patient's right side on the "
+    "left. The small picture holds its axial slices: scroll there, or click it and press the arrow keys."
+)
 
 
 class _Set(NamedTuple):
+    entries: list[Entry]
     images: list[str]  # paths
     names: list[str]  # the same in the dataset folder
     reports: list[str]  # one an image; none where one of them has none
@@ -53,7 +61,7 @@ def _load(args: argparse.Namespace) -> _Set:
             raise DataError(
                 "A folder of images has no reports: give a --datalist, or look for images by --target images."
             )
-        base, origin, entries = args.images, args.images, find_images(args.images)
+        base, origin, entries = args.images, args.images, find_below(args.images, args.spatial_dims)
     else:
         choose_data(args, args.checkpoint)
         document = read_datalist(args.datalist)
@@ -67,26 +75,34 @@ def _load(args: argparse.Namespace) -> _Set:
     names = [os.path.relpath(image, base) for image in images]
     # in a folder without a datalist a patient's images lie together
     patients = [str(entry.get("patient") or os.path.dirname(n)) for entry, n in zip(entries, names, strict=True)]
-    return _Set(images, names, reports if whole else [], patients, origin)
+    return _Set(entries, images, names, reports if whole else [], patients, origin)
 
 
 def _embed(model: PretrainedModel, data: _Set, args: argparse.Namespace) -> dict[str, np.ndarray]:
     """The embeddings of the whole set, from the file of an earlier run if they are the same."""
     path = Path(args.output) / ("embeddings_random.npz" if args.random else "embeddings.npz")
-    states = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, data.images)]
-    content = [args.random, data.names, states, data.reports]
+    content: list[Any] = [args.random, data.names, list(map(_state, data.images)), data.reports]
+    if told := [image for image in map(image_of, data.entries) if not isinstance(image, str)]:
+        content.append(told)  # what the datalist says of the values in the files
     fingerprint = fingerprint_of([args.checkpoint, Path(args.checkpoint).parent / "model.json"], content)
     found = read_embeddings(path, fingerprint)
     if found is not None:
         say(f"Embeddings of {len(data.images)} images, computed earlier: {path}")
         return found
-    arrays = {"image": model.embed_images(data.images).numpy(), "names": np.char.encode(data.names, "utf-8")}
+    arrays = {"image": model.embed_images(data.entries).numpy(), "names": np.char.encode(data.names, "utf-8")}
     if data.reports:
         arrays["report"] = model.embed_reports(data.reports).numpy()
     write_embeddings(path, arrays, fingerprint)
     kinds = "images and reports" if data.reports else "images"
     say(f"Embeddings of {len(data.images)} {kinds}: {path}")
     return arrays
+
+
+def _state(image: str) -> tuple[int, int]:
+    """What changes when an image does: its size and time; of a series those of its files together."""
+    files = [image, *map(str, Path(image).iterdir())] if os.path.isdir(image) else [image]
+    states = [os.stat(file) for file in files]
+    return sum(state.st_size for state in states), max(state.st_mtime_ns for state in states)
 
 
 def _search(
@@ -137,17 +153,22 @@ def _shown(rankings: Sequence[Ranking], data: _Set) -> list[Ranking]:
     """The results for a page that is passed to others: no folder that reveals the machine or the patient."""
     shown = dict(zip(data.images, public_names(data.names, data.patients), strict=True))
     real = {os.path.realpath(image): name for image, name in shown.items()}
+    entries: dict[str, Any] = dict(zip(data.images, data.entries, strict=True))
+    found: dict[str, dict[str, Any]] = {
+        image: {"name": name, "image": image_of(entries[image]), "boxes": entries[image].get("boxes") or ()}
+        for image, name in shown.items()
+    }
     return [
         Ranking(
             f"Like {real.get(os.path.realpath(r.image), os.path.basename(r.image))}" if r.image else r.query,
-            [dataclasses.replace(hit, name=shown[hit.image]) for hit in r.hits],
+            [dataclasses.replace(hit, **found[str(hit.image)]) for hit in r.hits],
             r.image,
         )
         for r in rankings
     ]
 
 
-def _write(rankings: Sequence[Ranking], data: _Set, args: argparse.Namespace) -> list[str]:
+def _write(rankings: Sequence[Ranking], data: _Set, args: argparse.Namespace, settings: Mapping[str, Any]) -> list[str]:
     """Write the table and the page, and return their paths."""
     table, page = _free_paths(args.output)
     rows: list[list] = [[*COLUMNS, *(["report"] if args.with_text else [])]]
@@ -159,8 +180,11 @@ def _write(rankings: Sequence[Ranking], data: _Set, args: argparse.Namespace) ->
     notes = [f"The nearest of {len(data.images)} {args.target} by cosine similarity, best first. For research only."]
     if args.target == "reports":
         notes.append("A picture is the image that the report was written about.")
+    if settings.get("spatial_dims") == 3:
+        notes.append(STRIP)
     notes.append(f"{os.path.basename(table)} beside this page has the paths.")
-    write_gallery(page, f"{args.target.capitalize()} by similarity", _shown(rankings, data), notes)
+    title = f"{args.target.capitalize()} by similarity"
+    write_gallery(page, title, _shown(rankings, data), notes, settings)
     return [table, page]
 
 
@@ -201,8 +225,8 @@ def retrieve(args: argparse.Namespace) -> list[str]:
         require_extra("faiss", "--backend faiss")
     if args.top < 1:
         raise DataError(f"--top must be 1 or more, got {args.top}.")
-    if missing := [path for path in args.image if not os.path.isfile(path)]:
-        raise DataError(f"There is no image {', '.join(missing)}: check the path of --image.")
+    args.spatial_dims = read_model_settings(args.checkpoint).get("spatial_dims", 2)
+    refuse_missing(args.image, args.spatial_dims)
     torch.manual_seed(0)
     model = load_pretrained(args.checkpoint, random=args.random)
     for text in args.text:  # before the long work
@@ -213,7 +237,7 @@ def retrieve(args: argparse.Namespace) -> list[str]:
     if args.text or args.image:
         rankings = _search(model, data, arrays, args)
         _print(rankings, args.target)
-        written = _write(rankings, data, args)
+        written = _write(rankings, data, args, model.settings)
     if args.evaluate:
         say(_evaluate(model, data, arrays))
     return written

@@ -9,12 +9,13 @@ import argparse
 import os
 
 from monai_mgca.apps.image_text_model import load_pretrained
+from monai_mgca.apps.load_images import find_below, refuse_missing
 from monai_mgca.apps.zero_shot.zero_shot_classifier import ZeroShotClassifier
-from monai_mgca.data import find_images
 from monai_mgca.io.csv_file import write_csv
 from monai_mgca.options import bundle_root
 from monai_mgca.utils.console import say
 from monai_mgca.utils.errors import DataError
+from monai_mgca.weights import read_model_settings
 
 __all__ = ["classify_images"]
 
@@ -34,14 +35,15 @@ def classify_images(args: argparse.Namespace) -> list[str]:
         DataError: when there is no image, or the prompts do not suit the model.
     """
     root = bundle_root()
-    if missing := [path for path in args.image if not os.path.isfile(path)]:
-        raise DataError(f"There is no image {', '.join(missing)}: check the path of --image.")
-    images = [*args.image, *([entry["image"] for entry in find_images(args.images)] if args.images else [])]
+    checkpoint = args.checkpoint or f"{root}/models/model_pretrain.pt"
+    dims = read_model_settings(checkpoint).get("spatial_dims", 2)
+    refuse_missing(args.image, dims)
+    images = [*args.image, *([entry["image"] for entry in find_below(args.images, dims)] if args.images else [])]
     if not images:
         raise DataError("Nothing to classify: give --image FILE or --images DIR.")
     if not args.temperature > 0:
         raise DataError(f"--temperature must be more than 0, got {args.temperature:g}.")
-    model = load_pretrained(args.checkpoint or f"{root}/models/model_pretrain.pt")
+    model = load_pretrained(checkpoint)
     prompts = args.prompts or f"{root}/configs/prompts.json"
     classify = ZeroShotClassifier(model, prompts, args.classes, args.temperature).to(model.device)
     table = classify.classify(model.embed_images(images).to(model.device)).cpu().tolist()

@@ -20,7 +20,7 @@ __all__ = ["ZeroShotClassifier"]
 
 
 class ZeroShotClassifier(nn.Module):
-    """Probabilities of findings in radiographs, from texts alone.
+    """Probabilities of findings in radiographs or volumes, from texts alone.
 
     An image's probability of a finding is the softmax of its similarities to what reports say with and without it,
     divided by the temperature of the pretraining: 0.5 is as near to the one as to the other. Each side is the mean of
@@ -68,7 +68,7 @@ class ZeroShotClassifier(nn.Module):
         self.eval()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, in_channels, H, W) images -> (B, F) probabilities, of the classes in their order."""
+        """(B, in_channels, H, W[, D]) images -> (B, F) probabilities, of the classes in their order."""
         return self.classify(self.embedder(image))
 
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Classifies images by texts, without labels: the probability of each finding that the prompts describe."""
+"""Classifies images or volumes by texts, without labels: the probability of each finding that the prompts describe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ def _parser() -> argparse.ArgumentParser:
         "python -m monai.bundle run --config_file bundles/mgca/configs/evaluate_zero_shot.json  # to measure it",
     )
     add = parser.add_argument
-    add("--image", nargs="+", default=[], metavar="FILE", help="images to classify")
+    add(
+        "--image",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="images to classify; volumes also as a folder of a series",
+    )
     add("--images", metavar="DIR", help="classify all images below this folder")
     add("--classes", nargs="+", metavar="NAME", help="findings of the prompts (default: all)")
     add("--prompts", metavar="FILE", help="texts of the findings (default: prompts.json of the bundle)")

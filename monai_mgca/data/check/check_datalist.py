@@ -19,6 +19,7 @@ from monai_mgca.data.entry import (
     BOXES,
     LABELS,
     SECTIONS,
+    UNITS,
     Entry,
     Place,
     as_text,
@@ -146,6 +147,7 @@ class _EntryCheck:
     def _annotations(self, entry: Entry) -> Iterator[tuple[str, str, str]]:
         masks = mask_keys(entry)
         for reason, keys in {**_OUT_OF_RANGE, "mask does not fit": masks}.items():
-            part = keep_keys(entry, keys)
-            for file, detail in annotation_problems(part, self.base, *self.classes, masks, self.mask_classes):
+            part = keep_keys(entry, (*keys, *UNITS))
+            of = (*self.classes, masks, self.mask_classes, 3 if self.volumes else 2)
+            for file, detail in annotation_problems(part, self.base, *of):
                 yield reason, detail.removeprefix("mask: "), file

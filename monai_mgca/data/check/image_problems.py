@@ -20,7 +20,7 @@ from monai_mgca.data.check.hounsfield import unit_problem
 from monai_mgca.data.check.problem import CheckLimits
 from monai_mgca.io.image_header import ImageHeader, is_lateral, look_at_header, read_dicom_tags, tag_text
 from monai_mgca.io.kind import kind_of_name
-from monai_mgca.io.nifti_affine import gives_orientation
+from monai_mgca.io.volumes.nifti_affine import gives_orientation
 from monai_mgca.transforms import LoadRadiograph, LoadVolume
 from monai_mgca.utils import DataError
 

@@ -44,6 +44,7 @@ class SampleKind:
         pattern: of the files' names.
         classes: what the datalist says of the classes.
         units: what is counted, and its size, for the log.
+        some: further keys that some entries have, of files or folders.
     """
 
     source: str
@@ -53,6 +54,7 @@ class SampleKind:
     pattern: str
     classes: Mapping[str, Sequence[str]]
     units: tuple[str, str]
+    some: Sequence[str] = ()
 
 
 def fill_folder(
@@ -149,6 +151,7 @@ def _is_complete(kind: SampleKind, path: Path, settings: Mapping[str, Any]) -> b
     base = os.path.realpath(path.parent)
     files: list[Any] = [f"report_encoder/{name}" for name in ENCODER_FILES]
     files += [entry.get(key) for *_, entry in places_of(document) for key in kind.files]
+    files += [entry.get(key) for *_, entry in places_of(document) for key in kind.some if key in entry]
     return document.get("settings") == settings and not any(file_problem(base, file) for file in files)
 
 

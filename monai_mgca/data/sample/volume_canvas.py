@@ -53,11 +53,14 @@ class VolumeCanvas:
         """The share of each voxel within an edge: 1 where the millimeters ``beyond`` it are negative, 0 far out."""
         return np.clip(0.5 - beyond / self.spacing, 0.0, 1.0)
 
+    def distance(self, center: Sequence[float], radii: Sequence[float] | np.ndarray) -> np.ndarray:
+        """How far each voxel is from the middle of an ellipsoid, whose surface is at 1."""
+        offsets = zip((self.x, self.y, self.z), center, radii, strict=True)
+        return np.sqrt(sum(((axis - middle) / radius) ** 2 for axis, middle, radius in offsets))
+
     def ellipsoid(self, center: Sequence[float], radii: Sequence[float] | np.ndarray) -> np.ndarray:
         """The share of each voxel within an ellipsoid."""
-        offsets = zip((self.x, self.y, self.z), center, radii, strict=True)
-        distance = np.sqrt(sum(((axis - middle) / radius) ** 2 for axis, middle, radius in offsets))
-        return self.inside((distance - 1) * min(radii))
+        return self.inside((self.distance(center, radii) - 1) * min(radii))
 
     def tube(self, start: Sequence[float], end: Sequence[float], radius: float) -> np.ndarray:
         """The share of each voxel within a tube with round ends."""

@@ -13,7 +13,7 @@ from monai.utils import look_up_option
 
 from monai_mgca.data.sources.collection import Collection
 from monai_mgca.data.sources.mimic_cxr import CHEXPERT_CLASSES
-from monai_mgca.data.sources.rows import read_rows
+from monai_mgca.data.sources.tables.rows import read_rows
 from monai_mgca.utils import DataError
 
 __all__ = ["COMPETITION_CLASSES", "collect_chexpert"]

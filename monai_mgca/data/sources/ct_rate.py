@@ -16,8 +16,8 @@ from typing import Any
 from monai.utils import look_up_option
 
 from monai_mgca.data.sources.collection import Collection
-from monai_mgca.data.sources.finding_labels import read_labels
-from monai_mgca.data.sources.rows import numbered_rows
+from monai_mgca.data.sources.tables.finding_labels import read_labels
+from monai_mgca.data.sources.tables.rows import numbered_rows
 from monai_mgca.text.report_reader import ReportReader
 from monai_mgca.utils import DataError
 

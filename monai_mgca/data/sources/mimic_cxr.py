@@ -11,7 +11,7 @@ from typing import Any
 
 from monai_mgca.data.paths import resolve_path
 from monai_mgca.data.sources.collection import Collection
-from monai_mgca.data.sources.rows import read_rows
+from monai_mgca.data.sources.tables.rows import read_rows
 from monai_mgca.data.split import split_name
 from monai_mgca.text.report_reader import Reading, ReportReader
 from monai_mgca.utils import DataError

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from monai_mgca.data.sources.collection import Collection
-from monai_mgca.data.sources.rows import read_rows
+from monai_mgca.data.sources.tables.rows import read_rows
 from monai_mgca.utils import DataError
 
 __all__ = ["collect_object_cxr"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from monai_mgca.data.paths import find_files
 from monai_mgca.data.sources.collection import Collection
-from monai_mgca.data.sources.rows import read_rows
+from monai_mgca.data.sources.tables.rows import read_rows
 from monai_mgca.io import list_files, quick_kind
 from monai_mgca.io.plain_xml import read_plain_xml
 from monai_mgca.text.report_reader import Reading, ReportReader

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from monai_mgca.data.sources.collection import Collection
-from monai_mgca.data.sources.finding_labels import read_labels
-from monai_mgca.data.sources.rows import numbered_rows
+from monai_mgca.data.sources.tables.finding_labels import finding_names, read_labels
+from monai_mgca.data.sources.tables.rows import numbered_rows
 from monai_mgca.utils import DataError
 
 __all__ = ["collect_rad_chestct"]
@@ -53,7 +53,7 @@ def collect_rad_chestct(
     if not there:
         missing = ", ".join(table.name for table in tables)
         raise DataError(f"no tables of labels in {folder}: none of {missing}. Name them with --labels.")
-    names = list(classes) or _names(there[0])
+    names = list(classes) or finding_names(there[0], _ID)
     known: dict[str, list[int | None]] = {}
     for table in there:
         known |= read_labels(table, _ID, names)
@@ -65,15 +65,6 @@ def collect_rad_chestct(
             collection.drop("not in the tables of labels", name)
     collection.header = {"classes": names}
     return collection
-
-
-def _names(table: Path) -> list[str]:
-    """The findings of a table, by its columns and in their order."""
-    _, row = next(numbered_rows(table, (_ID,)), (0, {}))
-    names = list(dict.fromkeys(column.split("*")[0] for column in row if column != _ID))
-    if not names:
-        raise DataError(f"{table} has no row, or no column but {_ID}.")
-    return names
 
 
 def _read_summary(table: Path) -> Iterator[tuple[str, str, str]]:

@@ -13,11 +13,13 @@ from pathlib import Path
 import pydicom
 from monai.utils import look_up_option
 
+from monai_mgca.data.find_dataset import group_volumes
 from monai_mgca.data.paths import find_files, refuse_links_out
 from monai_mgca.data.sources.collection import Collection
 from monai_mgca.data.sources.study_reports import reports_of_folders
 from monai_mgca.io import FoundFiles, find_image_files, stem_of
 from monai_mgca.io.dicom.dicom_file import read_dicom
+from monai_mgca.io.dicom.dicom_series import series_files
 from monai_mgca.text.report_reader import ReportReader
 from monai_mgca.utils import DataError
 from monai_mgca.utils.progress import list_problems, progress_bar
@@ -32,6 +34,7 @@ def collect_folder(
     one_per_folder: bool = False,
     headings: str | os.PathLike | None = None,
     letters: str = "ascii",
+    volumes: bool = False,
 ) -> Collection:
     """Collect one's own radiographs and reports: an image and a .txt file with the same name belong together.
 
@@ -47,6 +50,8 @@ def collect_folder(
         one_per_folder: one report for all images of a folder (:func:`reports_of_folders`).
         headings: a JSON file of headings that the table lacks, see :class:`Headings`.
         letters: of the reports: "ascii" for English, "all" for other languages.
+        volumes: the images are volumes (:func:`monai_mgca.data.find_volumes`): NIfTI files, and folders of one DICOM
+            series each, such as images/7/series for reports/7/series.txt.
 
     Raises:
         DataError: when a folder is not there or has no such files, two images or two reports have one name, a folder
@@ -61,11 +66,8 @@ def collect_folder(
     if reports == "one-per-folder":
         reports, one_per_folder = images, True
     _refuse_missing(images, reports)
-    collection, found = Collection("folder", images, letters=letters), find_image_files(images)
-    refuse_links_out(images, found.kinds)
-    others = FoundFiles({}, [path for path in found.others if path.suffix.lower() != ".txt"]).describe_others(images)
-    collection.notes += filter(None, [others])
-    path_of, texts = _by_stem(found.kinds, images), _texts(reports)
+    collection = Collection("folder", images, letters=letters)
+    path_of, texts = _by_stem(_find(images, volumes, collection), images), _texts(reports)
     text_of = reports_of_folders(path_of, texts.items()) if one_per_folder else texts
     reader, used = ReportReader(headings), dict[Path, str]()
     for stem, path in progress_bar(path_of.items(), "reading the reports"):
@@ -85,6 +87,15 @@ def collect_folder(
         own = "report" if one_per_folder else "image"
         collection.notes.append(f"no --patient given: every {own} counts as its own patient")
     return collection
+
+
+def _find(images: str | os.PathLike, volumes: bool, collection: Collection) -> Iterable[Path]:
+    """The images, or the volumes; the collection notes what other files there are."""
+    found = find_image_files(images, (lambda kind: kind in ("nifti", "dicom")) if volumes else bool)
+    refuse_links_out(images, found.kinds)
+    others = FoundFiles({}, [path for path in found.others if path.suffix.lower() != ".txt"])
+    collection.notes += filter(None, [others.describe_others(images, "volume" if volumes else "image")])
+    return group_volumes(found, images) if volumes else found.kinds
 
 
 def _refuse_missing(*folders: str | os.PathLike) -> None:
@@ -133,6 +144,7 @@ def _patient(path: Path, stem: str, patient: str) -> str:
         return stem.split("/")[0]
     if patient == "dicom":
         try:
+            path = series_files(path)[0] if path.is_dir() else path
             who = str(read_dicom(path, stop_before_pixels=True, specific_tags=["PatientID"]).get("PatientID", ""))
         except DataError as error:
             raise DataError(f"{path}: {error}") from None

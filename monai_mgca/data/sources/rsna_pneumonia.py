@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from monai_mgca.data.sources.collection import Collection
-from monai_mgca.data.sources.rows import read_rows
 from monai_mgca.data.sources.stored_sizes import read_sizes
+from monai_mgca.data.sources.tables.rows import read_rows
 from monai_mgca.io import encode_rle
 from monai_mgca.transforms import BoxesToMask
 from monai_mgca.utils import DataError

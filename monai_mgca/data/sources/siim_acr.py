@@ -14,8 +14,8 @@ import numpy as np
 from monai.utils import look_up_option
 
 from monai_mgca.data.sources.collection import Collection
-from monai_mgca.data.sources.rows import read_rows
 from monai_mgca.data.sources.stored_sizes import read_sizes
+from monai_mgca.data.sources.tables.rows import read_rows
 from monai_mgca.io import list_files, quick_kind, stem_of
 from monai_mgca.io.run_lengths import decode_siim, encode_rle
 from monai_mgca.utils import DataError

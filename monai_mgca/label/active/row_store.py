@@ -50,6 +50,7 @@ def refresh_rows(
     fingerprint: str,
     states: Mapping[str, str],
     compute: Callable[[Sequence[str]], Mapping[str, np.ndarray]],
+    chunk: int | None = None,
 ) -> Rows:
     """Bring a file of vectors up to date: only what is new or has changed is computed.
 
@@ -61,6 +62,7 @@ def refresh_rows(
         states: what each id's vector is computed from, such as a file's size and time; those that are no longer here
             are dropped.
         compute: gives vectors of ids; those that it leaves out get no row, and are tried again the next time.
+        chunk: so many are computed between two writes; 1024 unless given.
 
     Returns:
         The rows, in the order of `states`.
@@ -87,7 +89,7 @@ def refresh_rows(
     except OSError as error:
         raise DataError(f"{place.name} among the studies is a link or folder ({error.strerror}): remove it.") from None
     with lock:
-        return _refresh(path, fingerprint, states, compute)
+        return _refresh(path, fingerprint, states, compute, chunk or CHUNK)
 
 
 def _refresh(
@@ -95,17 +97,18 @@ def _refresh(
     fingerprint: str,
     states: Mapping[str, str],
     compute: Callable[[Sequence[str]], Mapping[str, np.ndarray]],
+    chunk: int,
 ) -> Rows:
     stored = _stored(path, fingerprint)
     rows = {name: value for name, (state, value) in stored.items() if states.get(name) == state}
     removed = sum(name not in states for name in stored)
     missing = [name for name in states if name not in rows]
     kept = len(rows)
-    for start in range(0, len(missing), CHUNK):
-        if found := compute(missing[start : start + CHUNK]):
+    for start in range(0, len(missing), chunk):
+        if found := compute(missing[start : start + chunk]):
             if len({value.shape for value in [*rows.values(), *found.values()]}) > 1:  # of somebody's: all are computed
                 _write(path, fingerprint, states, {})
-                return _refresh(path, fingerprint, states, compute)
+                return _refresh(path, fingerprint, states, compute, chunk)
             rows |= found
             _write(path, fingerprint, states, rows)
     if removed and len(rows) == kept:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -20,10 +20,12 @@ from fastapi import HTTPException
 from monai.utils import CommonKeys
 from monailabel.interfaces.datastore import Datastore
 
-from monai_mgca.apps import PretrainedModel, load_pretrained
+from monai_mgca.apps import PretrainedModel
 from monai_mgca.io.embedding_file import fingerprint_of
 from monai_mgca.label.active.row_store import Rows, refresh_rows
 from monai_mgca.label.label_settings import LabelSettings
+from monai_mgca.label.served_model import load_served_model
+from monai_mgca.label.store.file_state import file_state
 from monai_mgca.utils.console import name_some
 from monai_mgca.utils.errors import first_cause
 from monai_mgca.utils.progress import progress_bar
@@ -32,7 +34,11 @@ __all__ = ["Studies", "StudyEmbeddings"]
 
 logger = logging.getLogger(__name__)
 
+# of texts at a time
 BATCH = 32
+# By the studies' dimensions: images at a time, and threads that load them. A CT has hundreds of megabytes while it is
+# loaded, and seconds pass: one is loaded at a time, and what was computed is written sooner.
+IMAGES, THREADS, CHUNK = {2: 32, 3: 4}, {2: 16, 3: 1}, {2: None, 3: 16}
 
 
 @dataclass
@@ -86,25 +92,30 @@ class StudyEmbeddings:
         """
         model, fingerprint = self.load()
         unreadable: dict[str, str] = {}
-        paths: dict[str, str] = {}
-        states: dict[str, str] = {}
-        for name in sorted(datastore.list_images()):
-            try:
-                paths[name] = datastore.get_image_uri(name)
-                states[name] = file_state(paths[name])
-            except OSError as error:
-                unreadable[name] = f"The file of '{name}' cannot be read: {error.strerror}."
-            except HTTPException as error:
-                if error.status_code >= 500:  # a PACS that does not answer: what is known of its images is kept
-                    raise
-                unreadable[name] = str(error.detail)
+
+        def ask(what: Callable[[str], str], names: Iterable[str]) -> dict[str, str]:
+            """What the datastore says of those images that it can give."""
+            found = {}
+            for name in names:
+                try:
+                    found[name] = what(name)
+                except OSError as error:
+                    unreadable[name] = f"The file of '{name}' cannot be read: {error.strerror}."
+                except HTTPException as error:
+                    if error.status_code >= 500:  # a PACS that does not answer: what is known of its images is kept
+                        raise
+                    unreadable[name] = str(error.detail)
+            return found
 
         def embed(names: Sequence[str]) -> dict[str, np.ndarray]:
-            vectors, failed = _embed_images(model, {name: paths[name] for name in names})
+            vectors, failed = _embed_images(model, ask(datastore.get_image_uri, names))
             unreadable.update(failed)
             return vectors
 
-        images = refresh_rows(datastore.work_dir / "images.npz", fingerprint, states, embed)
+        states = ask(datastore.image_state, sorted(datastore.list_images()))
+
+        chunk = CHUNK[model.spatial_dims]
+        images = refresh_rows(datastore.work_dir / "images.npz", fingerprint, states, embed, chunk)
         reports = self._reports(model, fingerprint, images.ids, datastore)
         if unreadable:
             logger.warning(f"{len(unreadable)} studies cannot be read: {name_some(sorted(unreadable), 20)}")
@@ -149,20 +160,14 @@ class StudyEmbeddings:
             time = path.stat().st_mtime_ns
             if self._loaded is None or self._loaded[0] != time:
                 fingerprint = fingerprint_of([path, path.with_name("model.json")], None)
-                self._loaded = time, load_pretrained(path, self.settings.device), fingerprint
+                self._loaded = time, load_served_model(self.settings), fingerprint
             return self._loaded[1:]
-
-
-def file_state(path: str | os.PathLike) -> str:
-    """What changes when a file does: where it is, its size and its time."""
-    found = os.stat(path)
-    return f"{os.path.realpath(path)}:{found.st_size}:{found.st_mtime_ns}"
 
 
 @torch.no_grad()
 def _embed_images(model: PretrainedModel, paths: Mapping[str, str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Vectors of those that can be read, and why the others cannot."""
-    embed, names = model.network.image_embedder(), list(paths)
+    embed, names, batch = model.network.image_embedder(), list(paths), IMAGES[model.spatial_dims]
     vectors: dict[str, np.ndarray] = {}
     failed: dict[str, str] = {}
 
@@ -172,9 +177,10 @@ def _embed_images(model: PretrainedModel, paths: Mapping[str, str]) -> tuple[dic
         except RuntimeError as error:  # MONAI's, around ours
             return str(first_cause(error))
 
-    with ThreadPool(min(16, os.cpu_count() or 1)) as pool:
-        for start in progress_bar(range(0, len(names), BATCH), "studies"):
-            loaded = dict(zip(names[start : start + BATCH], pool.map(load, names[start : start + BATCH]), strict=True))
+    with ThreadPool(min(THREADS[model.spatial_dims], os.cpu_count() or 1)) as pool:
+        for start in progress_bar(range(0, len(names), batch), "studies"):
+            some = names[start : start + batch]
+            loaded = dict(zip(some, pool.map(load, some), strict=True))
             failed |= {name: item for name, item in loaded.items() if isinstance(item, str)}
             good = [name for name in loaded if name not in failed]
             if good:

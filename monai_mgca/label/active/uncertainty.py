@@ -15,7 +15,6 @@ from monailabel.interfaces.datastore import Datastore
 
 from monai_mgca.io.embedding_file import fingerprint_of
 from monai_mgca.label.active.row_store import refresh_rows
-from monai_mgca.label.active.study_embeddings import file_state
 from monai_mgca.label.infers.task_infers import BundleInfer
 from monai_mgca.utils.errors import first_cause
 
@@ -39,7 +38,7 @@ def entropies_of(
         Mean entropy of all classes, and for segmentation of all pixels, for the images that have one by now: one at
         least, unless it cannot be read.
     """
-    weights, paths = infer.settings.weights(infer.task), {name: datastore.get_image_uri(name) for name in names}
+    weights = infer.settings.weights(infer.task)
     if weights is None:
         return {}
     end = time.monotonic() + seconds
@@ -49,13 +48,13 @@ def entropies_of(
         for name in some:
             if name == names[0] or time.monotonic() < end:
                 try:
-                    rows[name] = np.array([entropy(infer.probabilities(paths[name]))], np.float32)
+                    rows[name] = np.array([entropy(infer.probabilities(datastore.get_image_uri(name)))], np.float32)
                 except RuntimeError as error:  # MONAI's, around the file's
                     logger.warning(f"{infer.task} cannot say how sure it is: {first_cause(error)}")
         return rows
 
     fingerprint = fingerprint_of([weights, weights.with_suffix(".json")], None)
-    states = {name: file_state(path) for name, path in paths.items()}
+    states = {name: datastore.image_state(name) for name in names}
     rows = refresh_rows(datastore.work_dir / f"uncertainty_{infer.task}.npz", fingerprint, states, compute)
     return dict(zip(rows.ids, rows.values[:, 0].tolist(), strict=True))
 

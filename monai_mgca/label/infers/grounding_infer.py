@@ -14,12 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 from fastapi import HTTPException
+from monai.utils import CommonKeys
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from monai_mgca.apps import PhraseGrounder, PretrainedModel, load_pretrained, read_reference
-from monai_mgca.label.infers.task_infers import cause_of, write_result
+from monai_mgca.apps import PhraseGrounder, PretrainedModel, read_reference
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry
+from monai_mgca.label.infers.results import write_result, write_volume_result
+from monai_mgca.label.infers.task_infers import cause_of
+from monai_mgca.label.infers.volume_slabs import restored_slabs
 from monai_mgca.label.label_settings import LabelSettings
 from monai_mgca.label.request_values import number
+from monai_mgca.label.served_model import load_served_model
 from monai_mgca.utils import DataError
 from monai_mgca.utils.errors import first_cause
 
@@ -28,7 +33,8 @@ __all__ = ["PhraseInfer"]
 logger = logging.getLogger(__name__)
 
 METHODS = ["attribution", "token"]
-REFERENCE = 32
+# images to learn from what is usual, by their dimensions: of a volume each takes seconds to read
+REFERENCE = {2: 32, 3: 8}
 
 
 class PhraseInfer(InferTask):
@@ -50,7 +56,7 @@ class PhraseInfer(InferTask):
         config = {"text": "", "result": ["mask", "heat"], "threshold": 0.5, "method": METHODS}
         description = "Where the image shows what a phrase says, by the pretraining alone: put the phrase into 'text'"
         # as a segmentation, so that Slicer and OHIF list it
-        super().__init__(InferType.SEGMENTATION, {"finding": 1}, 2, description, config)
+        super().__init__(InferType.SEGMENTATION, {"finding": 1}, settings.spatial_dims, description, config)
 
     def is_valid(self) -> bool:
         return self.problem() is None
@@ -71,26 +77,27 @@ class PhraseInfer(InferTask):
 
         Returns:
             Path of a temporary file, a mask (uint8, 0 and 1) or a heat map (float32) of the image's own size and
-            geometry; and the text, the similarity of image and phrase, and the map's peak [x, y] in pixels.
+            geometry; and the text, the similarity of image and phrase, and the map's peak [x, y] in pixels, of a volume
+            [x, y, z] in voxels of its file.
         """
         text, image = str(request.get("text") or ""), str(request["image"])
         kind, method = (self._choice(request, key) for key in ("result", "method"))
         threshold = number({**self.config(), **request}, "threshold", 0.01, 1)
         grounder = self._grounder(method)
         grounder.model.read_text(text)  # an empty or unknown phrase is refused before the work
-        heat = grounder(image, [text])[0].numpy()
-        similarity = float(grounder.model.embed_images([image]) @ grounder.model.embed_texts([text])[0])
-        y, x = np.unravel_index(int(heat.argmax()), heat.shape)
-        values = heat.astype(np.float32)
-        if kind == "mask":
-            values = ((heat >= threshold * heat.max()) & (heat > 0)).astype(np.uint8)
+        draw, write = (_volume, _write_volume) if self.settings.spatial_dims == 3 else (_radiograph, write_result)
+        heat, similarity = draw(grounder, image, text)
+        rows = heat.T if heat.ndim == 3 else heat  # as it lies in memory: a volume is not copied
+        peak = np.unravel_index(int(rows.argmax()), rows.shape)[::-1]
+        greatest = float(heat.max())
+        values = ((heat >= threshold * greatest) & (heat > 0)).astype(np.uint8) if kind == "mask" else heat
         result = {
             "text": text,
             "similarity": round(similarity, 4),
-            "peak": [int(x), int(y)],
-            "maximum": float(heat.max()),
+            "peak": [int(place) for place in peak],
+            "maximum": greatest,
         }
-        return write_result(values, image, request), {**result, "label_names": self.labels}
+        return write(values, image, request), {**result, "label_names": self.labels}
 
     def _choice(self, request: dict[str, Any], key: str) -> str:
         allowed = self.config()[key]
@@ -115,7 +122,7 @@ class PhraseInfer(InferTask):
     def _reference(self, model: PretrainedModel, method: str) -> Any:
         """What the training kept of its own images, as elsewhere; of other weights some studies."""
         kept = read_reference(self.settings.pretrained) or {}
-        return kept if method in kept else list(islice(_readable(self.studies(), model), REFERENCE))
+        return kept if method in kept else list(islice(_readable(self.studies(), model), REFERENCE[model.spatial_dims]))
 
     def _load(self) -> tuple[int, PretrainedModel]:
         """The pretraining's model, with the time of its file; what cannot be loaded waits for another file."""
@@ -126,7 +133,7 @@ class PhraseInfer(InferTask):
         with self._lock:
             if self._loaded is None or self._loaded[0] != time:
                 try:
-                    self._loaded = time, load_pretrained(path, torch.device(self.settings.device))
+                    self._loaded = time, load_served_model(self.settings)
                 except DataError:  # what the weights need beside them may be put there
                     raise
                 except Exception as error:
@@ -135,6 +142,31 @@ class PhraseInfer(InferTask):
         if isinstance(found, Exception):
             raise found
         return time, found
+
+
+def _radiograph(grounder: PhraseGrounder, image: str, text: str) -> tuple[np.ndarray, float]:
+    """A phrase's heat map, (H, W) as displayed, and the similarity of both."""
+    heat = grounder(image, [text])[0].numpy().astype(np.float32)
+    return heat, float(grounder.model.embed_images([image]) @ grounder.model.embed_texts([text])[0])
+
+
+@torch.no_grad()
+def _volume(grounder: PhraseGrounder, image: str, text: str) -> tuple[np.ndarray, float]:
+    """A phrase's heat map, (X, Y, Z) as stored, and the similarity of both; the volume is read once."""
+    model = grounder.model
+    item = model.image_transform({CommonKeys.IMAGE: image})[CommonKeys.IMAGE]
+    batch = item.as_tensor()[None].to(model.device)
+    similarity = float(model.network.image_embedder()(batch).cpu()[0] @ model.embed_texts([text])[0].cpu())
+    seen = grounder.heat_maps(batch, grounder.encode([text]))[0].clamp_min(0).float().cpu()
+    geometry = read_volume_geometry(image)
+    heat = np.zeros(geometry.size, np.float32, order="F")
+    for place, slab in restored_slabs(seen, item.affine, geometry):
+        heat[..., place] = slab[0]
+    return heat, similarity
+
+
+def _write_volume(values: np.ndarray, image: str, request: dict[str, Any]) -> str:
+    return write_volume_result(values, read_volume_geometry(image), request)
 
 
 def _readable(paths: Iterable[str], model: PretrainedModel) -> Iterator[str]:

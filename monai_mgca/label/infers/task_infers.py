@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 import threading
 import time
 from abc import abstractmethod
@@ -20,15 +19,19 @@ import numpy as np
 import torch
 from fastapi import HTTPException
 from monai.bundle import ConfigParser
-from monai.transforms import AsDiscreted, Compose
+from monai.transforms import AsDiscreted, Compose, Invertd
 from monai.utils import CommonKeys
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from monai_mgca.handlers.detection_saver import as_coco
-from monai_mgca.io.geometry import NIFTI, read_geometry, write_label_map
+from monai_mgca.io.geometry import read_geometry
+from monai_mgca.io.volumes.volume_geometry import read_volume_geometry
+from monai_mgca.label.infers.results import extensions, temporary_name, write_result, write_volume_result
+from monai_mgca.label.infers.volume_slabs import restored_slabs
 from monai_mgca.label.label_settings import LabelSettings
 from monai_mgca.label.request_values import number
 from monai_mgca.label.store.markups import boxes_to_markups
+from monai_mgca.label.store.volume_markups import volume_boxes_to_markups
 from monai_mgca.transforms import SaveMaskd
 from monai_mgca.utils.errors import first_cause
 from monai_mgca.weights import load_network
@@ -38,7 +41,6 @@ __all__ = ["BundleInfer", "ClassificationInfer", "DetectionInfer", "Segmentation
 
 logger = logging.getLogger(__name__)
 
-EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".png")
 IMAGE, PRED = CommonKeys.IMAGE, CommonKeys.PRED
 
 
@@ -61,7 +63,7 @@ class BundleInfer(InferTask):
         self._loaded: tuple[tuple[str, int], ConfigParser, torch.nn.Module] | None = None
         self._failed: tuple[tuple[str, int], Exception] | None = None
         self._lock = threading.Lock()
-        super().__init__(InferType(task), None, 2, description, config)
+        super().__init__(InferType(task), None, settings.spatial_dims, description, config)
 
     def is_valid(self) -> bool:
         return self.problem() is None
@@ -137,6 +139,7 @@ class BundleInfer(InferTask):
             return self._loaded[1:]
 
     def _read(self, path: Path) -> tuple[ConfigParser, torch.nn.Module]:
+        self.settings.check_dims(path, f"{path.stem}.json")
         parser = ConfigParser()
         parser.read_config(self.settings.bundle / "configs" / f"inference_{self.task}.json")
         parser["bundle_root"], parser["pretrained_path"] = str(self.settings.bundle), str(path)
@@ -155,7 +158,7 @@ class SegmentationInfer(BundleInfer):
     """
 
     def __init__(self, settings: LabelSettings) -> None:
-        config = {"result_extension": ["", *EXTENSIONS]}
+        config = {"result_extension": extensions(settings.spatial_dims)}
         super().__init__(settings, "segmentation", "Segments every class of the finetuned network", config)
 
     @property
@@ -166,37 +169,56 @@ class SegmentationInfer(BundleInfer):
         item, after = self.run_network(image)
         steps = after.transforms
         split = next(index for index, step in enumerate(steps) if isinstance(step, AsDiscreted))
-        item = Compose(steps[:split])(item)
-        probabilities = item[PRED]
-        inside = Compose(steps[split:])(item)[PRED].bool()
-        best = torch.where(inside, probabilities, 0).argmax(0) + 1
-        mask = torch.where(inside.any(0), best, 0).cpu().numpy().astype(np.uint8)
-        return write_result(mask, image, values), {}
+        before, after = list(steps[:split]), Compose(steps[split:])
+        if self.settings.spatial_dims == 2:
+            return write_result(_most_probable(Compose(before)(item)[PRED], after), image, values), {}
+        item = Compose([step for step in before if not isinstance(step, Invertd)])(item)
+        geometry = read_volume_geometry(image)
+        labels = np.zeros(geometry.size, np.uint8, order="F")
+        probabilities = torch.as_tensor(item[PRED]).float().cpu()
+        for place, slab in restored_slabs(probabilities, item[IMAGE].affine, geometry):
+            labels[..., place] = _most_probable(slab, after)
+        return write_volume_result(labels, geometry, values), {}
 
     def probabilities(self, image: str) -> torch.Tensor:
-        """(C, h, w) of an image at the network's size, on the CPU."""
+        """(C, h, w) of an image at the network's size, or (C, x, y, z) of a volume, on the CPU."""
         with torch.no_grad():
             return self.run_network(image)[0][PRED].float().sigmoid().cpu()
 
 
+def _most_probable(probabilities: torch.Tensor, discrete: Compose) -> np.ndarray:
+    """Of (C, ...) probabilities the number of the most probable class that is inside, from 1 on, or 0."""
+    inside = discrete({PRED: probabilities})[PRED].bool()
+    best = torch.where(inside, probabilities, 0).argmax(0) + 1
+    return torch.where(inside.any(0), best, 0).cpu().numpy().astype(np.uint8)
+
+
 class DetectionInfer(BundleInfer):
-    """Detection: boxes as Slicer's markups, and in the result in pixels with class and score, the best first."""
+    """Detection: boxes as Slicer's markups, and in the result with class and score, the best first.
+
+    Of radiographs they are in pixels, of volumes in RAS and mm.
+    """
 
     def __init__(self, settings: LabelSettings) -> None:
         config = {"score_threshold": 0.3}
         super().__init__(settings, "detection", "Finds the findings that the finetuned network knows", config)
 
     def predict(self, image: str, values: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        threshold = number(values, "score_threshold", 0, 1)
+        threshold, axes = number(values, "score_threshold", 0, 1), self.settings.spatial_dims
         item, after = self.run_network(image)
         found = after({IMAGE: item[IMAGE], **item[PRED]})
         found = [entry for entry in as_coco(found, self.classes, "", 0) if entry["score"] >= threshold]
-        boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (entry["bbox"] for entry in found)]).reshape(-1, 4)
+        boxes = np.array([entry["bbox"] for entry in found], dtype=float).reshape(-1, 2 * axes)
+        boxes[:, axes:] += boxes[:, :axes]
         names, scores = [entry["category_name"] for entry in found], [entry["score"] for entry in found]
+        if axes == 3:
+            content = volume_boxes_to_markups(boxes, names, scores, read_volume_geometry(image))
+        else:
+            content = boxes_to_markups(boxes, names, scores, read_geometry(image))
         path = temporary_name(".json")
-        content = boxes_to_markups(boxes, names, scores, read_geometry(image))
         path.write_text(json.dumps(content), encoding="utf-8")
-        result = {"box_pixels": boxes.round(2).tolist(), "label": [entry["category_id"] for entry in found]}
+        places = {"box_mm" if axes == 3 else "box_pixels": boxes.round(2).tolist()}
+        result = {**places, "label": [entry["category_id"] for entry in found]}
         return str(path), {**result, "label_name": names, "label_scores": scores}
 
 
@@ -233,40 +255,3 @@ def cause_of(load: Callable[[], Any]) -> str | None:
     except Exception as error:  # a model that fails in any way leaves the others
         return str(first_cause(error))
     return None
-
-
-def temporary_name(suffix: str) -> Path:
-    """A new file's name, which MONAI Label removes once it was sent."""
-    handle, name = tempfile.mkstemp(suffix=suffix)
-    os.close(handle)
-    return Path(name)
-
-
-def write_result(values: np.ndarray, image: str, request: dict[str, Any]) -> str:
-    """Write (H, W) values in an image's geometry, in the format that the request names or that fits its viewer.
-
-    Args:
-        values: of the image's own size.
-        image: path of the image.
-        request: "result_extension", one of :data:`EXTENSIONS`; without it NIfTI for a NIfTI image, else NRRD.
-
-    Returns:
-        Path of a temporary file.
-
-    Raises:
-        HTTPException: for another extension; 400.
-        DataError: when the file cannot hold the values.
-    """
-    extension = request.get("result_extension") or ""
-    extension = extension[0] if isinstance(extension, list) else extension  # a client may send the choices themselves
-    if not extension:
-        extension = ".nii.gz" if image.lower().endswith(NIFTI) else ".nrrd"
-    if extension not in EXTENSIONS:
-        raise HTTPException(400, f"result_extension is one of {', '.join(EXTENSIONS)}, not {extension!r}.")
-    path = temporary_name(extension)
-    try:
-        write_label_map(values, read_geometry(image), path)
-    except Exception:
-        path.unlink()
-        raise
-    return str(path)

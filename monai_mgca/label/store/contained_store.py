@@ -21,8 +21,9 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 
 from monai_mgca.io import IMAGE_SUFFIXES, is_clutter, kind_of_name
 from monai_mgca.label.client_names import LABEL_SUFFIXES, check_info, check_plain, id_and_ending, same, without_own
+from monai_mgca.label.store.file_state import file_state
 from monai_mgca.label.store.held_folder import HeldFolder
-from monai_mgca.label.store.image_list import read_list
+from monai_mgca.label.store.image_list import is_name, read_list
 from monai_mgca.label.store.saved_label import read_label
 from monai_mgca.utils import DataError
 from monai_mgca.utils.errors import StorageError
@@ -49,12 +50,18 @@ class ContainedStore(_Store):
     """
 
     _config_ts: float
+    # of the studies: 3 for volumes
+    spatial_dims = 2
 
     @property
     def work_dir(self) -> Path:
         """Folder of what we keep beside the studies: embeddings, datalists of the labels."""
         with self._held(OURS) as folder:
             return Path(folder.path)
+
+    def id_of(self, path: str) -> str:
+        """The id of an image of the datalist, by its path."""
+        return self._to_id(os.path.basename(path))[0]
 
     def knows(self, image_id: str) -> bool:
         """Whether there is such an image."""
@@ -63,6 +70,10 @@ class ContainedStore(_Store):
     def get_image_uri(self, image_id: str) -> str:
         self._need(image_id)
         return self._inside(super().get_image_uri(image_id), f"image '{image_id}'")
+
+    def image_state(self, image_id: str) -> str:
+        """What changes when an image does."""
+        return file_state(self.get_image_uri(image_id))
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         self._need(image_id)
@@ -189,12 +200,16 @@ class ContainedStore(_Store):
 
     def _check_file(self, image_id: str, file: str) -> None:
         """Whatever else a client sends could take the place of a report, of the list, or of what comes later."""
-        ending = self._to_id(os.path.basename(file))[1]
-        if kind_of_name(file) is None:  # without an ending it could take the place of the list, say
-            raise HTTPException(400, f"a radiograph is {', '.join(IMAGE_SUFFIXES)}, not '{ending}'.")
+        self._refuse_other(file)
         known = {same(name): name for name in self._datastore.objects}
         if other := known.get(same(image_id)):
             raise HTTPException(409, f"There is an image '{other}': choose another id, or delete it with its labels.")
+
+    def _refuse_other(self, file: str) -> None:
+        """Without an ending it could take the place of the list, say."""
+        if kind_of_name(file) is None:
+            ending = self._to_id(os.path.basename(file))[1]
+            raise HTTPException(400, f"a radiograph is {', '.join(IMAGE_SUFFIXES)}, not '{ending}'.")
 
     def _check_label(self, image_id: str, file: str, tag: str, info: Any) -> None:
         """What no training could take is not saved: a label of the tag "final" counts as done."""
@@ -205,10 +220,14 @@ class ContainedStore(_Store):
             raise HTTPException(400, f"a label is {', '.join(LABEL_SUFFIXES)}, not '{ending}'.")
         if tag == DefaultLabelTag.FINAL:
             try:
-                read_label(self.get_image_uri(image_id), file, (info or {}).get("label_info"))
+                read_label(self.get_image_uri(image_id), file, (info or {}).get("label_info"), self.spatial_dims)
             except DataError as error:
                 message = str(error).replace(os.fspath(file), f"of '{image_id}'")
                 raise HTTPException(400, f"The label of '{image_id}' is not saved: {message}.") from None
+
+    def _is_image(self, id: str, ending: str) -> bool:
+        """Whether the list, which may be somebody's, names what could be an image here."""
+        return is_name(id, ending)
 
     def _inside(self, path: str, name: str) -> str:
         if not self._is_inside(path):
@@ -226,7 +245,7 @@ class ContainedStore(_Store):
                 changed = os.lstat(self._datastore_config_path).st_mtime
                 if changed == self._config_ts:
                     return
-                found = read_list(folder.read(os.path.basename(self._datastore_config_path)))
+                found = read_list(folder.read(os.path.basename(self._datastore_config_path)), self._is_image)
             except FileNotFoundError:
                 return
             except DataError as error:

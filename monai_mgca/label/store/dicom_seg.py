@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,18 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 
-__all__ = ["names_of", "read_segmentation", "segment_names", "write_segmentation"]
+__all__ = [
+    "as_decimal",
+    "make_item",
+    "make_segment",
+    "nameless",
+    "names_of",
+    "new_segmentation",
+    "number_of_frame",
+    "read_segmentation",
+    "segment_names",
+    "write_segmentation",
+]
 
 # what DICOM wants of every instance, empty where it is not known
 REQUIRED = (
@@ -58,22 +70,21 @@ def write_segmentation(
         raise DataError(f"the mask's values reach from {mask.min()} to {mask.max()}: segments are numbered 1 to 255.")
     spacing = np.linalg.norm(geometry.affine[:3, :3], axis=0)
     height, width = mask.shape
-    result = SegmentationDataset(
-        rows=height, columns=width, segmentation_type=SegmentationType.BINARY, reference_dicom=source
-    )
-    _describe(result, source)
+    result = new_segmentation(height, width, source, "Segmentation of a radiograph")
     count = max(int(mask.max()), len(names), 1)
-    labels = [*names, *(_nameless(number) for number in range(len(names) + 1, count + 1))]
-    result.SegmentSequence = [_segment(number, label, automatic) for number, label in enumerate(labels, 1)]
-    thickness = _decimal(spacing[2:])[0]
-    measures = _item(PixelSpacing=_decimal(spacing[[1, 0]]), SliceThickness=thickness, SpacingBetweenSlices=thickness)
-    orientation = _item(ImageOrientationPatient=_decimal((geometry.affine[:3, :2] / spacing[:2]).T.ravel()))
-    shared = _item(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
+    labels = [*names, *(nameless(number) for number in range(len(names) + 1, count + 1))]
+    result.SegmentSequence = [make_segment(number, label, automatic) for number, label in enumerate(labels, 1)]
+    thickness = as_decimal(spacing[2:])[0]
+    measures = make_item(
+        PixelSpacing=as_decimal(spacing[[1, 0]]), SliceThickness=thickness, SpacingBetweenSlices=thickness
+    )
+    orientation = make_item(ImageOrientationPatient=as_decimal((geometry.affine[:3, :2] / spacing[:2]).T.ravel()))
+    shared = make_item(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
     result.SharedFunctionalGroupsSequence = [shared]
-    position = _item(ImagePositionPatient=_decimal(geometry.affine[:3, 3]))
+    position = make_item(ImagePositionPatient=as_decimal(geometry.affine[:3, 3]))
     for number in range(1, count + 1):
         frame = result.add_frame((mask == number).astype(np.uint8), number, [source], update_pixel_data=False)
-        frame.FrameContentSequence = [_item(DimensionIndexValues=[number, 1])]
+        frame.FrameContentSequence = [make_item(DimensionIndexValues=[number, 1])]
         frame.PlanePositionSequence = [position]
         for derivation in frame.DerivationImageSequence:  # readers find the image's own pixels by it
             for image in derivation.SourceImageSequence:
@@ -106,8 +117,8 @@ def read_segmentation(data: Dataset, size: tuple[int, int]) -> np.ndarray:
         raise DataError(f"the DICOM SEG is {kind}; a label is BINARY or LABELMAP.")
     try:
         frames = data.pixel_array.reshape(-1, height, width)
-        shared = _number_of_frame(data.get("SharedFunctionalGroupsSequence"))
-        numbers = [_number_of_frame([item]) or shared or 0 for item in data.PerFrameFunctionalGroupsSequence]
+        shared = number_of_frame(data.get("SharedFunctionalGroupsSequence"))
+        numbers = [number_of_frame([item]) or shared or 0 for item in data.PerFrameFunctionalGroupsSequence]
     except Exception as error:
         raise DataError(f"the DICOM SEG cannot be read: {type(error).__name__}: {error}") from None
     if kind == "LABELMAP":
@@ -138,7 +149,7 @@ def segment_names(label_info: Any) -> list[str]:
             names[number] = str(entry["name"])[:64]
     except (AttributeError, KeyError, TypeError, ValueError):
         raise HTTPException(400, 'label_info is a list of {"name": "lung", "idx": 1}, idx from 1 to 255.') from None
-    return [names.get(number, _nameless(number)) for number in range(1, max(names, default=0) + 1)]
+    return [names.get(number, nameless(number)) for number in range(1, max(names, default=0) + 1)]
 
 
 def names_of(data: Dataset) -> list[dict[str, Any]]:
@@ -147,14 +158,28 @@ def names_of(data: Dataset) -> list[dict[str, Any]]:
         {"name": str(segment.get("SegmentLabel", "")), "idx": int(segment.SegmentNumber)}
         for segment in data.get("SegmentSequence", [])
     ]
-    return [] if any(row["name"] in ("", _nameless(row["idx"])) for row in rows) else rows
+    return [] if any(row["name"] in ("", nameless(row["idx"])) for row in rows) else rows
 
 
-def _nameless(number: int) -> str:
+def nameless(number: int) -> str:
+    """What a segment without a name is called."""
     return f"segment {number}"
 
 
-def _describe(result: Dataset, source: Dataset) -> None:
+def new_segmentation(rows: int, columns: int, source: Dataset, content: str) -> SegmentationDataset:
+    """A binary DICOM SEG without segments and frames, of the patient and study that an instance belongs to.
+
+    Args:
+        rows: of a frame.
+        columns: of a frame.
+        source: an instance that is segmented.
+        content: what it is.
+    """
+    # of a copy: pydicom-seg takes elements over as they are, and gives their frame of reference another UID
+    own = copy.deepcopy(source)
+    result = SegmentationDataset(
+        rows=rows, columns=columns, segmentation_type=SegmentationType.BINARY, reference_dicom=own
+    )
     for keyword in REQUIRED:
         if keyword not in result:
             setattr(result, keyword, "")
@@ -166,16 +191,24 @@ def _describe(result: Dataset, source: Dataset) -> None:
         result.SpecificCharacterSet = source.SpecificCharacterSet
     result.Manufacturer, result.ManufacturerModelName, result.SoftwareVersions = "monai_mgca", "MGCA", __version__
     result.SeriesDescription, result.SeriesNumber = "MGCA segmentation", 300
-    result.ContentDescription = "Segmentation of a radiograph"
+    result.ContentDescription = content
     result.SegmentsOverlap = "NO"
     dimensions = DimensionOrganizationSequence()
     dimensions.add_dimension("ReferencedSegmentNumber", "SegmentIdentificationSequence")
     dimensions.add_dimension("ImagePositionPatient", "PlanePositionSequence")
     result.add_dimension_organization(dimensions)
+    return result
 
 
-def _segment(number: int, name: str, automatic: bool) -> Dataset:
-    return _item(
+def make_segment(number: int, name: str, automatic: bool) -> Dataset:
+    """The description of a segment.
+
+    Args:
+        number: of the segment.
+        name: of its class.
+        automatic: a network alone made it.
+    """
+    return make_item(
         SegmentNumber=number,
         SegmentLabel=name,
         SegmentAlgorithmType="AUTOMATIC" if automatic else "SEMIAUTOMATIC",
@@ -186,18 +219,20 @@ def _segment(number: int, name: str, automatic: bool) -> Dataset:
     )
 
 
-def _number_of_frame(groups: Any) -> int | None:
+def number_of_frame(groups: Any) -> int | None:
+    """The segment that functional groups name, or None."""
     sequence = groups[0].get("SegmentIdentificationSequence") if groups else None
     return int(sequence[0].ReferencedSegmentNumber) if sequence else None
 
 
-def _item(**values: Any) -> Dataset:
+def make_item(**values: Any) -> Dataset:
+    """An item of a sequence, by keywords of DICOM."""
     item = pydicom.Dataset()
     for keyword, value in values.items():
         setattr(item, keyword, value)
     return item
 
 
-def _decimal(values: np.ndarray) -> list[str]:
+def as_decimal(values: np.ndarray) -> list[str]:
     """As DICOM writes numbers: 16 characters at most."""
     return [pydicom.valuerep.format_number_as_ds(float(value)) for value in values]

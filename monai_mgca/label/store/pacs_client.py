@@ -58,13 +58,13 @@ class Series:
 
 
 class Pacs:
-    """What we ask a DICOMweb server: which radiographs and segmentations it has, for one of them, and to keep one.
+    """What we ask a DICOMweb server: which images and segmentations it has, for one of them, and to keep one.
 
     What it lists is remembered for a moment. When it does not answer, or refuses, an HTTP error 502 says so.
 
     Args:
         client: of the server.
-        filters: QIDO-RS filters; a series that any of them finds is a radiograph's.
+        filters: QIDO-RS filters; a series that any of them finds is a radiograph's, or a volume.
         lifetime: for how many seconds a list is not asked for again.
     """
 
@@ -73,31 +73,31 @@ class Pacs:
         self._lists: dict[str, tuple[float, Any]] = {}
         self._sources: dict[str, tuple[str, str]] = {}
 
-    def radiographs(self) -> dict[str, Series]:
+    def listed(self) -> dict[str, Series]:
         """The series of the filters, by their UID."""
 
         def ask() -> dict[str, Series]:
             return {one.uid: one for wanted in self.filters for one in self._search(wanted)}
 
-        return self._remember("radiographs", ask)
+        return self._remember("listed", ask)
 
     def find(self, uid: str) -> Series | None:
-        """The radiograph's series of that UID, also one that has just come; None when there is none."""
+        """The series of that UID, also one that has just come; None when the filters find none."""
         if not is_uid(uid):
             return None
-        if uid not in self.radiographs():
+        if uid not in self.listed():
             for wanted in self.filters:
                 for one in self._search({**wanted, "SeriesInstanceUID": uid}):
                     if one.uid == uid:
-                        self.radiographs()[uid] = one
-        return self.radiographs().get(uid)
+                        self.listed()[uid] = one
+        return self.listed().get(uid)
 
     def segmentations(self) -> dict[str, Series]:
         """The newest DICOM SEG of each series that has one, by the UID of the series that it segments."""
 
         def ask() -> dict[str, Series]:
             newest: dict[str, tuple[str, Series]] = {}
-            studies = {one.study for one in self.radiographs().values()}  # a PACS has many of other images
+            studies = {one.study for one in self.listed().values()}  # a PACS has many of other images
             for one in self._search({"Modality": "SEG"}):
                 if one.study not in studies:
                     continue
@@ -129,6 +129,15 @@ class Pacs:
                 )
             instance = str(_dataset(found[0]).SOPInstanceUID)
             return self.client.retrieve_instance(series.study, series.uid, instance)
+
+    def instances(self, series: Series) -> Iterator[Dataset]:
+        """Fetch all instances of a series, one after the other, as they are stored: compressed ones stay so.
+
+        Raises:
+            HTTPException: 502, when the server stops answering.
+        """
+        with asking():
+            yield from self.client.iter_series(series.study, series.uid, (("application/dicom", "*"),))
 
     def store(self, data: Dataset) -> None:
         """Have an instance kept.
@@ -168,15 +177,17 @@ class Pacs:
         return found
 
 
-def open_pacs(url: str) -> Pacs:
+def open_pacs(url: str, spatial_dims: int = 2) -> Pacs:
     """Open a DICOMweb server as MONAI Label's own environment variables say.
 
     ``MONAI_LABEL_DICOMWEB_USERNAME`` and ``_PASSWORD``; ``MONAI_LABEL_QIDO_PREFIX``, ``WADO`` and ``STOW``;
-    ``MONAI_LABEL_DICOMWEB_SEARCH_FILTER``, whose "Modality" may be a list, and whose default, CT, stands for CR and DX;
-    ``MONAI_LABEL_DICOMWEB_CACHE_EXPIRY``, the seconds for which a list is not asked for again, at most 30.
+    ``MONAI_LABEL_DICOMWEB_SEARCH_FILTER``, whose "Modality" may be a list, and whose default, CT, stands for CR and DX
+    where studies are radiographs; ``MONAI_LABEL_DICOMWEB_CACHE_EXPIRY``, the seconds for which a list is not asked for
+    again, at most 30.
 
     Args:
         url: of the server.
+        spatial_dims: 3 where studies are volumes.
     """
     session = _Session()
     if settings.MONAI_LABEL_DICOMWEB_USERNAME and settings.MONAI_LABEL_DICOMWEB_PASSWORD:
@@ -190,7 +201,7 @@ def open_pacs(url: str) -> Pacs:
     )
     client.set_http_retry_params(max_attempts=2, wait_exponential_multiplier=250)  # by default half a minute of them
     lifetime = min(settings.MONAI_LABEL_DICOMWEB_CACHE_EXPIRY, LIFETIME)
-    return Pacs(client, _filters(settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER), lifetime)
+    return Pacs(client, _filters(settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER, spatial_dims), lifetime)
 
 
 @contextmanager
@@ -210,9 +221,9 @@ def _dataset(found: dict[str, Any]) -> Dataset:
     return pydicom.Dataset.from_json(found, bulk_data_uri_handler=lambda _address: b"")
 
 
-def _filters(search_filter: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _filters(search_filter: Mapping[str, Any], spatial_dims: int = 2) -> list[dict[str, Any]]:
     wanted = dict(search_filter)
-    if wanted == {"Modality": "CT"}:  # MONAI Label's default
+    if wanted == {"Modality": "CT"} and spatial_dims == 2:  # MONAI Label's default
         wanted = {"Modality": ["CR", "DX"]}
     modalities = wanted.get("Modality")
     return [{**wanted, "Modality": name} for name in modalities] if isinstance(modalities, list) else [wanted]

@@ -31,7 +31,7 @@ from monai_mgca.transforms import LoadRadiograph
 from monai_mgca.utils import DataError, read_settings, write_settings
 from monai_mgca.utils.files import replacing
 
-__all__ = ["RadiographDICOMWebDatastore", "connect"]
+__all__ = ["FINAL", "RadiographDICOMWebDatastore", "cache_path", "connect"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
         return self.pacs.find(image_id) is not None
 
     def list_images(self) -> list[str]:
-        return list(self.pacs.radiographs())
+        return list(self.pacs.listed())
 
     def json(self) -> dict[str, Any]:
         known = super().json()
@@ -158,7 +158,7 @@ class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
         folder = self._folder(uid)
         path = folder.with_name(f"{uid}.nii.gz")
         with FileLock(folder / ".lock"):
-            if not path.is_file():
+            if not self._is_here(path):
                 self._convert(uid, folder, path)
         self._init_from_datastore_file()  # another process may have fetched others
         if uid not in self._datastore.objects:
@@ -168,6 +168,10 @@ class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
             self._datastore.objects[uid] = ImageLabelModel(image=DataModel(ext=".nii.gz", info=info))
             self._update_datastore_file()
         return path
+
+    def _is_here(self, path: Path) -> bool:
+        """Whether an image was fetched."""
+        return path.is_file()
 
     def _convert(self, uid: str, folder: Path, path: Path) -> None:
         data = self.pacs.only_instance(self._series(uid))
@@ -194,15 +198,18 @@ class RadiographDICOMWebDatastore(ContainedStore, DICOMWebDatastore):
         path = folder / f"{series.uid}.nii.gz"
         with FileLock(folder / ".lock"):
             if not path.is_file():
-                geometry = read_geometry(folder / SOURCE)
                 data = self.pacs.only_instance(series)
+                write_settings(folder / f"{series.uid}.json", {"label_info": names_of(data)})
                 try:
-                    mask = read_segmentation(data, geometry.size)
+                    self._write_mask(data, folder, path)
                 except DataError as error:
                     raise HTTPException(400, f"The label of the series {uid}: {error}") from None
-                write_settings(folder / f"{series.uid}.json", {"label_info": names_of(data)})
-                write_label_map(mask, geometry, path)
         return path
+
+    def _write_mask(self, data: Any, folder: Path, path: Path) -> None:
+        """The label map of a DICOM SEG."""
+        geometry = read_geometry(folder / SOURCE)
+        write_label_map(read_segmentation(data, geometry.size), geometry, path)
 
 
 def _make_own(folder: Path) -> None:
@@ -226,6 +233,9 @@ def connect(url: str, folder: str | os.PathLike) -> RadiographDICOMWebDatastore:
         folder: to keep radiographs in, unless ``MONAI_LABEL_DICOMWEB_CACHE_PATH`` names another.
     """
     replace_endpoints()
-    return RadiographDICOMWebDatastore(
-        open_pacs(url), server_settings.MONAI_LABEL_DICOMWEB_CACHE_PATH.strip() or folder
-    )
+    return RadiographDICOMWebDatastore(open_pacs(url), cache_path() or folder)
+
+
+def cache_path() -> str:
+    """Where ``MONAI_LABEL_DICOMWEB_CACHE_PATH`` says that images are kept, or nothing."""
+    return server_settings.MONAI_LABEL_DICOMWEB_CACHE_PATH.strip()

@@ -17,6 +17,7 @@ from monailabel.endpoints import infer, proxy
 
 from monai_mgca.io.geometry import read_geometry, read_label_map
 from monai_mgca.label.store.dicom_seg import segment_names, write_segmentation
+from monai_mgca.label.store.volume_seg import PLACE, segmentation_of_volume
 from monai_mgca.utils import DataError
 from monai_mgca.utils.files import replacing
 
@@ -87,7 +88,7 @@ def result_as_segmentation(series_dir: str, label: str | None, label_info: Any, 
 
 
 def segmentation_of(folder: Path, label: str, label_info: Any, automatic: bool) -> Dataset:
-    """The DICOM SEG of a label of the radiograph in a series' folder.
+    """The DICOM SEG of a label of the radiograph or the volume in a series' folder.
 
     Args:
         folder: of the series.
@@ -99,6 +100,8 @@ def segmentation_of(folder: Path, label: str, label_info: Any, automatic: bool) 
         HTTPException: 400, when the label cannot be read or does not fit.
     """
     names = segment_names(label_info)
+    if (folder / PLACE).is_file():
+        return segmentation_of_volume(folder, label, names, automatic)
     source = pydicom.dcmread(folder / SOURCE, stop_before_pixels=True)
     geometry = read_geometry(folder / SOURCE)
     try:

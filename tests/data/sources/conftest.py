@@ -9,6 +9,8 @@ from monai_mgca.apps.data_command import main
 from monai_mgca.data import read_datalist
 from monai_mgca.data.check.check_datalist import check_datalist
 
+VOLUMES = ("ct_rate", "rad_chestct", "merlin", "inspect")
+
 
 @pytest.fixture
 def collect(tmp_path, capsys):
@@ -21,7 +23,7 @@ def collect(tmp_path, capsys):
         assert code == (2 if fails else 0), captured.err
         if fails:
             return captured.err
-        assert check_datalist(output, folder, volumes=source in ("ct_rate", "rad_chestct")) == []
+        assert check_datalist(output, folder, volumes=source in VOLUMES) == []
         return read_datalist(output), captured.out
 
     return run

@@ -12,7 +12,7 @@ import pytest
 
 from monai_mgca.data import load_datalist
 from monai_mgca.data.sources.ct_rate import CT_RATE_CLASSES, _read_geometry, _version, collect_ct_rate
-from monai_mgca.data.sources.finding_labels import read_labels
+from monai_mgca.data.sources.tables.finding_labels import read_labels
 from monai_mgca.transforms import LoadVolumed
 from monai_mgca.utils import DataError
 

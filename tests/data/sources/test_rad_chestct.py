@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monai_mgca.data.sources.finding_labels import read_labels
-from monai_mgca.data.sources.rad_chestct import _names, _read_summary, collect_rad_chestct
-from monai_mgca.io.rad_chestct_array import read_rad_chestct
+from monai_mgca.data.sources.rad_chestct import _read_summary, collect_rad_chestct
+from monai_mgca.data.sources.tables.finding_labels import finding_names, read_labels
+from monai_mgca.io.volumes.rad_chestct_array import read_rad_chestct
 from monai_mgca.transforms import LoadVolume
 from monai_mgca.utils import DataError
 
@@ -115,7 +115,7 @@ def test_published_tables():
     rows = list(_read_summary(PUBLISHED / "rad_chestct_Summary_3630.csv"))
     assert rows[0] == ("trn24737", "mrn12644", "training")
     for name, count in (("imgvalid", 84), ("labels", 15)):
-        names = _names(PUBLISHED / f"rad_chestct_{name}.csv")
+        names = finding_names(PUBLISHED / f"rad_chestct_{name}.csv", "NoteAcc_DEID")
         labels = read_labels(PUBLISHED / f"rad_chestct_{name}.csv", "NoteAcc_DEID", names)
         assert len(names) == count
         assert all(set(values) <= {0, 1} for values in labels.values())

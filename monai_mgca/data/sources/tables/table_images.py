@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from monai_mgca.data.sources.cells import clean_cell, is_missing, refuse_list
+from monai_mgca.data.sources.tables.cells import clean_cell, is_missing, refuse_list
 from monai_mgca.io import kind_of_name, list_files, stem_of
 from monai_mgca.utils import DataError
 from monai_mgca.utils.console import name_some

@@ -12,12 +12,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from monai_mgca.data.sources.cells import clean_cell, id_problems, is_missing, refuse_list, text_in
 from monai_mgca.data.sources.collection import Collection
-from monai_mgca.data.sources.rows import numbered_rows, read_rows
-from monai_mgca.data.sources.table_images import ImageColumns
-from monai_mgca.data.sources.table_join import ImageRows, join_rows
-from monai_mgca.data.sources.table_labels import LabelColumns, name_classes
+from monai_mgca.data.sources.tables.cells import clean_cell, id_problems, is_missing, refuse_list, text_in
+from monai_mgca.data.sources.tables.rows import numbered_rows, read_rows
+from monai_mgca.data.sources.tables.table_images import ImageColumns
+from monai_mgca.data.sources.tables.table_join import ImageRows, join_rows
+from monai_mgca.data.sources.tables.table_labels import LabelColumns, name_classes
 from monai_mgca.data.split import SPLIT_NAMES, split_name
 from monai_mgca.io import stem_of
 from monai_mgca.text.report_reader import Reading, ReportReader
@@ -60,7 +60,7 @@ def collect_table(
         where: "column=value" filters. Those of one column widen the choice, those of several columns narrow it.
         dataset_dir: the folder that image paths are relative to. Defaults to the table's folder.
         annotations: the columns of masks, boxes and labels.
-        image_template: in place of ``image``, see :class:`monai_mgca.data.sources.table_images.ImageColumns`.
+        image_template: in place of ``image``, see :class:`monai_mgca.data.sources.tables.table_images.ImageColumns`.
         images: folders that are searched for the images by name.
         encoding: of the table. Defaults to UTF-8, or UTF-16 or 32 where the file begins with their mark.
         headings: a JSON file of headings that the table of them lacks, see :class:`Headings`.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from monai_mgca.data.entry import refuse_repeated
-from monai_mgca.data.sources.cells import names_in, parse_value
 from monai_mgca.data.sources.collection import Collection
+from monai_mgca.data.sources.tables.cells import names_in, parse_value
 from monai_mgca.utils import DataError
 
 __all__ = ["LabelColumns", "name_classes"]
@@ -29,11 +29,12 @@ class LabelColumns:
     Args:
         masks: of each class the column of its masks, "class=column", or one column without a class: paths, or COCO's
             run lengths as JSON.
-        boxes: the column of JSON lists of [x0, y0, x1, y1], or of {"label": name, "box": [x0, y0, x1, y1]}.
-        box_columns: four columns in place of it, one row a box.
+        boxes: the column of JSON lists of [x0, y0, x1, y1], or of {"label": name, "box": [x0, y0, x1, y1]}; of volumes
+            of [x0, y0, z0, x1, y1, z1].
+        box_columns: four columns in place of it, of volumes six, one row a box.
         box_label: the column of the class of a row's boxes. Without it and without labels in ``boxes``, there is one
             class, "finding".
-        box_format: "xyxy" for two corners, "xywh" for a corner, width and height.
+        box_format: "xyxy" for two corners, "xywh" for a corner, width and height; of volumes also the depth.
         no_box: what an empty cell of boxes means: "unknown", the image is not annotated, or "none", it has no finding.
         labels: the columns of labels, one a class: 1, 0, -1 for uncertain, empty for unknown.
         label: in their place one column of the names of the classes that are there, a list as Python or JSON write it
@@ -62,7 +63,9 @@ class LabelColumns:
 
     def __post_init__(self) -> None:
         if self.boxes and self.box_columns:
-            raise DataError("name either one column of boxes, or four columns of numbers.")
+            raise DataError("name either one column of boxes, or columns of numbers.")
+        if len(self.box_columns) not in (0, 4, 6):
+            raise DataError(f"a box has four numbers, that of a volume six, got {len(self.box_columns)} columns.")
         if self.labels and self.label:
             raise DataError("name either columns of labels, one a class, or one column of names.")
         if len(self.masks) > 1 and not all("=" in mask for mask in self.masks):
@@ -120,15 +123,15 @@ class LabelColumns:
                 items = [[float(cell) for cell in cells]] if any(cells) else []
             pairs = [(item["label"], item["box"]) if isinstance(item, dict) else (name, item) for item in items]
             boxes = [(str(label), [float(edge) for edge in box]) for label, box in pairs]
-            if not all(len(box) == 4 and all(map(math.isfinite, box)) for _, box in boxes):
-                raise ValueError("a box has four numbers")
+            if not all(len(box) in (4, 6) and all(map(math.isfinite, box)) for _, box in boxes):
+                raise ValueError("a box has four numbers, or six")
         except (ValueError, OverflowError, TypeError, KeyError):  # any column's text, which is not reported
             form = "" if self.box_columns else '[[x0, y0, x1, y1], ...] or [{"label": ..., "box": [x0, y0, x1, y1]}], '
-            raise DataError(f"the boxes of {image} cannot be parsed ({form}a box has four numbers).") from None
+            raise DataError(f"the boxes of {image} cannot be parsed ({form}a box has four numbers, or six).") from None
         if not all(label for label, _ in boxes):
             raise DataError(f"a box of {image} has no class: fill column '{self.box_label}', or leave its row out.")
         if self.box_format == "xywh":
-            boxes = [(label, [x, y, x + width, y + height]) for label, (x, y, width, height) in boxes]
+            boxes = [(label, _corners(box)) for label, box in boxes]
         return boxes
 
     def number(self, entries: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
@@ -188,6 +191,12 @@ def name_classes(collection: Collection, annotations: LabelColumns) -> None:
     if joined:
         hint = "is --separator right?"
         collection.notes.append(f"{len(joined)} classes have a separator in their name, '{joined[0]}' say: {hint}")
+
+
+def _corners(box: list[float]) -> list[float]:
+    """The two corners of a box that is given by one and by its sizes."""
+    first, sizes = box[: len(box) // 2], box[len(box) // 2 :]
+    return [*first, *(start + size for start, size in zip(first, sizes, strict=True))]
 
 
 def _mask(cell: str, image: str) -> Any:
