@@ -21,15 +21,10 @@ from PIL import Image
 
 from monai_mgca.io import stem_of
 from monai_mgca.io.orientation import turn_of_nifti
+from monai_mgca.io.volumes.nifti_affine import take_geometry
 from monai_mgca.utils.files import replacing
 
 __all__ = ["SaveMaskD", "SaveMaskDict", "SaveMaskd"]
-
-# Of a NIfTI header, without what may be of a patient.
-_GEOMETRY = (
-    *("pixdim", "xyzt_units", "qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y"),
-    *("qoffset_z", "sform_code", "srow_x", "srow_y", "srow_z"),
-)
 
 
 class SaveMaskd(MapTransform):
@@ -105,8 +100,7 @@ class SaveMaskd(MapTransform):
 def _like(original: Any, values: np.ndarray) -> nib.Nifti1Image:
     """Values as the image is stored, (W, H), (W, H, 1) or (X, Y, Z), with its geometry, of whatever space it says."""
     mask = nib.Nifti1Image(values, None)
-    for field in _GEOMETRY:
-        mask.header[field] = original.header[field]
+    take_geometry(mask.header, original.header)
     return mask
 
 

@@ -18,11 +18,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from monai_mgca.data import make_sample
+from monai_mgca.data import make_sample, make_volume_sample
+from monai_mgca.utils import write_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "bundles" / "mgca" / "configs"
@@ -133,6 +135,35 @@ def new_bundle(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Callab
         root = MADE[-1] / "mgca"
         shutil.copytree(CONFIGS, root / "configs")
         return Bundle(root, sample)
+
+    return make
+
+
+# of what a finetuning of volumes starts from
+OF_VOLUMES = {"image_size": 32, "patch_size": 8, "voxel_size": 13.75}
+
+
+@pytest.fixture(scope="session")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small sample of volumes: 24 studies of 32 voxels of 13.75 mm."""
+    return make_volume_sample(tmp_path_factory.mktemp("ct"), 24, 32, progress=False).parent
+
+
+@pytest.fixture(scope="session")
+def start(new_bundle: Callable[[], Bundle], volumes: Path) -> Callable[..., Bundle]:
+    """Makes a fresh bundle with the model.pt that a pretraining on volumes writes, of random weights."""
+
+    def make(backbone: str = "resnet_tiny") -> Bundle:
+        bundle = new_bundle()
+        bundle.data = volumes
+        torch.manual_seed(0)
+        workflow = bundle.workflow("train", "train_volume", image_encoder=backbone, **OF_VOLUMES)
+        workflow.parser.parse(reset=True)
+        folder = bundle.path("models", "volume")
+        folder.mkdir(parents=True)
+        torch.save(workflow.parser.get_parsed_content("embedder").state_dict(), folder / "model.pt")
+        write_settings(folder / "model.json", workflow.parser.get_parsed_content("model_settings"))
+        return bundle
 
     return make
 

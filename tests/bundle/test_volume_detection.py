@@ -17,11 +17,9 @@ import torch
 from monai.bundle import ConfigWorkflow
 from monai.data import load_net_with_metadata
 
-from monai_mgca.data import make_volume_sample
 from monai_mgca.transforms import map_boxes
 from monai_mgca.utils import DataError
 from monai_mgca.utils.errors import first_cause
-from monai_mgca.utils.files import write_settings
 from monai_mgca.weights import load_network
 from monai_mgca.weights.encoder_weights import find_backbone
 
@@ -29,35 +27,9 @@ pytest.importorskip("itk")
 CONFIGS = ("train_detection", "train_detection_volume")
 # nothing of windows or voxels: these are the pretraining's
 TINY = {"use_sample": True, "epochs": 1, "batch_size": 4, "num_workers": 0, "image_size": 32}
-PRETRAINING = {"image_size": 32, "patch_size": 8, "voxel_size": 13.75}
 TAKEN = {"spatial_dims": 3, "patch_size": 8, "voxel_size": 13.75, "hu_min": -1000, "hu_max": 400, "intensity": "window"}
 FIGURES = {"val_map_10", "val_map_30", "val_map_50", "val_map_10_50", "val_froc", "val_froc_1_8", "val_froc_8"}
 SIX = ("RAS", "ASR", "SRA", "LPI", "PIR", "ILA")
-
-
-@pytest.fixture(scope="module")
-def volumes(tmp_path_factory):
-    """24 studies of 32 voxels of 13.75 mm."""
-    return make_volume_sample(tmp_path_factory.mktemp("ct"), 24, 32, progress=False).parent
-
-
-@pytest.fixture(scope="module")
-def start(new_bundle, volumes):
-    """A fresh bundle with the model.pt that a pretraining on volumes writes, of random weights."""
-
-    def make(backbone="resnet_tiny"):
-        bundle = new_bundle()
-        bundle.data = volumes
-        torch.manual_seed(0)
-        workflow = bundle.workflow("train", "train_volume", image_encoder=backbone, **PRETRAINING)
-        workflow.parser.parse(reset=True)
-        folder = bundle.path("models", "volume")
-        folder.mkdir(parents=True)
-        torch.save(workflow.parser.get_parsed_content("embedder").state_dict(), folder / "model.pt")
-        write_settings(folder / "model.json", workflow.parser.get_parsed_content("model_settings"))
-        return bundle
-
-    return make
 
 
 def workflow_of(bundle, *more, **overrides):

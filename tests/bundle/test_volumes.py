@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 
 from monai_mgca.__main__ import main
 from monai_mgca.apps import ZeroShotClassifier, load_pretrained, read_reference
-from monai_mgca.data import find_volumes, load_datalist, make_volume_sample
+from monai_mgca.data import find_volumes, load_datalist
 from monai_mgca.data.dataset import hash_item
 from monai_mgca.utils import read_settings
 from monai_mgca.utils.errors import first_cause
@@ -29,11 +29,6 @@ from monai_mgca.weights import load_encoder
 pytest.importorskip("itk")
 CONFIGS = ("train", "train_volume")
 TINY = {"image_size": 32, "voxel_size": 12.0, "num_workers": 0}
-
-
-@pytest.fixture(scope="module")
-def volumes(tmp_path_factory) -> Path:
-    return make_volume_sample(tmp_path_factory.mktemp("ct"), 24, 32, progress=False).parent
 
 
 @pytest.fixture

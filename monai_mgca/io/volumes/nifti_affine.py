@@ -13,7 +13,13 @@ from nibabel.affines import voxel_sizes
 
 from monai_mgca.utils import DataError
 
-__all__ = ["gives_orientation", "refuse_two_orientations"]
+__all__ = ["gives_orientation", "refuse_two_orientations", "take_geometry"]
+
+# Of a NIfTI header, without what may be of a patient.
+_GEOMETRY = (
+    *("pixdim", "xyzt_units", "qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y"),
+    *("qoffset_z", "sform_code", "srow_x", "srow_y", "srow_z"),
+)
 
 # Cosine of the angle between an axis of qform and of sform from which on they mean the same direction of the patient;
 # a registration turns a volume by less. Sizes are written with few digits, and scaled by an affine registration.
@@ -31,6 +37,23 @@ def gives_orientation(image: Any) -> bool:
         print(gives_orientation(nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), None)))  # False
     """
     return bool(image.header["qform_code"] > 0 or image.header["sform_code"] > 0)
+
+
+def take_geometry(header: Any, original: Any) -> None:
+    """Let a NIfTI header say where its values lie with the very fields of another, as every reader understands both.
+
+    Args:
+        header: that is changed.
+        original: of the image that the values belong to.
+
+    Example::
+
+        mask = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), None)
+        take_geometry(mask.header, nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.diag([3, 3, 5, 1])).header)
+        print(mask.header.get_zooms())  # (3.0, 3.0, 5.0)
+    """
+    for field in _GEOMETRY:
+        header[field] = original[field]
 
 
 def refuse_two_orientations(image: Any) -> None:

@@ -17,16 +17,12 @@ import numpy as np
 
 from monai_mgca.io.geometry import NIFTI
 from monai_mgca.io.kind import kind_of_name
+from monai_mgca.io.volumes.nifti_affine import take_geometry
 from monai_mgca.io.volumes.volume_grid import load_nifti, read_grid
 from monai_mgca.utils import DataError
 
 __all__ = ["VolumeGeometry", "read_volume_geometry", "write_volume"]
 
-# Of a NIfTI header, without what may be of a patient.
-_FIELDS = (
-    *("pixdim", "xyzt_units", "qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y"),
-    *("qoffset_z", "sform_code", "srow_x", "srow_y", "srow_z"),
-)
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -164,6 +160,5 @@ def _as_nifti(values: np.ndarray, geometry: VolumeGeometry) -> Any:
         image.header.set_xyzt_units("mm")
         return image
     image = nibabel.Nifti1Image(values, None)
-    for field in _FIELDS:
-        image.header[field] = geometry.header[field]
+    take_geometry(image.header, geometry.header)
     return image

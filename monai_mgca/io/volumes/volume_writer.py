@@ -14,15 +14,10 @@ import nibabel
 import numpy as np
 
 from monai_mgca.io.kind import kind_of_name
+from monai_mgca.io.volumes.nifti_affine import take_geometry
 from monai_mgca.utils.files import replacing
 
 __all__ = ["write_volume"]
-
-# of a NIfTI header, without what may be of a patient
-_GEOMETRY = (
-    *("xyzt_units", "qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
-    *("sform_code", "srow_x", "srow_y", "srow_z"),
-)
 
 
 def write_volume(
@@ -52,9 +47,7 @@ def write_volume(
     if volume is not None and kind_of_name(os.fspath(volume)) == "nifti":
         stored: Any = nibabel.load(volume)
         if np.allclose(stored.affine, affine):
-            image.header["pixdim"][:4] = stored.header["pixdim"][:4]
-            for field in _GEOMETRY:
-                image.header[field] = stored.header[field]
+            take_geometry(image.header, stored.header)
     image.header.set_slope_inter(slope, 0)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:  # without the time, so that the same values are the same file
