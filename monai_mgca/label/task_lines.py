@@ -22,4 +22,8 @@ class TaskLines(deque):
     """
 
     def __iter__(self) -> Iterator[str]:
-        return iter(list(super().__iter__()))
+        while True:
+            try:
+                return iter(list(super().__iter__()))
+            except RuntimeError:  # a line came between the making of the iterator and its first step: read again
+                continue

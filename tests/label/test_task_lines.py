@@ -3,6 +3,7 @@
 
 """A client may ask for the status of a task while the task prints."""
 
+import sys
 import threading
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def test_are_read_while_they_come():
         while not done.is_set():
             lines.append("a line")
 
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # a line comes between any two steps of the reading
     thread = threading.Thread(target=write)
     thread.start()
     try:
@@ -28,6 +31,7 @@ def test_are_read_while_they_come():
     finally:
         done.set()
         thread.join()
+        sys.setswitchinterval(interval)
     assert jsonable_encoder({"details": lines}) == {"details": ["a line"] * 20}
 
 
