@@ -49,7 +49,8 @@ SLOW = (
     "tests/utils/test_signals.py",
 )
 
-# a third of the time for three in a hundred tests: what is done many times, at full size, or for all of a family
+# a third of the time for three in a hundred tests: what is done many times, at full size, or for all of a family;
+# a test of another file is one of them by its mark
 ENDURANCE = (
     "tests/bundle/test_killed_training.py",
     "tests/bundle/test_canary_commands.py",
@@ -58,12 +59,14 @@ ENDURANCE = (
     "tests/bundle/test_every_tower.py",
     "tests/bundle/test_faults.py",
     "tests/bundle/test_bundle_paper_size.py",
+    "tests/bundle/test_official_recipe.py",
     "tests/bundle/test_official_training.py",
     "tests/bundle/test_volume_finetuning.py",
     "tests/fuzz/test_fuzz.py",
     "tests/label/test_library_towers.py",
     "tests/label/test_page.py",
     "tests/label/test_soak.py",
+    "tests/label/test_volume_server.py",
     "tests/label/test_volume_trainers.py",
     "tests/test_gpu_benchmark.py",
 )
@@ -131,7 +134,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if place.startswith((*SLOW, *ENDURANCE)) or item.get_closest_marker("multiprocess"):
             item.add_marker("slow")
             slow.add(item.path)
-        if place in ENDURANCE:
+        if place in ENDURANCE or item.get_closest_marker("endurance"):
             item.add_marker("endurance")
             if not config.option.endurance and item.path not in named:
                 long.append(item)

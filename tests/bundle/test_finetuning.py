@@ -176,7 +176,7 @@ class TestFrozen:
             assert len(values) == 2
             assert all(0 <= float(value) <= 1 for row in values for value in row[1:])
 
-    @pytest.mark.parametrize("command", ["ckpt_export", "onnx_export"])
+    @pytest.mark.parametrize("command", ["ckpt_export", pytest.param("onnx_export", marks=pytest.mark.endurance)])
     def test_export(self, finetuned, command, tmp_path):
         task, _backbone, bundle, _ = finetuned
         path = tmp_path / ("model.ts" if command == "ckpt_export" else "model.onnx")

@@ -71,9 +71,9 @@ def test_harmless_reports(text):
 
 @pytest.mark.parametrize("piece", ["a", "A", "1", " ", "1 ", ".", "Aa'", "+1", "a@", "MRN ", "1/1/", "May "])
 def test_long_texts_take_no_time(piece):
-    """No pattern looks at a text again and again: the whole test takes a second, and else would take hours."""
-    list(report_signs(piece * 200_000))
-    list(report_signs(f"{piece * 200_000}.1"))
+    """No pattern looks at a text again and again: it takes a fraction of a second, and else would take minutes."""
+    list(report_signs(piece * 50_000))
+    list(report_signs(f"{piece * 50_000}.1"))
 
 
 @pytest.fixture(scope="module")
