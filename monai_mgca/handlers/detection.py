@@ -30,6 +30,8 @@ class DetectionHandler(IgniteMetricHandler):
         prefix: put before the names of the other figures.
         max_detections: of a class in an image, the boxes of the highest scores that count.
         spatial_dims: 2, or 3 for boxes of volumes.
+        bootstrap: replicates of the confidence intervals; 0 gives none.
+        seed: of the bootstrap.
 
     Example::
 
@@ -44,9 +46,11 @@ class DetectionHandler(IgniteMetricHandler):
         prefix: str = "val_",
         max_detections: int = 100,
         spatial_dims: int = 2,
+        bootstrap: int = 0,
+        seed: int = 0,
     ) -> None:
         super().__init__(
-            metric_fn=DetectionMetric(classes, max_detections, spatial_dims),
+            metric_fn=DetectionMetric(classes, max_detections, spatial_dims, bootstrap, seed),
             output_transform=from_engine([CommonKeys.PRED, CommonKeys.LABEL]),
             save_details=False,
         )

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.metrics.metric import reinit__is_reduced
 from monai.handlers import IgniteMetricHandler, from_engine
 from monai.metrics import CumulativeIterationMetric, HausdorffDistanceMetric, SurfaceDiceMetric, SurfaceDistanceMetric
 from monai.utils import CommonKeys
+
+from monai_mgca.handlers.log_metrics import publish_figures
+from monai_mgca.metrics.bootstrap import with_intervals
 
 __all__ = ["SegmentationHandler"]
 
@@ -32,6 +36,9 @@ class SegmentationHandler(IgniteMetricHandler):
         metric_fn: of ``monai.metrics``, such as ``DiceMetric``, whose values of images and classes are nan where they
             are undefined.
         keys: of the prediction and the truth in the engine's output.
+        bootstrap: replicates of the images for the metric's 95 % interval, which stands in ``engine.state.metrics``
+            under its name with "_low" and "_high"; 0 gives none.
+        seed: of the bootstrap.
 
     Example::
 
@@ -40,9 +47,14 @@ class SegmentationHandler(IgniteMetricHandler):
     """
 
     def __init__(
-        self, metric_fn: CumulativeIterationMetric, keys: Sequence[str] = (CommonKeys.PRED, CommonKeys.LABEL)
+        self,
+        metric_fn: CumulativeIterationMetric,
+        keys: Sequence[str] = (CommonKeys.PRED, CommonKeys.LABEL),
+        bootstrap: int = 0,
+        seed: int = 0,
     ) -> None:
         super().__init__(metric_fn=metric_fn, output_transform=from_engine(list(keys)), save_details=True)
+        self.bootstrap, self.seed = bootstrap, seed
 
     @reinit__is_reduced
     def update(self, output: Sequence[Any]) -> None:
@@ -59,9 +71,23 @@ class SegmentationHandler(IgniteMetricHandler):
 
     def compute(self) -> Any:
         value = super().compute()
-        undefined = ~torch.isfinite(torch.as_tensor(self.metric_fn.get_buffer()))
+        values = torch.as_tensor(self.metric_fn.get_buffer())
+        undefined = ~torch.isfinite(values)
         if self._engine is not None:
             state: Any = self._engine.state
             counts = getattr(state, "undefined", {})
             state.undefined = {**counts, self._name: (int(undefined.sum()), undefined.numel())}
+            if self.bootstrap:
+                name = str(self._name)
+                figures = _interval(values.masked_fill(undefined, torch.nan), name, self.bootstrap, self.seed)
+                publish_figures(self._engine, figures, name, prefix="")
         return torch.nan if undefined.all() else value
+
+
+def _interval(values: torch.Tensor, name: str, bootstrap: int, seed: int) -> dict[str, float]:
+    """The mean of the images' (N, C) means over their classes, and its interval, by name."""
+    of_images = values.double().nanmean(1).cpu().numpy()
+    of_images = np.sort(of_images[~np.isnan(of_images)])  # the draws are the same however many processes saw the images
+    if not len(of_images):
+        return {name: np.nan, f"{name}_low": np.nan, f"{name}_high": np.nan}
+    return with_intervals(lambda weights: {name: weights @ of_images / len(of_images)}, len(of_images), bootstrap, seed)

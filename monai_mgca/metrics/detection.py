@@ -11,7 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from monai.apps.detection.metrics.matching import matching_batch
-from monai.metrics import CumulativeIterationMetric, compute_froc_score
+from monai.metrics import CumulativeIterationMetric
+
+from monai_mgca.metrics.average_precision import PooledPredictions, average_precision, pool_predictions
+from monai_mgca.metrics.bootstrap import with_intervals
+from monai_mgca.metrics.froc import center_hits, compute_froc
 
 __all__ = ["DetectionMetric", "compute_detection", "map_names"]
 
@@ -31,8 +35,6 @@ _RANGES = {"map_50": slice(2, 3), "map_40_75": slice(0, 8), "map_50_95": slice(2
 _VOLUME_IOUS = np.linspace(0.1, 0.5, 9)
 _VOLUME_RANGES = {"map_10": slice(0, 1), "map_30": slice(4, 5), "map_50": slice(8, 9), "map_10_50": slice(0, 9)}
 _PROTOCOLS = {2: _Protocol(_IOUS, _RANGES, "map_50"), 3: _Protocol(_VOLUME_IOUS, _VOLUME_RANGES, "map_30")}
-_RECALLS = np.linspace(0, 1, 101)
-FROC_RATES = {"1_8": 1 / 8, "1_4": 1 / 4, "1_2": 1 / 2, "1": 1, "2": 2, "4": 4, "8": 8}
 
 Found = Mapping[str, torch.Tensor]
 
@@ -52,6 +54,8 @@ class DetectionMetric(CumulativeIterationMetric):
         classes: names of the classes; labels are indices into them.
         max_detections: of a class in an image, the boxes of the highest scores that count.
         spatial_dims: 2, or 3 for boxes of volumes.
+        bootstrap: number of replicates of the images for confidence intervals; 0 gives none.
+        seed: of the bootstrap.
 
     Example::
 
@@ -62,10 +66,18 @@ class DetectionMetric(CumulativeIterationMetric):
         print(metric.aggregate()["map_50"])  # 1.0
     """
 
-    def __init__(self, classes: Sequence[str], max_detections: int = 100, spatial_dims: int = 2) -> None:
+    def __init__(
+        self,
+        classes: Sequence[str],
+        max_detections: int = 100,
+        spatial_dims: int = 2,
+        bootstrap: int = 0,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.classes = tuple(classes)
         self.max_detections, self.spatial_dims = max_detections, spatial_dims
+        self.bootstrap, self.seed = bootstrap, seed
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
         raise ValueError("The metric takes lists of dictionaries, one for each image.")
@@ -98,7 +110,8 @@ class DetectionMetric(CumulativeIterationMetric):
             overlap; of volumes "map_10", "map_30", "map_50" and "map_10_50". "map_50_NAME", of volumes "map_30_NAME":
             of each class that has boxes. "froc_RATE": part of the true boxes found (at an overlap of 0.5, of volumes by
             their centers) where there are RATE = 1_8, 1_4, 1_2, 1, 2, 4, 8 false ones an image; "froc", their mean. All
-            are nan where there is no box at all.
+            are nan where there is no box at all. With a bootstrap each name also with "_low" and "_high", the 2.5 and
+            97.5 percentiles over the replicates.
 
         Raises:
             ValueError: when the metric has seen no data.
@@ -107,8 +120,12 @@ class DetectionMetric(CumulativeIterationMetric):
         if buffer is None:
             raise ValueError("The metric has seen no data: call it before aggregate().")
         rows = buffer.cpu().numpy()
-        images = np.split(rows, np.flatnonzero(rows[:, 0] == -1))[1:]
-        return compute_detection([i[1:] for i in images], self.classes, self.max_detections, self.spatial_dims)
+        images = [image[1:] for image in np.split(rows, np.flatnonzero(rows[:, 0] == -1))[1:]]
+        order = sorted(range(len(images)), key=lambda i: images[i].tobytes()) if self.bootstrap else range(len(images))
+        images = [images[i] for i in order]  # the draws are the same however many processes saw the images
+        return compute_detection(
+            images, self.classes, self.max_detections, self.spatial_dims, self.bootstrap, self.seed
+        )
 
 
 def map_names(spatial_dims: int = 2) -> tuple[str, ...]:
@@ -131,7 +148,12 @@ def _rows(found: Found, scores: torch.Tensor, ends: int) -> torch.Tensor:
 
 
 def compute_detection(
-    images: Sequence[np.ndarray], classes: Sequence[str], max_detections: int = 100, spatial_dims: int = 2
+    images: Sequence[np.ndarray],
+    classes: Sequence[str],
+    max_detections: int = 100,
+    spatial_dims: int = 2,
+    bootstrap: int = 0,
+    seed: int = 0,
 ) -> dict[str, float]:
     """The figures of :class:`DetectionMetric` for a whole set.
 
@@ -141,6 +163,8 @@ def compute_detection(
         classes: names of the classes.
         max_detections: of a class in an image.
         spatial_dims: 2 or 3.
+        bootstrap: number of replicates of the images; 0 gives no intervals.
+        seed: of the bootstrap.
 
     Example::
 
@@ -161,18 +185,43 @@ def compute_detection(
         gt_classes=[rows[:, 0].astype(int) for rows in true],
         max_detections=max_detections,
     )
-    counts = np.bincount(np.concatenate([rows[:, 0] for rows in true]).astype(int), minlength=len(classes))
-    pooled = [_pool([match[label] for match in matches if label in match], len(ious)) for label in range(len(classes))]
-    present = {name: _average_precision(*pooled[i], counts[i]) for i, name in enumerate(classes) if counts[i]}
-    precision = np.array(list(present.values()) or [np.full(len(ious), np.nan)])
-    figures = {name: float(precision[:, of].mean()) for name, of in means.items()}
-    figures |= {f"{main}_{name.replace(' ', '_')}": float(values[means[main]][0]) for name, values in present.items()}
+    counts = np.array([np.bincount(rows[:, 0].astype(int), minlength=len(classes)) for rows in true])
+    pools = [pool_predictions(matches, label, len(ious)) for label in range(len(classes))]
     if spatial_dims == 2:
-        scores, hits = (np.concatenate(parts, axis=-1) for parts in zip(*pooled, strict=True))
-        return figures | _froc(scores, hits[means[main]][0], counts.sum(), len(images))
-    pairs = [_center_hits(*rows, max_detections) for rows in zip(found, true, strict=True)]
-    scores, hits = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    return figures | _froc(scores, hits, counts.sum(), len(images))
+        of_main = [PooledPredictions(pool.scores, pool.hits[means[main]], pool.images) for pool in pools]
+    else:
+        pairs = [center_hits(*rows, max_detections) for rows in zip(found, true, strict=True)]
+        images_of = [np.full(len(scores), i) for i, (scores, _) in enumerate(pairs)]
+        of_main = [PooledPredictions(s, hits[None], i) for (s, hits), i in zip(pairs, images_of, strict=True)]
+    froc = PooledPredictions(*(np.concatenate(parts, axis=-1) for parts in zip(*of_main, strict=True)))
+
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        rows = [_figures(pools, froc, counts, drawn, classes, spatial_dims) for drawn in weights.astype(int)]
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+    return with_intervals(figures, len(images), bootstrap, seed)
+
+
+def _figures(
+    pools: Sequence[PooledPredictions],
+    froc: PooledPredictions,
+    counts: np.ndarray,
+    times: np.ndarray,
+    classes: Sequence[str],
+    spatial_dims: int,
+) -> dict[str, float]:
+    """Each figure of the images that were drawn, from the true boxes of each image and class (N, C)."""
+    ious, means, main = _PROTOCOLS[spatial_dims]
+    totals, there = times @ counts, counts.any(0)
+    precision = np.full((len(classes), len(ious)), np.nan)
+    for label in np.flatnonzero(totals):
+        precision[label] = average_precision(pools[label].drawn(times).hits, totals[label])
+    known = precision[totals > 0] if totals.any() else precision[:1]
+    figures = {name: float(known[:, of].mean()) for name, of in means.items()}
+    for name, values in zip(np.array(classes)[there], precision[there], strict=True):
+        figures[f"{main}_{name.replace(' ', '_')}"] = float(values[means[main]][0])
+    counted = froc.drawn(times)
+    return figures | compute_froc(counted.scores, counted.hits[0], totals.sum(), times.sum())
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -183,54 +232,3 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     area_a, area_b = (high_a - low_a).prod(-1), (high_b - low_b).prod(-1)
     overlap: np.ndarray = inside / (area_a[:, None] + area_b[None] - inside)
     return overlap
-
-
-def _center_hits(found: np.ndarray, true: np.ndarray, max_detections: int) -> tuple[np.ndarray, np.ndarray]:
-    """The scores of a volume's predictions that count by LUNA's rule, and whether each found a box.
-
-    Of a box that is found there is one entry, of the highest score; a prediction within none is a false one.
-    """
-    scores, hits = [np.zeros(0)], [np.zeros(0, dtype=bool)]
-    for label in np.unique(found[:, 0]):
-        rows = found[found[:, 0] == label]
-        rows = rows[np.argsort(-rows[:, 1], kind="stable")][:max_detections]
-        low, high = np.split(true[true[:, 0] == label, 2:], 2, axis=1)
-        center = (rows[:, 2:5] + rows[:, 5:]) / 2
-        offset = (center[:, None] - (low + high)[None] / 2) / ((high - low)[None] / 2)
-        inside = np.square(offset).sum(-1) < 1
-        best = inside.argmax(0)[inside.any(0)]  # the first is that of the highest score
-        scores += [rows[best, 1], rows[~inside.any(1), 1]]
-        hits += [np.ones(len(best), dtype=bool), np.zeros(int((~inside.any(1)).sum()), dtype=bool)]
-    return np.concatenate(scores), np.concatenate(hits)
-
-
-def _pool(matches: Sequence[Mapping[str, np.ndarray]], num_ious: int) -> tuple[np.ndarray, np.ndarray]:
-    """The scores (D,) of a class over all images, descending, and whether each found a box (IoUs, D)."""
-    scores = np.concatenate([np.zeros(0), *(match["dtScores"] for match in matches)])
-    hits = np.concatenate([np.zeros((num_ious, 0)), *(match["dtMatches"] for match in matches)], axis=1) > 0
-    order = np.argsort(-scores, kind="stable")
-    return scores[order], hits[:, order]
-
-
-def _average_precision(scores: np.ndarray, hits: np.ndarray, num_true: int) -> np.ndarray:
-    """COCO's: for each IoU, the mean over 101 recalls of the best precision at this recall or a higher one."""
-    right = hits.cumsum(axis=1)
-    precision = right / np.arange(1, len(scores) + 1)
-    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    best = np.concatenate((best, np.zeros((len(hits), 1))), axis=1)  # recalls that are never reached
-    reached = [np.searchsorted(row / num_true, _RECALLS, side="left") for row in right]
-    return np.array([row[index].mean() for row, index in zip(best, reached, strict=True)])
-
-
-def _froc(scores: np.ndarray, hits: np.ndarray, num_true: int, num_images: int) -> dict[str, float]:
-    """MONAI's ``compute_froc_curve_data`` leaves the lowest score out, and takes a pass for every score."""
-    if not num_true:
-        return {"froc": float("nan"), **{f"froc_{name}": float("nan") for name in FROC_RATES}}
-    order = np.argsort(-scores, kind="stable")
-    scores, hits = scores[order], hits[order]
-    last = np.flatnonzero(np.diff(scores, append=-np.inf))  # of equal scores, which no threshold parts
-    false = np.concatenate(([0], (~hits).cumsum()[last])) / num_images
-    right = np.concatenate(([0], hits.cumsum()[last])) / num_true
-    curve = (false[::-1], right[::-1])  # from high rates to low, as MONAI has it
-    values = {f"froc_{name}": float(compute_froc_score(*curve, (rate,))) for name, rate in FROC_RATES.items()}
-    return {"froc": float(np.mean(list(values.values()))), **values}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
@@ -73,8 +74,8 @@ def test_what_is_undefined_is_counted_in_the_summary(caplog):
         engine.run(pairs)
     message = next(message for message in caplog.messages if message.startswith("Finished epoch"))
     lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in message.splitlines() if "val_" in line}
-    assert lines["val_mean_dice"] == "0.3750  (undefined for 1 of 3 masks)"
-    assert lines["val_hausdorff_95"] == "2.0000  (undefined for 2 of 3 masks)"
+    assert lines["val_mean_dice"] == "0.3750 (0.0000 to 0.7500)  (undefined for 1 of 3 masks)"
+    assert lines["val_hausdorff_95"] == "2.0000 (2.0000 to 2.0000)  (undefined for 2 of 3 masks)"
 
 
 def test_distances_of_volumes_are_in_millimeters():
@@ -98,3 +99,24 @@ def test_distances_of_volumes_are_in_millimeters():
     other = volume((0, 0, 1), (2.0, 3.0, 1.0))
     engine.run([(volume((0, 0, 1), (2.0, 3.0, 5.0)), truth), (other, volume((0, 0, 0), (2.0, 3.0, 1.0)))])
     assert engine.state.metrics["val_hausdorff_95"] == pytest.approx((5 + 1) / 2)
+
+
+def test_intervals_are_of_the_images():
+    """Dice 1, 3/4, 0 and one that is undefined: the interval is that of the mean of three images, in any order."""
+    pairs = [(BOX, BOX), (MOVED, BOX), (NOTHING, BOX), (NOTHING, NOTHING)]
+    found = []
+    for order in (pairs, pairs[::-1]):
+        engine = evaluator()
+        engine.run(order)
+        found.append([engine.state.metrics[f"val_mean_dice{end}"] for end in ("", "_low", "_high")])
+    assert found[0] == found[1]
+    drawn = np.random.default_rng(0).integers(3, size=(1000, 3))
+    expected = [7 / 12, *np.percentile(np.array([0, 0.75, 1])[drawn].mean(1), (2.5, 97.5))]
+    assert found[0] == pytest.approx(expected)
+    assert engine.state.metrics["val_hausdorff_95_low"] == 0
+
+
+def test_no_defined_image_has_no_interval():
+    engine = evaluator()
+    engine.run([(NOTHING, NOTHING)])
+    assert np.isnan([engine.state.metrics[f"val_mean_dice{end}"] for end in ("", "_low", "_high")]).all()

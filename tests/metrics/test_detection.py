@@ -12,7 +12,8 @@ import torch
 from monai.metrics import compute_froc_curve_data, compute_froc_score
 
 from monai_mgca.metrics import DetectionMetric
-from monai_mgca.metrics.detection import _IOUS, FROC_RATES, compute_detection
+from monai_mgca.metrics.detection import _IOUS, compute_detection
+from monai_mgca.metrics.froc import FROC_RATES
 
 NAMES = ("map_50", "map_40_75", "map_50_95", "froc")
 EMPTY = (np.zeros((0, 4)), [], [])
