@@ -67,13 +67,15 @@ def test_segmentation(killed):
     assert sorted(result["killed"] + result["stopped"]) == sorted(kills)
 
 
-def test_segmentation_of_volumes(killed, tmp_path):
+@pytest.mark.parametrize("task", ["segmentation", "detection"])
+def test_volumes(killed, tmp_path, task):
     """Patches, of which a volume gives several, are cropped again where they were."""
     data = make_volume_sample(tmp_path / "ct", 24, 32, progress=False).parent
     kills = ["SIGKILL"] * 3 + [PLACES[0], PLACES[3], "SIGTERM"]
     options = {"dataset_dir": str(data), "encoder": "resnet_tiny", "voxel_size": 10.0, "batch_size": 8}
     options |= {"ckpt_dir": "$@bundle_root + '/models'", "checkpoint_interval": 1, "device": "$torch.device('cpu')"}
-    result = killed(["train_segmentation", "train_segmentation_volume"], kills, [0, 2], **options)
+    options |= {"image_size": 32, "num_samples": 2}
+    result = killed([f"train_{task}", f"train_{task}_volume"], kills, [0, 2], **options)
     assert sorted(result["killed"] + result["stopped"]) == sorted(kills)
 
 
