@@ -18,15 +18,23 @@ import torch
 from monai.bundle import ckpt_export, verify_net_in_out
 from monai.data import load_net_with_metadata
 
+from monai_mgca.data.sample.volumes import VOLUME_CLASSES
+
 SIZE = 64
-IN_3D = {"encoder": "resnet_tiny", "spatial_dims": 3, "image_size": 32}
+IN_3D = {"encoder": "resnet_tiny", "spatial_dims": 3, "classes": list(VOLUME_CLASSES)}
 # metadata, configs, network, what it is built of
 NETWORKS = {
     "embedder": ("metadata", ["inference"], "network_def", {"image_encoder": "resnet_tiny"}),
     "volume embedder": ("metadata_volume", ["inference", "inference_volume"], "network_def", {}),
     "segmenter": ("metadata_segmentation", ["inference_segmentation"], "network_def", {"encoder": "resnet_tiny"}),
-    "volume segmenter": ("metadata_segmentation", ["inference_segmentation"], "network_def", IN_3D),
-    "volume classifier": ("metadata_classification", ["inference_classification"], "network_def", IN_3D),
+    "volume segmenter": (
+        *("metadata_segmentation_volume", ["inference_segmentation"], "network_def"),
+        {**IN_3D, "image_size": 32, "classes": ["lung"]},
+    ),
+    "volume classifier": (
+        *("metadata_classification_volume", ["inference_classification"], "network_def"),
+        {**IN_3D, "image_size": 48},
+    ),
     "detector": ("metadata_detection", ["inference_detection"], "export_def", {"encoder": "resnet_tiny"}),
     "classifier": ("metadata_classification", ["inference_classification"], "network_def", {"encoder": "resnet_tiny"}),
 }
@@ -59,12 +67,8 @@ def exported(request, new_bundle):
     meta_file = bundle.path("configs", f"{metadata}.json")
     document = json.loads(meta_file.read_text())
     image = document["network_data_format"]["inputs"]["image"]
-    if request.param != "volume embedder":
-        shape = [options["image_size"]] * options.get("spatial_dims", 2)
-        image["spatial_shape"] = options["_meta_#network_data_format#inputs#image#spatial_shape"] = shape
-    if request.param == "volume segmenter":
-        found = document["network_data_format"]["outputs"]["pred"]
-        found["spatial_shape"] = options["_meta_#network_data_format#outputs#pred#spatial_shape"] = shape
+    if "volume" not in request.param:
+        image["spatial_shape"] = options["_meta_#network_data_format#inputs#image#spatial_shape"] = [SIZE, SIZE]
     arguments = {
         **options,
         "net_id": net_id,

@@ -39,10 +39,8 @@ def errors(document):
 
 
 def test_every_network_has_one():
-    assert list(DOCUMENTS) == [
-        "metadata",
-        *(f"metadata_{name}" for name in ("classification", "detection", "detection_volume", "segmentation", "volume")),
-    ]
+    tasks = [f"metadata_{task}{of}" for task in ("classification", "detection", "segmentation") for of in ("", "_volume")]
+    assert list(DOCUMENTS) == ["metadata", *tasks, "metadata_volume"]
     assert len({document["name"] for document in DOCUMENTS.values()}) == len(DOCUMENTS)
 
 
@@ -116,7 +114,12 @@ def test_classes_are_those_of_the_sample(task):
     assert len(channels) == len(classes) + (4 if task == "detection" else 0)
 
 
-def test_a_detector_of_volumes_has_six_shifts_behind_the_classes_of_their_sample():
-    channels = DOCUMENTS["metadata_detection_volume"][FORMAT]["outputs"]["pred"]["channel_def"]
-    assert list(channels.values())[:-6] == list(VOLUME_CLASSES)
-    assert len(channels) == DOCUMENTS["metadata_detection_volume"][FORMAT]["outputs"]["pred"]["num_channels"]
+@pytest.mark.parametrize(
+    ("task", "classes", "shifts"),
+    [("segmentation", ["lung"], 0), ("classification", VOLUME_CLASSES, 0), ("detection", VOLUME_CLASSES, 6)],
+)
+def test_classes_of_volumes_are_those_of_their_sample(task, classes, shifts):
+    output = DOCUMENTS[f"metadata_{task}_volume"][FORMAT]["outputs"]["pred"]
+    channels = list(output["channel_def"].values())
+    assert channels[: len(classes)] == list(classes)
+    assert len(channels) == len(classes) + shifts == output["num_channels"]
