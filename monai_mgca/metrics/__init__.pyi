@@ -4,6 +4,7 @@
 from .classification import ClassificationMetric, compute_classification
 from .detection import DetectionMetric, compute_detection
 from .grounding import GroundingMetric, compute_grounding
+from .outlier_score import OutlierScore, fit_outlier_score, shrunk_covariance
 from .retrieval import RetrievalMetric, chance_retrieval, compute_retrieval
 from .zero_shot import ZeroShotMetric, compute_zero_shot
 
@@ -11,6 +12,7 @@ __all__ = [
     "ClassificationMetric",
     "DetectionMetric",
     "GroundingMetric",
+    "OutlierScore",
     "RetrievalMetric",
     "ZeroShotMetric",
     "chance_retrieval",
@@ -19,4 +21,6 @@ __all__ = [
     "compute_grounding",
     "compute_retrieval",
     "compute_zero_shot",
+    "fit_outlier_score",
+    "shrunk_covariance",
 ]
