@@ -25,6 +25,7 @@ COMMANDS = {
     "zero-shot": ("monai_mgca.apps.zero_shot.zero_shot_command", "classify images by texts, without labels"),
     "retrieve": ("monai_mgca.apps.retrieve.retrieve_command", "find images or reports by text or by image"),
     "ground": ("monai_mgca.apps.ground.ground_command", "show where an image shows what a phrase says"),
+    "outliers": ("monai_mgca.apps.outliers.outliers_command", "find images that are unlike those of the training"),
     "card": ("monai_mgca.apps.card.card_command", "write an HTML page about a pretrained model"),
     "label": ("monai_mgca.label.label_command", "annotate with MONAI Label and our models"),
 }

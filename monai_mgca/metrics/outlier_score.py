@@ -22,11 +22,12 @@ PARTS = 5
 class OutlierScore:
     """Mahalanobis distance from the features of a training set, of a Gaussian with few axes of its own.
 
-    The squared distance is the sum of the squares along the axes, each over its variance, and of the squared length
+    It is of the features' square roots, with their signs: pooled activations have a long tail, by which some images of
+    the training would be far from all others. The squared distance is the sum of the squares along the axes, each over its variance, and of the squared length
     of what is beside the axes, over its mean variance.
 
     Args:
-        mean: (D,).
+        mean: (D,), of the roots.
         axes: (D, K), orthonormal; K = D where all are kept.
         variances: (K,), along the axes.
         residual: variance of each direction beside the axes; not used where there is none.
@@ -35,7 +36,7 @@ class OutlierScore:
     Example::
 
         score = OutlierScore(torch.zeros(2), torch.eye(2), torch.tensor([1.0, 4.0]), 1.0, threshold=2.5)
-        print(score.distances(torch.tensor([[3.0, 0.0], [0.0, 3.0]])))  # 3.0 and 1.5
+        print(score.distances(torch.tensor([[9.0, 0.0], [0.0, -9.0]])))  # 3.0 and 1.5
     """
 
     mean: torch.Tensor
@@ -57,7 +58,7 @@ class OutlierScore:
         """
         if features.ndim != 2 or features.shape[1] != len(self.mean):
             raise ValueError(f"The score is of (N, {len(self.mean)}) features, got {tuple(features.shape)}.")
-        apart = features.detach().cpu().double() - self.mean.double()
+        apart = _roots(features) - self.mean.double()
         axes = self.axes.double()
         along = apart @ axes
         squared = (along**2 / self.variances.double()).sum(1)
@@ -118,18 +119,24 @@ def fit_outlier_score(
 
         torch.manual_seed(0)
         score = fit_outlier_score(torch.randn(500, 8), torch.randn(200, 8))
-        print(score.flags(score.distances(torch.randn(200, 8) + 3)).float().mean())  # 1
+        print(score.flags(score.distances(torch.randn(200, 8) + 9)).float().mean())  # 1
     """
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"An outlier score takes (N, D) features of two images or more, got {tuple(features.shape)}.")
-    score = _fit(features.detach().cpu().double(), axes)
+    score = _fit(features, axes)
     if held_out is None:
-        distances = torch.cat(list(_crossed(features.detach().cpu().double(), axes)))
+        distances = torch.cat(list(_crossed(features, axes)))
     else:
         distances = score.distances(held_out)
     return OutlierScore(
         score.mean, score.axes, score.variances, score.residual, float(torch.quantile(distances, percentile / 100))
     )
+
+
+def _roots(features: torch.Tensor) -> torch.Tensor:
+    """(N, D) float64 on the CPU."""
+    features = features.detach().cpu().double()
+    return features.sign() * features.abs().sqrt()
 
 
 def _crossed(features: torch.Tensor, axes: int) -> Iterator[torch.Tensor]:
@@ -143,7 +150,8 @@ def _crossed(features: torch.Tensor, axes: int) -> Iterator[torch.Tensor]:
 def _fit(features: torch.Tensor, axes: int) -> OutlierScore:
     if not features.isfinite().all():
         raise ValueError("Features that are not finite have no distance.")
-    values, vectors = torch.linalg.eigh(shrunk_covariance(features))
+    roots = _roots(features)
+    values, vectors = torch.linalg.eigh(shrunk_covariance(roots))
     if not values[-1] > 0:
         raise ValueError("The features of all images are the same: the network tells none from another.")
     # where features are always the same, as dead ones are, and nothing was shrunk
@@ -151,4 +159,4 @@ def _fit(features: torch.Tensor, axes: int) -> OutlierScore:
     kept, left = values[:axes], values[axes:]
     residual = float(left.mean()) if len(left) else 1.0
     directions = vectors.flip(1)[:, :axes].contiguous()
-    return OutlierScore(features.mean(0).float(), directions.float(), kept.float(), residual, float("inf"))
+    return OutlierScore(roots.mean(0).float(), directions.float(), kept.float(), residual, float("inf"))
