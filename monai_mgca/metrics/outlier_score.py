@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -23,8 +23,8 @@ class OutlierScore:
     """Mahalanobis distance from the features of a training set, of a Gaussian with few axes of its own.
 
     It is of the features' square roots, with their signs: pooled activations have a long tail, by which some images of
-    the training would be far from all others. The squared distance is the sum of the squares along the axes, each over its variance, and of the squared length
-    of what is beside the axes, over its mean variance.
+    the training would be far from all others. The squared distance is the sum of the squares along the axes, each over
+    its variance, and of the squared length of what is beside the axes, over its mean variance.
 
     Args:
         mean: (D,), of the roots.
@@ -124,13 +124,8 @@ def fit_outlier_score(
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"An outlier score takes (N, D) features of two images or more, got {tuple(features.shape)}.")
     score = _fit(features, axes)
-    if held_out is None:
-        distances = torch.cat(list(_crossed(features, axes)))
-    else:
-        distances = score.distances(held_out)
-    return OutlierScore(
-        score.mean, score.axes, score.variances, score.residual, float(torch.quantile(distances, percentile / 100))
-    )
+    distances = torch.cat(list(_crossed(features, axes))) if held_out is None else score.distances(held_out)
+    return replace(score, threshold=float(torch.quantile(distances, percentile / 100)))
 
 
 def _roots(features: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ from ..tiny_pretraining import make_pretraining
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """The sample in data/ and a network with random weights in models/, without a score."""
-    return make_pretraining(tmp_path_factory.mktemp("outliers"), size=160)
+    return make_pretraining(tmp_path_factory.mktemp("outliers"), size=160, sample_size=160)
 
 
 @pytest.fixture
@@ -100,6 +100,28 @@ class TestCommand:
         printed = capsys.readouterr().out
         assert f"{len(flagged)} of 31 images are unlike those of the training" in printed
         assert printed.index("other/noise.png") < printed.index("one in twenty")
+
+    def test_as_on_the_page(self, scored, tmp_path, monkeypatch, capsys):
+        """Without options: the bundle's weights and the sample."""
+        (scored / "configs").mkdir()
+        (scored / "configs" / "metadata.json").touch()
+        (scored / "data").rename(scored / "sample")
+        (scored / "data").mkdir()
+        (scored / "sample").rename(scored / "data" / "sample")
+        shutil.copytree(scored / "data" / "sample" / "images", scored / "radiographs")
+        monkeypatch.chdir(scored)
+        assert main([]) == 0
+        rows = rows_of(scored / "eval" / "outliers.csv")
+        assert len(rows) == 160
+        assert f"{sum(row['flagged'] == '1' for row in rows)} of 160 images" in capsys.readouterr().out
+        assert main(["--images", "radiographs", "--output", "outliers.csv"]) == 0
+        assert len(rows_of(scored / "outliers.csv")) == len(list((scored / "radiographs").iterdir()))
+        (scored / "data" / "sample").rename(scored / "dicom")
+        before = (scored / "models" / "model_outliers.safetensors").read_bytes()
+        (scored / "models" / "model_outliers.safetensors").unlink()
+        command = "--fit --dataset-dir dicom --checkpoint models/model_pretrain.pt"
+        assert main(command.split()) == 0
+        assert (scored / "models" / "model_outliers.safetensors").read_bytes() == before
 
     def test_a_datalist(self, scored, tmp_path, capsys):
         options = ("--dataset-dir", str(scored / "data"), "--sections", "validation")

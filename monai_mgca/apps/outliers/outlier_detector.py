@@ -24,18 +24,20 @@ from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.dist import rank
 from monai_mgca.utils.signals import was_stopped
 from monai_mgca.weights import (
-    load_encoder,
+    load_network,
     outlier_path,
     read_model_settings,
     read_outlier_score,
     write_outlier_score,
 )
 from monai_mgca.weights.model_settings import naming_settings
+from monai_mgca.weights.weight_file import tensors_of
 
 __all__ = ["FeatureMaker", "OutlierDetector", "fit_outliers", "write_outliers"]
 
 logger = logging.getLogger(__name__)
 
+PART = "image_encoder."
 # images: of fewer no score is fitted, and fewer are no measure of what was held out
 FEWEST = 10
 HELD_OUT = 20
@@ -61,7 +63,9 @@ class FeatureMaker:
         with naming_settings(checkpoint):
             self.transform: Compose = image_transform(settings)
             self.encoder: nn.Module = build_image_encoder(settings)
-        load_encoder(self.encoder, checkpoint)
+        state = tensors_of(checkpoint)
+        parts = {key.removeprefix(PART): value for key, value in state.items() if key.startswith(PART)}
+        load_network(self.encoder, parts or state)
         self.spatial_dims = int(settings.get("spatial_dims", 2))
         window = settings.get("window_size")
         self._network = WindowEncoder(self.encoder, window) if window else self.encoder
