@@ -31,6 +31,8 @@ from monai_mgca.apps.ground.phrase_grounder import PhraseGrounder
 from monai_mgca.apps.ground.region import AnyRegion, Region
 from monai_mgca.apps.ground.regions import load_regions
 from monai_mgca.apps.image_text_model import PretrainedModel, load_pretrained
+from monai_mgca.apps.known_labels import known_labels
+from monai_mgca.apps.negation.measure_negation import choose_pairs, compare_sentences
 from monai_mgca.apps.zero_shot.prompts import prompted_classes
 from monai_mgca.apps.zero_shot.zero_shot_classifier import ZeroShotClassifier
 from monai_mgca.data import load_datalist, read_datalist
@@ -52,7 +54,7 @@ logger = logging.getLogger(__name__)
 KS = (1, 5, 10)
 NO_CURVES = 'The curves are not drawn, because matplotlib is missing: pip install "monai-mgca[probe]".'
 PAIRS, MAPS, REFERENCE = 10, 6, 64
-PIXELS = 320
+PIXELS, BOOTSTRAP = 320, 1000
 
 
 def _curves(args: argparse.Namespace) -> dict[str, str]:
@@ -112,6 +114,29 @@ def _zero_shot(
         note = f"No prompts suit the classes {', '.join(classes)} and this model: write some, and give --prompts FILE."
         return {"rows": [], "note": note}
     return {"rows": measure_zero_shot(classify, image, data["entries"], classes), "note": ""}
+
+
+def _negation(
+    model: PretrainedModel, image: torch.Tensor, data: Mapping[str, Any], args: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """The table of sentences against their negations, empty where there are no labels or the model lacks the words."""
+    classes = data["classes"]
+    if not classes or not any(entry.get("labels") for entry in data["entries"]):
+        return []
+    try:
+        pairs = choose_pairs(args.pairs, classes)
+        labels = known_labels(data["entries"], classes, list(pairs))
+        figures = compare_sentences(model, image, labels, pairs, BOOTSTRAP)
+    except DataError as error:
+        logger.warning(f"Negation is left out. {error}")
+        return []
+    kinds = {"sentence": "sentence_balanced_accuracy", "name": "name_precision", "chance": "name_prevalence"}
+    return [
+        {"finding": name}
+        | {title: figures[f"{kind}_{name.replace(' ', '_')}"] for title, kind in kinds.items()}
+        | {end: figures[f"sentence_balanced_accuracy_{name.replace(' ', '_')}_{end}"] for end in ("low", "high")}
+        for name in pairs
+    ]
 
 
 def _regions(model: PretrainedModel, data: Mapping[str, Any], args: argparse.Namespace) -> list[AnyRegion]:
@@ -213,6 +238,7 @@ def compose_card(args: argparse.Namespace) -> list[str]:
     args.own_prompts = args.prompts is not None
     args.checkpoint = args.checkpoint or f"{root}/models/model_pretrain.pt"
     args.prompts = args.prompts or f"{root}/configs/prompts.json"
+    args.pairs = f"{root}/configs/negation.json"
     args.output = args.output or f"{root}/eval/card.html"
     if args.logdir is not None and not os.path.isdir(args.logdir):
         raise DataError(f"There is no folder {args.logdir}: --logdir is the output_dir of a training.")
@@ -250,6 +276,7 @@ def compose_card(args: argparse.Namespace) -> list[str]:
         curves=_curves(args),
         retrieval=_retrieval(image, report, tokens),
         zero_shot=_zero_shot(model, image, data, args),
+        negation=_negation(model, image, data, args),
         pairs={"The most similar pairs": show(best), "The least similar pairs": show(worst)},
         maps=maps,
         maps_note=_maps_note(maps),
