@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 __all__ = ["opposite_sentence"]
 
@@ -59,49 +59,37 @@ _PAIRS = (
     ("clear", "not clear"),
     ("intact", "not intact"),
 )
+# the longest words first, for "enlarged heart" is not "normal in size heart"
+_CHANGES = (*_PAIRS, *sorted(((ill, well) for well, ill in _PAIRS), key=lambda pair: -len(pair[0])))
+_LONGEST = 1000  # letters of a sentence
 
 
-def _affirm(found: re.Match[str]) -> str:
+def _affirm(*parts: str | None) -> str:
     """What was denied, with "and" where it was denied one by one."""
-    text = " ".join(part for part in found.groups() if part)
-    return re.sub(r"\b(?:or|nor)\b", "and", text)
+    return re.sub(r"\b(?:or|nor)\b", "and", " ".join(part.strip() for part in parts if part))
 
 
-def _without_amount(found: re.Match[str]) -> str:
-    first, rest = found.groups()
-    return f"{first} no {re.sub(rf'^{_AMOUNT}', '', rest)}".strip()
+def _deny(start: str, rest: str) -> str:
+    """What was stated, without how much there was of it."""
+    return f"{start} no {re.sub(rf'^{_AMOUNT}', '', rest)}".strip()
 
 
-Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], str]]
-
-
-def _rule(pattern: str, change: Callable[[re.Match[str]], str]) -> Rule:
-    return re.compile(pattern, re.IGNORECASE), change
-
-
-# the first that fits; denials come first, for a sentence that denies states something besides
-_RULES: tuple[Rule, ...] = (
-    _rule(rf"^(there (?:{_BE}|s|has been)) no {_EVIDENCE}(.+)$", _affirm),
-    _rule(rf"^(?:\w+ly )?no {_EVIDENCE}(.+?)(?: {_BE})?(?: {_SEEN})?$", _affirm),
-    _rule(rf"^(.+) without (?:{_EVIDENCE})(?:any )?(.+)$", lambda found: _affirm(_joined(found, "with"))),
-    _rule(
-        r"^(.+) (?:otherwise )?(?:clear|free) of (?:any )?(.+)$", lambda found: _affirm(_joined(found, "not clear of"))
-    ),
-    _rule(r"^(.*)\bnegative for (.+)$", lambda found: _affirm(_joined(found, "positive for"))),
-    _rule(rf"^(.+? (?:{_BE}|has|have|does|do)) not (.+)$", _affirm),
+Rule = tuple[str, Callable[..., str]]
+# what denies: each pattern, and what is made of its groups; the first that fits
+_DENIALS: tuple[Rule, ...] = (
+    (rf"(there (?:{_BE}|s|has been)) no {_EVIDENCE}(.+)", _affirm),
+    (rf"(?:\w+ly |otherwise )?no {_EVIDENCE}(.+?)(?: {_BE})?(?: {_SEEN})?", _affirm),
+    (rf"(.+) without {_EVIDENCE}(?:any )?(.+)", lambda start, rest: _affirm(start, "with", rest)),
+    (r"(.+) (?:clear|free) of (?:any )?(.+)", lambda start, rest: _affirm(start, "not clear of", rest)),
+    (r"(.*)\bnegative for (.+)", lambda start, rest: _affirm(start, "positive for", rest)),
+    (rf"(.+? (?:{_BE}|has|have|does|do)) not (.+)", _affirm),
 )
 _STATEMENTS: tuple[Rule, ...] = (
-    _rule(rf"^(there {_BE}) (.*\w{{3}}.*)$", _without_amount),
-    _rule(rf"^()(.*\b{_FINDING}\b.* {_BE} (?:again )?{_SEEN}\b.*)$", _without_amount),
-    _rule(rf"^(.+? {_BE}) (.+)$", lambda found: f"{found[1]} not {found[2]}"),
-    _rule(rf"^()((?:[\w-]+ ){{0,6}}{_FINDING}(?: (?:in|of|at|with|within|on) .+)?)$", _without_amount),
+    (rf"(there {_BE}) (.*\w{{3}}.*)", _deny),
+    (rf"()(.*\b{_FINDING}\b.* {_BE} (?:again )?{_SEEN}\b.*)", _deny),
+    (rf"(.+? {_BE}) (.+)", "{} not {}".format),
+    (rf"()((?:[\w-]+ ){{0,6}}{_FINDING}(?: (?:in|of|at|with|within|on) .+)?)", _deny),
 )
-
-
-def _joined(found: re.Match[str], word: str) -> re.Match[str]:
-    matched = re.match(r"(.*?)\0(.*?)\0(.*)", "\0".join((found[1], word, found[2])), re.DOTALL)
-    assert matched is not None
-    return matched
 
 
 def opposite_sentence(sentence: str) -> str | None:
@@ -116,7 +104,7 @@ def opposite_sentence(sentence: str) -> str | None:
 
     Returns:
         Its opposite in lower case, without a stop; None where no rule fits, or it neither states nor denies: "may
-        represent", "unchanged", a recommendation.
+        represent", "unchanged", a recommendation, more than 1,000 letters.
 
     Example::
 
@@ -127,16 +115,20 @@ def opposite_sentence(sentence: str) -> str | None:
     heading = _HEADING.match(text)
     start = heading[0] if heading else ""
     text = text[len(start) :]
-    if not text or _OPEN.search(text):
+    if not text or len(text) > _LONGEST or _OPEN.search(text):
         return None
-    for pattern, change in _RULES:
-        if found := pattern.match(text):
-            return start + change(found)
-    for well, ill in _PAIRS:
-        for old, new in ((ill, well), (well, ill)):
-            if re.search(rf"\b{old}\b", text):
-                return start + re.sub(rf"\b{old}\b", new, text, count=1)
-    for pattern, change in _STATEMENTS:
-        if found := pattern.match(text):
-            return start + change(found)
+    if (denied := _first(_DENIALS, text)) is not None:
+        return start + denied
+    for old, new in _CHANGES:
+        if re.search(rf"\b{old}\b", text):
+            return start + re.sub(rf"\b{old}\b", new, text, count=1)
+    stated = _first(_STATEMENTS, text)
+    return None if stated is None else start + stated
+
+
+def _first(rules: Sequence[Rule], text: str) -> str | None:
+    """What the first rule that fits makes of a text."""
+    for pattern, change in rules:
+        if found := re.fullmatch(pattern, text):
+            return change(*found.groups())
     return None
