@@ -18,6 +18,7 @@ from monai_mgca.apps.known_labels import known_labels
 from monai_mgca.apps.negation.measure_negation import choose_pairs, compare_sentences
 from monai_mgca.apps.zero_shot.prompts import prompted_classes
 from monai_mgca.apps.zero_shot.zero_shot_classifier import ZeroShotClassifier
+from monai_mgca.options import bundle_root
 from monai_mgca.utils import DataError
 
 __all__ = ["negation_table", "zero_shot_table"]
@@ -51,22 +52,19 @@ def zero_shot_table(
     return {"rows": measure_zero_shot(classify, image, data["entries"], classes), "note": ""}
 
 
-def negation_table(
-    model: PretrainedModel, image: torch.Tensor, data: Mapping[str, Any], args: argparse.Namespace
-) -> list[dict[str, Any]]:
+def negation_table(model: PretrainedModel, image: torch.Tensor, data: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The table of sentences against their negations, empty where there are no labels or the model lacks the words.
 
     Args:
         model: a pretrained one.
         image: (N, D) unit vectors of the images.
         data: "entries", with labels if there are some, and "classes".
-        args: of ``mgca card``.
     """
     classes = data["classes"]
     if not classes or not any(entry.get("labels") for entry in data["entries"]):
         return []
     try:
-        pairs = choose_pairs(args.pairs, classes)
+        pairs = choose_pairs(f"{bundle_root()}/configs/negation.json", classes)
         labels = known_labels(data["entries"], classes, list(pairs))
         figures = compare_sentences(model, image, labels, pairs, BOOTSTRAP)
     except DataError as error:

@@ -192,7 +192,6 @@ def compose_card(args: argparse.Namespace) -> list[str]:
     args.own_prompts = args.prompts is not None
     args.checkpoint = args.checkpoint or f"{root}/models/model_pretrain.pt"
     args.prompts = args.prompts or f"{root}/configs/prompts.json"
-    args.pairs = f"{root}/configs/negation.json"
     args.output = args.output or f"{root}/eval/card.html"
     if args.logdir is not None and not os.path.isdir(args.logdir):
         raise DataError(f"There is no folder {args.logdir}: --logdir is the output_dir of a training.")
@@ -205,8 +204,7 @@ def compose_card(args: argparse.Namespace) -> list[str]:
     choose_data(args, args.checkpoint)
     data = _load(args)
     entries, reports = data["entries"], [str(entry["report"]) for entry in data["entries"]]
-    image = model.embed_images(entries)
-    report = model.embed_reports(reports)
+    image, report = model.embed_images(entries), model.embed_reports(reports)
     tokens = model.report_tokens(reports)
 
     def show(pairs: Sequence[Any]) -> list[dict[str, Any]]:
@@ -230,7 +228,7 @@ def compose_card(args: argparse.Namespace) -> list[str]:
         curves=_curves(args),
         retrieval=_retrieval(image, report, tokens),
         zero_shot=zero_shot_table(model, image, data, args),
-        negation=negation_table(model, image, data, args),
+        negation=negation_table(model, image, data),
         pairs={"The most similar pairs": show(best), "The least similar pairs": show(worst)},
         maps=maps,
         maps_note=_maps_note(maps),
