@@ -67,6 +67,7 @@ ENDURANCE = (
     "tests/label/test_page.py",
     "tests/label/test_soak.py",
     "tests/label/test_volume_memory.py",
+    "tests/label/test_volume_orthanc_server.py",
     "tests/label/test_volume_server.py",
     "tests/label/test_volume_trainers.py",
     "tests/test_gpu_benchmark.py",
