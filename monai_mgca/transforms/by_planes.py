@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ class ByPlanes(Transform):
 
     backend = [TransformBackends.TORCH]
 
-    def __init__(self, transform: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def __init__(self, transform: Callable[[Any], Any]) -> None:
         self.transform = transform
 
     def __call__(self, img: torch.Tensor) -> torch.Tensor:
@@ -43,12 +44,14 @@ class ByPlanes(Transform):
             img: (C, X, Y, Z), of whatever order in memory, which the result has too; (C, H, W) is taken whole.
         """
         img = convert_to_tensor(img, track_meta=get_track_meta())
+        changed: torch.Tensor
         if img.ndim < 4:
-            return self.transform(img)
+            changed = self.transform(img)
+            return changed
         whole = img.as_subclass(torch.Tensor)
         result = torch.empty_like(whole, dtype=self.transform(whole[:, :1, :1, :1]).dtype)
         axis = 1 + int(np.argmax(whole.stride()[1:]))  # along which a plane lies in one piece
         for place, plane in zip(result.unbind(axis), whole.unbind(axis), strict=True):
             place.copy_(self.transform(plane))
-        changed: torch.Tensor = convert_to_dst_type(result, img, dtype=result.dtype)[0]
+        changed = convert_to_dst_type(result, img, dtype=result.dtype)[0]
         return changed

@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import monai.transforms
 import numpy as np
@@ -237,7 +237,7 @@ def _restore(step: Any, place: int) -> MapTransform:
             f"({type(error).__name__}: {error})."
         ) from error
     if isinstance(made, ScaleIntensityRanged):
-        made.scaler = ByPlanes(made.scaler)
+        made.scaler = cast(Any, ByPlanes(made.scaler))  # with which it is the same transform, of the same name
     return made
 
 
