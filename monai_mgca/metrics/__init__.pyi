@@ -4,6 +4,7 @@
 from .classification import ClassificationMetric, compute_classification
 from .detection import DetectionMetric, compute_detection
 from .grounding import GroundingMetric, compute_grounding
+from .negation import NegationMetric, compute_negation, compute_queries
 from .retrieval import RetrievalMetric, chance_retrieval, compute_retrieval
 from .zero_shot import ZeroShotMetric, compute_zero_shot
 
@@ -11,12 +12,15 @@ __all__ = [
     "ClassificationMetric",
     "DetectionMetric",
     "GroundingMetric",
+    "NegationMetric",
     "RetrievalMetric",
     "ZeroShotMetric",
     "chance_retrieval",
     "compute_classification",
     "compute_detection",
     "compute_grounding",
+    "compute_negation",
+    "compute_queries",
     "compute_retrieval",
     "compute_zero_shot",
 ]
