@@ -108,6 +108,10 @@ def _add_csv(commands) -> None:
         "--where", action="append", default=[], metavar="COL=VALUE", help="only these rows; may be repeated"
     )
     table.add_argument("--dataset-dir", metavar="DIR", help="folder of the images (default: the table's folder)")
+    help = "columns of what results are split by, such as sex age=PatientAge (see mgca groups)"
+    table.add_argument("--group", nargs="+", default=(), metavar="[NAME=]COL", help=help)
+    help = "another table with these columns, of the same images under the same column (default: the table)"
+    table.add_argument("--group-table", metavar="FILE", help=help)
     _add_headings(table)
     _add_letters(table)
     _add_annotations(table.add_argument_group("annotations", "with or without reports"))
