@@ -244,9 +244,16 @@ def _collect(args: argparse.Namespace) -> str:
 
         annotations = {field.name: options.pop(field.name) for field in dataclasses.fields(LabelColumns)}
         options["annotations"] = LabelColumns(**annotations)
+    groups, group_table = options.pop("group", ()), options.pop("group_table", None)
     place, name = SOURCES[args.command]
     collect = getattr(import_module(f"monai_mgca.data.sources.{place}"), name)
     collection = collect(**options)
+    if groups:
+        from monai_mgca.data.sources.tables.table_groups import add_groups
+        from monai_mgca.data.sources.tables.table_images import ImageColumns
+
+        images = ImageColumns(args.image, args.image_template, args.images, collection.dataset_dir)
+        add_groups(collection, images, group_table or args.table, groups, args.encoding)
     splitting = {"fractions": args.fractions, "seed": args.seed} if hasattr(args, "fractions") else {}
     return collection.write(args.output, name=args.name, **splitting)
 

@@ -76,15 +76,11 @@ def compute_subgroups(
     shown = {name: rows for name, rows in everyone.items() if rows.sum() >= minimum}
 
     def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
-        found = {}
+        found: dict[str, np.ndarray] = {}
         for name, rows in shown.items():
             for key, values in _figures(scores[rows], labels[rows], weights[:, rows], threshold).items():
                 found[f"{name}|{key}"] = values
-        for key in _FIGURES:
-            values = np.array([found[f"{name}|{key}"] for name in shown])
-            some = values[~np.isnan(values).all(1)] if len(values) else values
-            found[f"gap|{key}"] = np.ptp(some, axis=0) if len(some) > 1 else np.full(len(weights), np.nan)
-        return found
+        return found | {f"gap|{key}": _gap([found[f"{name}|{key}"] for name in shown]) for key in _FIGURES}
 
     measured = with_intervals(figures, len(labels), bootstrap, seed) if len(labels) else {}
     result: dict[str, dict[str, float]] = {}
@@ -95,6 +91,12 @@ def compute_subgroups(
         result[name] = counts | _of(measured, name) | {"ks": p_value}
     hidden = [rows.sum() for name, rows in everyone.items() if name not in shown]
     return result | {"gap": _of(measured, "gap"), "hidden": {"groups": len(hidden), "images": float(sum(hidden))}}
+
+
+def _gap(values: Sequence[np.ndarray]) -> np.ndarray:
+    """The largest less the smallest (R,) of the groups that have the figure at all; nan where these are not two."""
+    known = [row for row in values if not np.isnan(row).all()]
+    return np.ptp(np.array(known), axis=0) if len(known) > 1 else np.full(len(values[0]) if len(values) else 1, np.nan)
 
 
 def _of(measured: dict[str, float], name: str) -> dict[str, float]:

@@ -45,7 +45,9 @@ def read_scores(path: str | os.PathLike, entries: Sequence[Entry], base: str | o
 
     Example::
 
-        scores = read_scores("probabilities.csv", [{"image": "/data/1.png"}], "/data")
+        with open("probabilities.csv", "w") as file:
+            file.write("image,edema\\n1.png,0.8\\n")
+        print(read_scores("probabilities.csv", [{"image": "/data/1.png"}], "/data"))  # {'edema': array([0.8])}
     """
     rows = {os.path.realpath(os.path.join(base, row["image"])): row for row in read_rows(path, ["image"])}
     wanted = [os.path.realpath(entry["image"]) for entry in entries]

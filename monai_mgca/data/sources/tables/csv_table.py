@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from monai_mgca.data.sources.collection import Collection
 from monai_mgca.data.sources.tables.cells import clean_cell, id_problems, is_missing, refuse_list, text_in
 from monai_mgca.data.sources.tables.rows import numbered_rows, read_rows
-from monai_mgca.data.sources.tables.table_groups import add_groups
 from monai_mgca.data.sources.tables.table_images import ImageColumns
 from monai_mgca.data.sources.tables.table_join import ImageRows, join_rows
 from monai_mgca.data.sources.tables.table_labels import LabelColumns, name_classes
@@ -46,8 +45,6 @@ def collect_table(
     encoding: str | None = None,
     headings: str | os.PathLike | None = None,
     letters: str = "ascii",
-    group: Sequence[str] = (),
-    group_table: str | os.PathLike | None = None,
 ) -> Collection:
     """Collect the images of any table, rows of one image together, with their reports or annotations.
 
@@ -68,8 +65,6 @@ def collect_table(
         encoding: of the table. Defaults to UTF-8, or UTF-16 or 32 where the file begins with their mark.
         headings: a JSON file of headings that the table of them lacks, see :class:`Headings`.
         letters: of the reports: "ascii" for English, "all" for other languages.
-        group: columns, or "name=column", of what results are split by, such as sex and age.
-        group_table: another table of the same images that has these columns, and those of the images.
 
     Raises:
         DataError: when a column is not there or there twice, the report columns do not fit together, a split has
@@ -92,8 +87,6 @@ def collect_table(
     _add(collection, join_rows(table, rows_of, annotations.labels, base), split)
     _name_splits(collection, split, table)
     name_classes(collection, annotations)
-    if group:
-        add_groups(collection, places, group_table or table, group, encoding)
     return collection
 
 

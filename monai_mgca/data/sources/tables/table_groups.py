@@ -65,7 +65,10 @@ def add_groups(
 
     Example::
 
-        add_groups(collection, ImageColumns("path", base="/data"), "subjects.csv", ["sex", "age=PatientAge"])
+        collection = Collection("own", ".")
+        with open("subjects.csv", "w") as file:
+            file.write("path,sex,PatientAge\\n1.png,F,045Y\\n")
+        add_groups(collection, ImageColumns("path"), "subjects.csv", ["sex", "age=PatientAge"])
     """
     columns = {name: column or name for name, _, column in (group.partition("=") for group in groups)}
     found: dict[str, dict[str, str | float]] = {}
