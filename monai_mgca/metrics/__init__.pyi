@@ -6,6 +6,7 @@ from .detection import DetectionMetric, compute_detection
 from .grounding import GroundingMetric, compute_grounding
 from .negation import NegationMetric, compute_negation, compute_queries
 from .retrieval import RetrievalMetric, chance_retrieval, compute_retrieval
+from .subgroups import age_bands, compute_subgroups
 from .zero_shot import ZeroShotMetric, compute_zero_shot
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "NegationMetric",
     "RetrievalMetric",
     "ZeroShotMetric",
+    "age_bands",
     "chance_retrieval",
     "compute_classification",
     "compute_detection",
@@ -22,5 +24,6 @@ __all__ = [
     "compute_negation",
     "compute_queries",
     "compute_retrieval",
+    "compute_subgroups",
     "compute_zero_shot",
 ]
