@@ -25,6 +25,7 @@ from monai_mgca.apps.card.card_content import (
 )
 from monai_mgca.apps.card.card_findings import negation_table, zero_shot_table
 from monai_mgca.apps.card.card_page import write_card
+from monai_mgca.apps.card.machine_card import write_machine_cards
 from monai_mgca.apps.choose_data import choose_data
 from monai_mgca.apps.ground.grounding_reference import read_reference
 from monai_mgca.apps.ground.phrase_grounder import PhraseGrounder
@@ -164,6 +165,7 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
         "all": len(entries),
         "counts": {section: len(document[section]) for section in SECTIONS if document.get(section)},
         "set": str(document.get("name", "")),
+        "hash": str(document.get("hash", "")),
         **{key: [str(name) for name in document.get(key) or []] for key in ("classes", "box_classes")},
     }
 
@@ -217,21 +219,21 @@ def compose_card(args: argparse.Namespace) -> list[str]:
 
     maps = _heat_maps(model, data, args)
     best, worst = best_and_worst(rank_pairs(image, report, tokens), PAIRS)
-    write_card(
-        args.output,
-        settings=describe_settings(args.checkpoint),
-        version=monai_mgca.__version__,
-        date=datetime.date.today().isoformat(),
-        section=args.section,
-        data=data,
-        with_text=args.with_text,
-        curves=_curves(args),
-        retrieval=_retrieval(image, report, tokens),
-        zero_shot=zero_shot_table(model, image, data, args),
-        negation=negation_table(model, image, data),
-        pairs={"The most similar pairs": show(best), "The least similar pairs": show(worst)},
-        maps=maps,
-        maps_note=_maps_note(maps),
-        volumes=model.spatial_dims == 3,
-    )
-    return [args.output]
+    values = {
+        "settings": describe_settings(args.checkpoint),
+        "version": monai_mgca.__version__,
+        "date": datetime.date.today().isoformat(),
+        "section": args.section,
+        "data": data,
+        "with_text": args.with_text,
+        "curves": _curves(args),
+        "retrieval": _retrieval(image, report, tokens),
+        "zero_shot": zero_shot_table(model, image, data, args),
+        "negation": negation_table(model, image, data),
+        "pairs": {"The most similar pairs": show(best), "The least similar pairs": show(worst)},
+        "maps": maps,
+        "maps_note": _maps_note(maps),
+        "volumes": model.spatial_dims == 3,
+    }
+    write_card(args.output, **values)
+    return [args.output, *write_machine_cards(args.output, values)]
