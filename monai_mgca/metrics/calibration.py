@@ -88,9 +88,10 @@ def fit_temperature(probabilities: np.ndarray, label: np.ndarray) -> float:
         return -float(log_softmax(logits * np.exp(-cold), axis=1)[rows, label].mean())
 
     found = minimize_scalar(cross_entropy, bounds=(-WIDEST, WIDEST), method="bounded", options={"xatol": 1e-9})
+    if found.fun < 1e-6:
+        raise ValueError("has no temperature: its scores part the labels without an error.")
     if abs(found.x) > WIDEST - 0.01:
-        reason = "do not rise with the finding" if found.x > 0 else "part the labels without an error"
-        raise ValueError(f"has no temperature: its scores {reason}.")
+        raise ValueError("has no temperature: its scores do not rise with the finding.")
     return float(np.exp(found.x))
 
 

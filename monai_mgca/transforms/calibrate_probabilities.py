@@ -114,7 +114,7 @@ def decision_thresholds(calibration: Mapping[str, Any] | None) -> dict[str, floa
 
 
 class CalibrateProbabilitiesd(MapTransform):
-    """Calibrate the probabilities of classes; without a calibration, or of a class that it lacks, they stay as they are.
+    """Calibrate the probabilities of classes; those of a class without a calibration stay as they are.
 
     Args:
         keys: keys of the probabilities, (..., C).

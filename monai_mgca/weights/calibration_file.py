@@ -95,7 +95,7 @@ def _is_whole(numbers: Any) -> bool:
         return all(_is_number(numbers[name]) for name in needed) and numbers.get("temperature", 1) > 0
     x, y = numbers["x"], numbers["y"]
     lists = isinstance(x, list) and isinstance(y, list) and 0 < len(x) == len(y)
-    return lists and all(map(_is_number, [*x, *y])) and all(a <= b for a, b in zip(x, x[1:], strict=False))
+    return lists and all(map(_is_number, [*x, *y])) and x == sorted(x)
 
 
 def _is_number(value: Any) -> bool:
