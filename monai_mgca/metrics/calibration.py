@@ -123,4 +123,4 @@ def calibration_error(probability: np.ndarray, label: np.ndarray, bins: int = 10
     """
     metric = CalibrationErrorMetric(num_bins=bins)
     metric(*(torch.as_tensor(values, dtype=torch.float32)[None, None] for values in (probability, label)))
-    return float(metric.aggregate())
+    return float(torch.as_tensor(metric.aggregate()))

@@ -54,8 +54,9 @@ def draw_reliability(
     for ax, (finding, curves) in zip(axes, panels.items(), strict=False):
         ax.plot([0, 1], [0, 1], color="black", lw=0.6, ls=":")
         for (name, (probability, label)), color in zip(curves.items(), _COLORS, strict=False):
-            values = (torch.as_tensor(part, dtype=torch.float32)[None, None] for part in (probability, label))
-            mean, frequency, count = (part[0, 0].numpy() for part in calibration_binning(*values, num_bins=BINS))
+            y_pred, y = (torch.as_tensor(part, dtype=torch.float32)[None, None] for part in (probability, label))
+            found = calibration_binning(y_pred, y, num_bins=BINS)
+            mean, frequency, count = (part[0, 0].numpy() for part in found)
             there = count > 0
             ax.plot(mean[there], frequency[there], color=color, lw=1.2, label=name)
             ax.scatter(mean[there], frequency[there], _LARGEST * count[there] / count.sum() + 4, color=color, alpha=0.6)

@@ -88,7 +88,7 @@ class TestZeroShot:
         return place, before
 
     def test_numbers_table_and_picture(self, fitted):
-        place, before = fitted
+        place, _ = fitted
         found = read_calibration(place / "models" / "model_pretrain.pt")
         assert {key: found[key] for key in ("method", "section", "point")} == {
             "method": "isotonic",
@@ -188,7 +188,7 @@ class TestClassification:
         for name, row in after.items():
             for finding in CLASSES:
                 value = float(before[name][finding])
-                assert float(row[finding]) == pytest.approx(calibrate(value, findings.get(finding)), abs=3e-6)
+                assert float(row[finding]) == pytest.approx(calibrate(value, findings.get(finding)), abs=1e-4)
                 if finding in findings and abs(float(row[finding]) - findings[finding]["threshold"]) > 1e-5:
                     assert row[f"{finding}_present"] == str(int(float(row[finding]) >= findings[finding]["threshold"]))
         assert list(row) == [*CLASSES, *(f"{finding}_present" for finding in findings)]

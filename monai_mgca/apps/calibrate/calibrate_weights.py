@@ -23,8 +23,7 @@ from monai_mgca.weights import write_calibration
 
 __all__ = ["calibrate_weights"]
 
-DECISIONS = ("sensitivity", "sensitivity_low", "sensitivity_high")
-DECISIONS += ("specificity", "specificity_low", "specificity_high")
+DECISIONS = tuple(f"{rate}{end}" for rate in ("sensitivity", "specificity") for end in ("", "_low", "_high"))
 COLUMNS = ("finding", "positives", "negatives", "ece_before", "ece", "threshold", *DECISIONS, "note")
 FEW = "too few patients to hold some out"
 
