@@ -147,6 +147,15 @@ class TestZeroShot:
         assert list(row) == ["image", "effusion", "nodule"]
         assert float(row["effusion"]) == pytest.approx(before[3, 1], abs=1e-5)
 
+    def test_is_on_the_card(self, fitted, tmp_path):
+        place, _ = fitted
+        base = ["card", "--checkpoint", place / "models/model_pretrain.pt", "--dataset-dir", place / "data"]
+        base += ["--prompts", PROMPTS, "--section", "training", "--limit", 8, "--output", tmp_path / "card.html"]
+        assert main([*map(str, base)]) == 0
+        _, _, table = (tmp_path / "card.html").read_text().partition("<th>calibration error</th>")
+        numbers = read_calibration(place / "models" / "model_pretrain.pt")["findings"]["effusion"]
+        assert f"<td>{numbers['threshold']:.3f}</td>" in table.partition("</table>")[0]
+
     def test_weights_stay_and_nobody_is_named(self, fitted, place, capsys, caplog):
         weights = place / "models" / "model_pretrain.pt"
         before = weights.read_bytes()
