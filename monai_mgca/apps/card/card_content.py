@@ -16,14 +16,13 @@ import numpy as np
 import torch
 
 from monai_mgca.apps.ground.region import AnyRegion
+from monai_mgca.apps.known_labels import known_labels
 from monai_mgca.apps.zero_shot.zero_shot_classifier import ZeroShotClassifier
 from monai_mgca.data.entry import Entry
 from monai_mgca.data.image_item import path_of
 from monai_mgca.metrics import compute_classification, compute_zero_shot, measure_decisions
 from monai_mgca.metrics.bootstrap import with_intervals
 from monai_mgca.metrics.retrieval import own_ranks
-from monai_mgca.transforms import ResolveUncertainLabels
-from monai_mgca.utils import DataError
 from monai_mgca.weights import read_model_settings
 
 __all__ = [
@@ -155,15 +154,7 @@ def measure_zero_shot(
         entries = [{"image": "1.png", "labels": [1]}, {"image": "2.png", "labels": [0]}]
         print(measure_zero_shot(classify, model.embed_images(["1.png", "2.png"]), entries, ["effusion"])[0]["auroc"])
     """
-    resolve = ResolveUncertainLabels("ignore", classes)
-    columns = [list(classes).index(name) for name in classify.classes]
-    labels = []
-    for entry in entries:
-        try:
-            labels.append(resolve(entry.get("labels") or [None] * len(classes)).numpy()[columns])
-        except DataError as error:
-            raise DataError(f"{entry['image']}: {error}") from None
-    truth = np.array(labels, dtype=float)
+    truth = known_labels(entries, classes, classify.classes)
     scores = classify.classify(embedding.to(classify.positive)).double().cpu().numpy()
     figures = compute_classification(scores, truth, classify.classes, bootstrap=BOOTSTRAP)
     counts = [{"present": int((column == 1).sum()), "absent": int((column == 0).sum())} for column in truth.T]
