@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 from .adapter_files import merge_adapters, write_adapters
+from .calibration_file import read_calibration, write_calibration
 from .encoder_weights import load_encoder, load_timm_vit, load_torchvision_resnet
 from .federated import trained_settings, weights_are_sent
 from .finetuning_start import find_pretrained, freeze_encoder, start_encoder
@@ -25,10 +26,12 @@ __all__ = [
     "load_timm_vit",
     "load_torchvision_resnet",
     "merge_adapters",
+    "read_calibration",
     "read_model_settings",
     "refuse_sample",
     "start_encoder",
     "trained_settings",
     "weights_are_sent",
     "write_adapters",
+    "write_calibration",
 ]

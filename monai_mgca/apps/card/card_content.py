@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from monai_mgca.apps.ground.region import AnyRegion
@@ -19,7 +20,8 @@ from monai_mgca.apps.known_labels import known_labels
 from monai_mgca.apps.zero_shot.zero_shot_classifier import ZeroShotClassifier
 from monai_mgca.data.entry import Entry
 from monai_mgca.data.image_item import path_of
-from monai_mgca.metrics import compute_classification
+from monai_mgca.metrics import compute_classification, compute_zero_shot, measure_decisions
+from monai_mgca.metrics.bootstrap import with_intervals
 from monai_mgca.metrics.retrieval import own_ranks
 from monai_mgca.weights import read_model_settings
 
@@ -139,7 +141,8 @@ def measure_zero_shot(
 
     Returns:
         A row for each finding and for the mean: "finding", "present" and "absent" (numbers of images; None for the
-        mean), "auroc", "low", "high"; nan where the labels have one value only.
+        mean), "auroc", "low", "high"; nan where the labels have one value only. Of a calibrated finding also "ece" and
+        "threshold", and "sensitivity" and "specificity" there, each with its interval: (value, low, high).
 
     Raises:
         DataError: when the labels do not fit the classes.
@@ -160,8 +163,24 @@ def measure_zero_shot(
     rows.append(("mean", "mean_auroc", {"present": None, "absent": None}))
     return [
         {"finding": name, **count, "auroc": figures[key], "low": figures[f"{key}_low"], "high": figures[f"{key}_high"]}
+        | _decisions(classify, name, scores, truth)
         for name, key, count in rows
     ]
+
+
+def _decisions(classify: ZeroShotClassifier, name: str, scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """What calibrated probabilities of a finding are worth; empty of others."""
+    if name not in classify.thresholds:
+        return {}
+    column, threshold = classify.classes.index(name), classify.thresholds[name]
+    known = ~np.isnan(truth[:, column])
+    score, label = scores[known, column], truth[known, column]
+    if len(set(label)) < 2:
+        return {}
+    ece = compute_zero_shot(score[:, None], label[:, None], ["finding"])["ece_finding"]
+    found = with_intervals(lambda w: measure_decisions(score >= threshold, label, w), len(label), BOOTSTRAP)
+    rates = {key: (found[key], found[f"{key}_low"], found[f"{key}_high"]) for key in ("sensitivity", "specificity")}
+    return {"ece": ece, "threshold": threshold, **rates}
 
 
 def choose_regions(regions: Sequence[AnyRegion], count: int) -> list[AnyRegion]:
