@@ -7,8 +7,8 @@ It needs matplotlib.
 
 The sheets show what `inference_<task>.json --overlays true` (of volumes with
 `--output_dir bundles/mgca/eval/volume/<task>`) and `mgca ground --evaluate` wrote for the sample, classification.png
-what its evaluation and its probe (`--output bundles/mgca/eval/classification/probe.csv`) measured; without it they stay
-as they are.
+what its evaluation and its probe (`--output bundles/mgca/eval/classification/probe.csv`) measured, calibration.png the
+reliability diagrams of `mgca calibrate`; without it they stay as they are.
 """
 
 from __future__ import annotations
@@ -158,6 +158,9 @@ def main() -> None:
     figures, probe = (EVAL / "classification" / name for name in ("metrics.csv", "probe.csv"))
     if figures.is_file() and probe.is_file():
         draw_classification(figures, probe, IMAGES / "classification.png")
+    if (reliability := EVAL / "calibration" / "calibration.png").is_file():
+        with Image.open(reliability) as image:
+            image.convert("RGB").quantize(64).save(IMAGES / "calibration.png", optimize=True)
     with tempfile.TemporaryDirectory() as folder:
         draw_volumes(Path(folder), IMAGES / "volumes.png")
     with tempfile.TemporaryDirectory() as folder:

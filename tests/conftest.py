@@ -66,6 +66,8 @@ ENDURANCE = (
     "tests/label/test_library_towers.py",
     "tests/label/test_page.py",
     "tests/label/test_soak.py",
+    "tests/label/test_volume_memory.py",
+    "tests/label/test_volume_orthanc_server.py",
     "tests/label/test_volume_server.py",
     "tests/label/test_volume_trainers.py",
     "tests/test_gpu_benchmark.py",
@@ -351,7 +353,7 @@ def write_series() -> Callable[..., Path]:
             meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
             meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
             meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-            path = folder / f"{(7 * k + 3) % 97:02d}_{series[-8:]}.dcm"
+            path = folder / f"{(389 * k + 3) % 997:03d}_{series[-8:]}.dcm"
             dataset = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
             settings = {
                 "SOPClassUID": meta.MediaStorageSOPClassUID,

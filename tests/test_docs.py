@@ -266,6 +266,8 @@ NEEDS = {
     "apps.outliers": "a pretrained model; tests/apps/test_outliers_command.py makes a small one",
     "apps.ground.regions.load_regions": "a datalist with boxes; tests/apps/test_ground_command.py makes one",
     "apps.zero_shot.zero_shot_classifier.ZeroShotClassifier": "a pretrained model; tests/apps/test_zero_shot.py makes a small one",
+    "apps.negation.measure_negation.compare_sentences": "a pretrained model; tests/apps/test_negation_command.py makes one",
+    "apps.negation.report_versions.compare_versions": "a pretrained model; tests/apps/test_negation_command.py makes one",
     "apps.card.card_content.measure_zero_shot": "a pretrained model; tests/apps/test_card_command.py makes a small one",
     "apps.image_text_model": "a pretrained model; tests/apps makes small ones",
     "apps.load_model": "a pretrained model; tests/apps/test_load_model.py makes a small one",

@@ -22,17 +22,18 @@ __all__ = ["choose_data"]
 logger = logging.getLogger(__name__)
 
 
-def choose_data(args: argparse.Namespace, checkpoint: str) -> None:
+def choose_data(args: argparse.Namespace, checkpoint: str, name: str = "model.json") -> None:
     """Fill in ``args.dataset_dir`` and ``args.datalist`` where they are None: the sample, if it was trained on.
 
     Args:
         args: with these two and ``sample_size``, None for that of the training.
-        checkpoint: whose ``model.json`` holds the sample's size and its pixels.
+        checkpoint: whose settings hold the sample's size and its pixels.
+        name: of the JSON file with the settings beside it.
 
     Raises:
         DataError: when ``dataset_dir`` does not exist, or none is given and the checkpoint is of other data.
     """
-    settings = read_model_settings(checkpoint)
+    settings = read_model_settings(checkpoint, name)
     if args.dataset_dir is None and args.datalist is not None:
         _warn_of_sample(checkpoint, settings, args.datalist)
         return

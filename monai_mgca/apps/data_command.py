@@ -108,6 +108,10 @@ def _add_csv(commands) -> None:
         "--where", action="append", default=[], metavar="COL=VALUE", help="only these rows; may be repeated"
     )
     table.add_argument("--dataset-dir", metavar="DIR", help="folder of the images (default: the table's folder)")
+    help = "columns of what results are split by, such as sex age=PatientAge (see mgca groups)"
+    table.add_argument("--group", nargs="+", default=(), metavar="[NAME=]COL", help=help)
+    help = "another table with these columns, of the same images under the same column (default: the table)"
+    table.add_argument("--group-table", metavar="FILE", help=help)
     _add_headings(table)
     _add_letters(table)
     _add_annotations(table.add_argument_group("annotations", "with or without reports"))
@@ -240,9 +244,16 @@ def _collect(args: argparse.Namespace) -> str:
 
         annotations = {field.name: options.pop(field.name) for field in dataclasses.fields(LabelColumns)}
         options["annotations"] = LabelColumns(**annotations)
+    groups, group_table = options.pop("group", ()), options.pop("group_table", None)
     place, name = SOURCES[args.command]
     collect = getattr(import_module(f"monai_mgca.data.sources.{place}"), name)
     collection = collect(**options)
+    if groups:
+        from monai_mgca.data.sources.tables.table_groups import add_groups
+        from monai_mgca.data.sources.tables.table_images import ImageColumns
+
+        images = ImageColumns(args.image, args.image_template, args.images, collection.dataset_dir)
+        add_groups(collection, images, group_table or args.table, groups, args.encoding)
     splitting = {"fractions": args.fractions, "seed": args.seed} if hasattr(args, "fractions") else {}
     return collection.write(args.output, name=args.name, **splitting)
 

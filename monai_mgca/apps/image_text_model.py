@@ -22,7 +22,7 @@ from monai_mgca.networks import MGCA
 from monai_mgca.transforms import CleanReport, TokenizeReport
 from monai_mgca.utils import DataError, MGCAKeys
 from monai_mgca.utils.progress import progress_bar
-from monai_mgca.weights import load_network, read_model_settings
+from monai_mgca.weights import load_network, read_calibration, read_model_settings
 from monai_mgca.weights.model_settings import naming_settings
 
 __all__ = ["PretrainedModel", "image_transform", "load_pretrained"]
@@ -41,6 +41,7 @@ class PretrainedModel:
         tokenize: of the reports.
         letters: of the texts, see :class:`monai_mgca.transforms.CleanReport`.
         settings: of the weights, which say whether it is of radiographs or of volumes (``spatial_dims``).
+        calibration: of its zero-shot probabilities, see :func:`monai_mgca.weights.read_calibration`.
 
     Example::
 
@@ -55,8 +56,10 @@ class PretrainedModel:
         tokenize: TokenizeReport,
         letters: str = "ascii",
         settings: Mapping[str, Any] | None = None,
+        calibration: Mapping[str, Any] | None = None,
     ) -> None:
         self.network = network.eval()
+        self.calibration = calibration
         self.settings = dict(settings or {})
         self.spatial_dims = int(self.settings.get("spatial_dims", 2))
         self.image_transform = image_transform
@@ -254,4 +257,5 @@ def load_pretrained(
     official = bool(settings.get("official_quirks"))
     tokenize = TokenizeReport(settings["report_encoder"], settings["max_length"], official)
     letters = settings.get("report_letters", "ascii")
-    return PretrainedModel(network.to(device), transform, tokenize, letters, settings)
+    calibration = None if random else read_calibration(checkpoint)
+    return PretrainedModel(network.to(device), transform, tokenize, letters, settings, calibration)

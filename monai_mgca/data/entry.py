@@ -57,6 +57,7 @@ class Entry(TypedDict, total=False):
     box_phrases: list[str]  # what the report says of each box
     mask: Any  # path, or run lengths, or these by class
     view: str  # PA, AP, lateral ...
+    groups: dict[str, str | float]  # sex, age and so on, by which results are split
 
 
 Sections = Mapping[str, Sequence[Entry]]  # entries by the name of their section

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from ignite.metrics.metric import reinit__is_reduced
 from monai.handlers import IgniteMetricHandler, from_engine
@@ -16,7 +15,7 @@ from monai.metrics import CumulativeIterationMetric, HausdorffDistanceMetric, Su
 from monai.utils import CommonKeys
 
 from monai_mgca.handlers.log_metrics import publish_figures
-from monai_mgca.metrics.bootstrap import with_intervals
+from monai_mgca.metrics.bootstrap import mean_with_interval
 
 __all__ = ["SegmentationHandler"]
 
@@ -79,15 +78,7 @@ class SegmentationHandler(IgniteMetricHandler):
             state.undefined = {**counts, self._name: (int(undefined.sum()), undefined.numel())}
             if self.bootstrap:
                 name = str(self._name)
-                figures = _interval(values.masked_fill(undefined, torch.nan), name, self.bootstrap, self.seed)
+                of_images = values.masked_fill(undefined, torch.nan).double().nanmean(1).cpu().numpy()
+                figures = mean_with_interval(of_images, name, self.bootstrap, self.seed)
                 publish_figures(self._engine, figures, name, prefix="")
         return torch.nan if undefined.all() else value
-
-
-def _interval(values: torch.Tensor, name: str, bootstrap: int, seed: int) -> dict[str, float]:
-    """The mean of the images' (N, C) means over their classes, and its interval, by name."""
-    of_images = values.double().nanmean(1).cpu().numpy()
-    of_images = np.sort(of_images[~np.isnan(of_images)])  # the draws are the same however many processes saw the images
-    if not len(of_images):
-        return {name: np.nan, f"{name}_low": np.nan, f"{name}_high": np.nan}
-    return with_intervals(lambda weights: {name: weights @ of_images / len(of_images)}, len(of_images), bootstrap, seed)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,15 +29,19 @@ class TableSaver:
     Args:
         path: of the table; it appears whole, at the end of the run.
         columns: names of the values.
+        thresholds: of some of them; each has a column NAME_present besides, 1 where the value is the threshold or more.
 
     Example::
 
         TableSaver("eval/probabilities.csv", columns=["effusion", "nodule"]).attach(evaluator)
     """
 
-    def __init__(self, path: str | os.PathLike, columns: Sequence[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike, columns: Sequence[str], thresholds: Mapping[str, float] | None = None
+    ) -> None:
         self.path = Path(path)
         self.columns = list(columns)
+        self.thresholds = {name: value for name, value in (thresholds or {}).items() if name in self.columns}
         self.rows: list[list] = []
 
     def attach(self, engine: Engine) -> None:
@@ -53,10 +57,13 @@ class TableSaver:
         output: Any = engine.state.output
         for item in output:
             name = item[CommonKeys.IMAGE].meta[ImageMetaKey.FILENAME_OR_OBJ]
-            self.rows.append([name, *(f"{value:.6f}" for value in item[CommonKeys.PRED].tolist())])
+            values = dict(zip(self.columns, item[CommonKeys.PRED].tolist(), strict=True))
+            decisions = [int(values[column] >= threshold) for column, threshold in self.thresholds.items()]
+            self.rows.append([name, *(f"{value:.6f}" for value in values.values()), *decisions])
 
     def _write(self) -> None:
-        write_csv(self.path, [["image", *self.columns], *self.rows])
+        decided = [f"{name}_present" for name in self.thresholds]
+        write_csv(self.path, [["image", *self.columns, *decided], *self.rows])
 
 
 class RowSaver(CSVSaver):

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monai.handlers import IgniteMetricHandler, from_engine
@@ -27,6 +27,7 @@ class ZeroShotHandler(IgniteMetricHandler):
         bootstrap: replicates of the confidence intervals; 0 gives none.
         prefix: put before the names of the other figures.
         seed: of the bootstrap.
+        thresholds: of the balanced accuracy, see :class:`monai_mgca.metrics.ZeroShotMetric`.
 
     Example::
 
@@ -34,9 +35,16 @@ class ZeroShotHandler(IgniteMetricHandler):
         evaluator = SupervisedEvaluator(..., key_val_metric=key_metric)
     """
 
-    def __init__(self, classes: Sequence[str], bootstrap: int = 0, prefix: str = "val_", seed: int = 0) -> None:
+    def __init__(
+        self,
+        classes: Sequence[str],
+        bootstrap: int = 0,
+        prefix: str = "val_",
+        seed: int = 0,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> None:
         super().__init__(
-            metric_fn=ZeroShotMetric(classes, bootstrap, seed),
+            metric_fn=ZeroShotMetric(classes, bootstrap, seed, thresholds),
             output_transform=from_engine([CommonKeys.PRED, CommonKeys.LABEL]),
             save_details=False,
         )

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) MONAI MGCA contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Metrics of retrieval, zero-shot classification, grounding, classification and detection."""
+"""Metrics of retrieval, zero-shot classification, negation, grounding, classification and detection."""
 
 import lazy_loader
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-__all__ = ["resample_counts", "weighted_auroc_and_ap", "with_intervals"]
+__all__ = ["mean_with_interval", "resample_counts", "weighted_auroc_and_ap", "with_intervals"]
 
 # numbers in one array at a time: replicates times images
 _CHUNK = 4_000_000
@@ -101,3 +101,22 @@ def with_intervals(
         low, high = np.percentile(values, (2.5, 97.5)) if len(values) else (np.nan, np.nan)
         result |= {f"{name}_low": float(low), f"{name}_high": float(high)}
     return result
+
+
+def mean_with_interval(values: np.ndarray, name: str, replicates: int, seed: int = 0) -> dict[str, float]:
+    """The mean of numbers of images, as :func:`with_intervals` gives it.
+
+    Args:
+        values: (N,), one an image, in any order; nan ones are left out.
+        name: of the mean.
+        replicates: of the bootstrap; 0 gives no interval.
+        seed: of the draws.
+
+    Example::
+
+        print(mean_with_interval(np.array([0.5, 1.0, np.nan]), "dice", replicates=0))  # {'dice': 0.75}
+    """
+    known = np.sort(values[~np.isnan(values)])  # the draws do not depend on the images' order
+    if not len(known):
+        return {name: np.nan, **({f"{name}_low": np.nan, f"{name}_high": np.nan} if replicates else {})}
+    return with_intervals(lambda weights: {name: weights @ known / len(known)}, len(known), replicates, seed)

@@ -120,7 +120,7 @@ def _device(value: Any) -> torch.device:
 _KINDS: dict[Callable[..., Any], str] = {
     _switch: """use_sample resume report_encoder_pretrained freeze_report_encoder cache_report_states augment
         bidirectional gather_distributed sync_batch_norm key_metric_negative_sign checkpointing compile amp
-        channels_last freeze_encoder load_pretrain overlays lock_image lock_report export_ema""",
+        channels_last freeze_encoder load_pretrain calibrated overlays lock_image lock_report export_ema""",
     _text: """bundle_root dataset_dir data_dir data_list_file_path ckpt_dir output_dir pretrained_path cache_dir
         image_encoder image_encoder_weights report_encoder encoder label_key section output_file prompts uncertain
         dist_backend""",

@@ -26,6 +26,14 @@ from .box_mask import (
     MaskToBoxesd,
     MaskToBoxesDict,
 )
+from .calibrate_probabilities import (
+    CalibrateProbabilitiesD,
+    CalibrateProbabilitiesd,
+    CalibrateProbabilitiesDict,
+    calibrate,
+    calibrate_all,
+    decision_thresholds,
+)
 from .clean_report import CleanReport, CleanReportD, CleanReportd, CleanReportDict
 from .crop_boxes import RandCropByBoxesD, RandCropByBoxesd, RandCropByBoxesDict
 from .crop_patches import RandCropByMasksD, RandCropByMasksd, RandCropByMasksDict
@@ -55,6 +63,9 @@ __all__ = [
     "BoxesToMaskD",
     "BoxesToMaskDict",
     "BoxesToMaskd",
+    "CalibrateProbabilitiesD",
+    "CalibrateProbabilitiesDict",
+    "CalibrateProbabilitiesd",
     "CleanReport",
     "CleanReportD",
     "CleanReportDict",
@@ -107,7 +118,10 @@ __all__ = [
     "TokenizeReportD",
     "TokenizeReportDict",
     "TokenizeReportd",
+    "calibrate",
+    "calibrate_all",
     "compare_preprocessing",
+    "decision_thresholds",
     "default_preprocessing",
     "describe_default",
     "describe_preprocessing",

@@ -12,10 +12,12 @@ from typing import Any, cast
 
 import itk
 import numpy as np
+import torch
 from monai.config import KeysCollection, PathLike
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, TransformBackends
+from nibabel.volumeutils import apply_read_scaling
 
 from monai_mgca.io import kind_of_name
 from monai_mgca.io.dicom.dicom_series import find_slices
@@ -26,6 +28,9 @@ from monai_mgca.io.volumes.volume_grid import load_nifti
 from monai_mgca.utils import DataError
 
 __all__ = ["LoadVolume", "LoadVolumeD", "LoadVolumeDict", "LoadVolumed"]
+
+# voxels that slope and intercept are applied to at a time
+PART = 2**22
 
 
 class LoadVolume(Transform):
@@ -84,8 +89,10 @@ class LoadVolume(Transform):
             raise DataError(f"cannot read the volume {filename!s}: {reason}", reason=getattr(e, "reason", None)) from e
         meta: dict[str, Any] = {MetaKeys.AFFINE: affine, MetaKeys.SPATIAL_SHAPE: np.asarray(values.shape)}
         meta |= {MetaKeys.SPACE: SpaceKeys.RAS, ImageMetaKey.FILENAME_OR_OBJ: str(path)}
-        # what was read as floats is not copied: a CT of 512 x 512 x 600 voxels has 600 MB
-        image = MetaTensor.ensure_torch_and_prune_meta(np.asarray(values[None], dtype=np.float32), meta)
+        # as it lies in memory, and what was read as floats is not copied: MONAI would make an array C-contiguous, and a
+        # CT of 512 x 512 x 600 voxels has 600 MB
+        tensor = torch.from_numpy(np.asarray(values[None], dtype=np.float32))
+        image = MetaTensor.ensure_torch_and_prune_meta(tensor, meta)
         return image if self.image_only else (image, meta)
 
 
@@ -97,7 +104,19 @@ def _reader_of(path: Path) -> Callable[[Path], tuple[np.ndarray, np.ndarray]]:
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     image = load_nifti(path)
-    return np.asarray(image.dataobj), image.affine
+    return _rescaled(image.dataobj), image.affine
+
+
+def _rescaled(stored: Any) -> np.ndarray:
+    """The values of a NIfTI file after slope and intercept, float32 part by part: nibabel takes two float64 a voxel."""
+    values: np.ndarray = stored.get_unscaled()
+    if (stored.slope, stored.inter) == (1, 0):
+        return values
+    flat, scaled = values.reshape(-1, order="F"), np.empty(values.size, np.float32)
+    for start in range(0, values.size, PART):
+        part = slice(start, start + PART)
+        scaled[part] = apply_read_scaling(flat[part], stored.slope, stored.inter)
+    return scaled.reshape(values.shape, order="F")
 
 
 def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +181,7 @@ class LoadVolumed(MapTransform):
 def _completed(image: MetaTensor, rescale: Sequence[float] | None, spacing: Sequence[float] | None) -> MetaTensor:
     if rescale is not None:
         slope, intercept = rescale
-        image = cast(MetaTensor, image * slope + intercept)
+        image = cast(MetaTensor, image.mul_(slope).add_(intercept))
     if spacing is not None:
         sizes = image.affine[:3, :3].norm(dim=0)
         image.affine[:3, :3] *= image.affine.new_tensor(spacing) / sizes

@@ -11,16 +11,17 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import monai.transforms
 import numpy as np
 import torch
-from monai.transforms import Compose, MapTransform, Randomizable, SelectItemsd
+from monai.transforms import Compose, MapTransform, Randomizable, ScaleIntensityRanged, SelectItemsd
 from monai.utils import CommonKeys
 
 import monai_mgca.transforms
 from monai_mgca.options.config_expressions import component_config, config_resolver
+from monai_mgca.transforms.by_planes import ByPlanes
 from monai_mgca.utils import CheckpointError
 
 __all__ = ["compare_preprocessing", "describe_preprocessing", "restore_preprocessing", "trained_preprocessing"]
@@ -235,6 +236,8 @@ def _restore(step: Any, place: int) -> MapTransform:
             f"preprocessing in the settings of the weights: step {place}, {name}, cannot be made of its arguments "
             f"({type(error).__name__}: {error})."
         ) from error
+    if isinstance(made, ScaleIntensityRanged):
+        made.scaler = cast(Any, ByPlanes(made.scaler))  # with which it is the same transform, of the same name
     return made
 
 

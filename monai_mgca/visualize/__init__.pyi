@@ -6,6 +6,7 @@ from .image_view import RadiographView, open_view
 from .overlay import draw_heat, draw_overlay
 from .page import TEMPLATES, data_uri, write_page
 from .plot_label_curves import draw_curves, mean_interval, summarize_curves
+from .plot_reliability import draw_reliability
 from .plot_training_curves import draw_training_curves, read_training_curves
 from .volume_view import VolumeView
 
@@ -20,6 +21,7 @@ __all__ = [
     "draw_curves",
     "draw_heat",
     "draw_overlay",
+    "draw_reliability",
     "draw_training_curves",
     "mean_interval",
     "open_view",

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 from .adapter_files import merge_adapters, write_adapters
+from .calibration_file import read_calibration, write_calibration
 from .encoder_weights import load_encoder, load_timm_vit, load_torchvision_resnet
 from .federated import trained_settings, weights_are_sent
 from .finetuning_start import find_pretrained, freeze_encoder, start_encoder
@@ -27,6 +28,7 @@ __all__ = [
     "load_torchvision_resnet",
     "merge_adapters",
     "outlier_path",
+    "read_calibration",
     "read_model_settings",
     "read_outlier_score",
     "refuse_sample",
@@ -34,5 +36,6 @@ __all__ = [
     "trained_settings",
     "weights_are_sent",
     "write_adapters",
+    "write_calibration",
     "write_outlier_score",
 ]

@@ -355,7 +355,7 @@ class TestErrors:
         assert entry["image"] in error
         assert entry["patient"] not in error
         assert page_of(place) == before
-        assert [path.name for path in (place / "out").iterdir()] == ["page.html"]
+        assert sorted(path.name for path in (place / "out").iterdir()) == ["page.html", "page.json", "page.md"]
 
     def test_labels_that_do_not_fit(self, place, capsys):
         edit(place, lambda document: document["training"][0].update(labels=[7] * 6))

@@ -39,7 +39,9 @@ def errors(document):
 
 
 def test_every_network_has_one():
-    tasks = [f"metadata_{task}{of}" for task in ("classification", "detection", "segmentation") for of in ("", "_volume")]
+    tasks = [
+        f"metadata_{task}{of}" for task in ("classification", "detection", "segmentation") for of in ("", "_volume")
+    ]
     assert list(DOCUMENTS) == ["metadata", *tasks, "metadata_volume"]
     assert len({document["name"] for document in DOCUMENTS.values()}) == len(DOCUMENTS)
 

@@ -12,9 +12,11 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from monai_mgca.apps import ZeroShotClassifier, load_pretrained
+from monai_mgca.apps import ZeroShotClassifier, load_pretrained, read_prompts
+from monai_mgca.apps.zero_shot.prompts import number_of_texts
 from monai_mgca.utils import DataError
 from monai_mgca.utils.errors import first_cause
+from monai_mgca.weights import write_calibration
 
 CLASSES = ["opacity", "effusion", "pneumothorax", "cardiomegaly", "nodule", "device"]
 SMALL = {"bootstrap": 20, "num_workers": 0, "device": "$torch.device('cpu')"}
@@ -68,6 +70,34 @@ def test_table_and_figures(evaluated):
     saved = bundle.path("eval", "zero_shot", "metrics.csv").read_text()
     assert "val_mean_auroc_low" in saved
     assert "val_ece_effusion" in saved
+
+
+def test_calibrated(evaluated, new_bundle, trained):
+    first, workflow, _ = evaluated
+    bundle = new_bundle()
+    bundle.take_models(trained.bundle)
+    texts = number_of_texts(read_prompts(bundle.path("configs", "prompts.json"))["effusion"], 0.07)
+    numbers = {"slope": 1.0, "intercept": -2.0, "threshold": 0.2, "texts": texts}
+    write_calibration(bundle.path("models", "model_pretrain.pt"), {"findings": {"what it is called": numbers}})
+    run = {"dataset_dir": str(bundle.data), **SMALL}
+    plain = read_table(first.path("eval", "zero_shot", "probabilities.csv"))
+    bundle.run("evaluate_zero_shot", kind="infer", calibrated="false", **run)
+    assert read_table(bundle.path("eval", "zero_shot", "probabilities.csv")) == plain, "to the last digit"
+    metrics = bundle.run("evaluate_zero_shot", kind="infer", **run).evaluator.state.metrics
+    rows = read_table(bundle.path("eval", "zero_shot", "probabilities.csv"))
+    assert list(rows[0]) == ["image", *CLASSES, "effusion_present"]
+    found, before = (np.array([float(row["effusion"]) for row in table]) for table in (rows, plain))
+    assert found == pytest.approx(1 / (1 + np.exp(2 - np.log(before / (1 - before)))), abs=1e-5)
+    assert [row["effusion_present"] for row in rows] == [str(int(value >= 0.2)) for value in found]
+    assert [row["opacity"] for row in rows] == [row["opacity"] for row in plain]
+    entries = json.loads((bundle.data / "datalist.json").read_text())["validation"]
+    label = np.array([entry["labels"][CLASSES.index("effusion")] for entry in entries])
+    if len(set(label)) > 1:
+        wanted = np.mean([((found >= 0.2) == label)[label == value].mean() for value in (0, 1)])
+        assert metrics["val_balanced_accuracy_effusion"] == pytest.approx(wanted)
+    assert metrics["val_auroc_effusion"] == pytest.approx(
+        workflow.evaluator.state.metrics["val_auroc_effusion"], nan_ok=True
+    )
 
 
 def test_properties(evaluated):

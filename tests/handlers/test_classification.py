@@ -117,3 +117,13 @@ def test_table_has_a_row_an_image(data, tmp_path):
     expected = torch.sigmoid(network(images)).detach()
     np.testing.assert_allclose([[float(row[name]) for name in CLASSES] for row in rows], expected, atol=1e-6)
     assert [p.name for p in path.parent.iterdir()] == ["table.csv"]
+    lowest = float(rows[0][CLASSES[1]])
+    saver = TableSaver(path, CLASSES, {"other": 0.5, CLASSES[1]: lowest})
+    make_evaluator(data, network, val_handlers=[saver]).run()
+    with path.open(newline="") as file:
+        decided = list(csv.DictReader(file))
+    assert list(decided[0]) == ["image", *CLASSES, f"{CLASSES[1]}_present"]
+    for row, plain in zip(decided, rows, strict=True):
+        assert {key: row[key] for key in plain} == plain
+        if row[CLASSES[1]] != rows[0][CLASSES[1]]:  # that one may be rounded up
+            assert row[f"{CLASSES[1]}_present"] == str(int(float(row[CLASSES[1]]) > lowest))

@@ -27,7 +27,7 @@ from monai_mgca.label.label_command import make_app
 from monai_mgca.label.label_settings import LabelSettings
 from monai_mgca.label.store.markups import markups_to_boxes
 from monai_mgca.utils import CheckpointError, DataError
-from monai_mgca.weights import read_model_settings
+from monai_mgca.weights import read_model_settings, write_calibration
 
 FILES = ["a.png", "b.jpg", "c.nii.gz", "d.dcm"]
 SIZE = (93, 71)
@@ -145,6 +145,23 @@ def test_classification_is_the_bundles(settings, studies, inference):
         assert scores == pytest.approx({key: float(row[key]) for key in scores}, abs=1e-4)
         assert [entry["score"] for entry in result["prediction"]] == sorted(scores.values(), reverse=True)
         assert {entry["label"]: entry["idx"] for entry in result["prediction"]} == {"effusion": 0, "device": 1}
+
+
+def test_classification_is_calibrated(label_bundle, settings, studies, tmp_path):
+    own, image = replace(settings, bundle=tmp_path / "bundle"), {"image": str(studies / "a.png")}
+    shutil.copytree(label_bundle, own.bundle)
+    infer = ClassificationInfer(own)
+    before = {entry["label"]: entry for entry in infer(image)[1]["prediction"]}
+    assert "present" not in before["effusion"]
+    numbers = {"temperature": 2.0, "threshold": 0.4}
+    # the model in use takes the numbers up as they appear
+    write_calibration(own.weights("classification"), {"label_mode": "multilabel", "findings": {"effusion": numbers}})
+    after = {entry["label"]: entry for entry in infer(image)[1]["prediction"]}
+    assert after["device"] == before["device"]
+    odds = np.log(before["effusion"]["score"] / (1 - before["effusion"]["score"]))
+    score = after["effusion"]["score"]
+    assert score == pytest.approx(1 / (1 + np.exp(-odds / 2)), abs=1e-5)
+    assert after["effusion"]["present"] == (score >= 0.4)
 
 
 def test_weights_are_the_tasks_own_and_the_newest(label_bundle, settings, studies, tmp_path):

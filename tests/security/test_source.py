@@ -170,7 +170,12 @@ def test_only_the_label_servers_client_reaches_the_network_by_itself():
         for path in (ROOT / "monai_mgca").rglob("*.py")
         if any(name.split(".")[0] in network for name in imports_of(ast.parse(path.read_text(encoding="utf-8"))))
     }
-    assert found == {"apps/load_model.py", "label/store/pacs_client.py", "weights/network_weights.py"}
+    assert found == {
+        "apps/card/machine_card.py",  # huggingface_hub forms the text; nothing is sent
+        "apps/load_model.py",
+        "label/store/pacs_client.py",
+        "weights/network_weights.py",
+    }
 
 
 def test_what_the_page_on_security_names_is_there():

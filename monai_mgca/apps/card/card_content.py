@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from monai_mgca.apps.ground.region import AnyRegion
+from monai_mgca.apps.known_labels import known_labels
 from monai_mgca.apps.zero_shot.zero_shot_classifier import ZeroShotClassifier
 from monai_mgca.data.entry import Entry
 from monai_mgca.data.image_item import path_of
-from monai_mgca.metrics import compute_classification
+from monai_mgca.metrics import compute_classification, compute_zero_shot, measure_decisions
+from monai_mgca.metrics.bootstrap import with_intervals
 from monai_mgca.metrics.retrieval import own_ranks
-from monai_mgca.transforms import ResolveUncertainLabels
-from monai_mgca.utils import DataError
 from monai_mgca.weights import read_model_settings
 
 __all__ = [
@@ -141,7 +141,8 @@ def measure_zero_shot(
 
     Returns:
         A row for each finding and for the mean: "finding", "present" and "absent" (numbers of images; None for the
-        mean), "auroc", "low", "high"; nan where the labels have one value only.
+        mean), "auroc", "low", "high"; nan where the labels have one value only. Of a calibrated finding also "ece" and
+        "threshold", and "sensitivity" and "specificity" there, each with its interval: (value, low, high).
 
     Raises:
         DataError: when the labels do not fit the classes.
@@ -153,15 +154,7 @@ def measure_zero_shot(
         entries = [{"image": "1.png", "labels": [1]}, {"image": "2.png", "labels": [0]}]
         print(measure_zero_shot(classify, model.embed_images(["1.png", "2.png"]), entries, ["effusion"])[0]["auroc"])
     """
-    resolve = ResolveUncertainLabels("ignore", classes)
-    columns = [list(classes).index(name) for name in classify.classes]
-    labels = []
-    for entry in entries:
-        try:
-            labels.append(resolve(entry.get("labels") or [None] * len(classes)).numpy()[columns])
-        except DataError as error:
-            raise DataError(f"{entry['image']}: {error}") from None
-    truth = np.array(labels, dtype=float)
+    truth = known_labels(entries, classes, classify.classes)
     scores = classify.classify(embedding.to(classify.positive)).double().cpu().numpy()
     figures = compute_classification(scores, truth, classify.classes, bootstrap=BOOTSTRAP)
     counts = [{"present": int((column == 1).sum()), "absent": int((column == 0).sum())} for column in truth.T]
@@ -170,8 +163,24 @@ def measure_zero_shot(
     rows.append(("mean", "mean_auroc", {"present": None, "absent": None}))
     return [
         {"finding": name, **count, "auroc": figures[key], "low": figures[f"{key}_low"], "high": figures[f"{key}_high"]}
+        | _decisions(classify, name, scores, truth)
         for name, key, count in rows
     ]
+
+
+def _decisions(classify: ZeroShotClassifier, name: str, scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """What calibrated probabilities of a finding are worth; empty of others."""
+    if name not in classify.thresholds:
+        return {}
+    column, threshold = classify.classes.index(name), classify.thresholds[name]
+    known = ~np.isnan(truth[:, column])
+    score, label = scores[known, column], truth[known, column]
+    if len(set(label)) < 2:
+        return {}
+    ece = compute_zero_shot(score[:, None], label[:, None], ["finding"])["ece_finding"]
+    found = with_intervals(lambda w: measure_decisions(score >= threshold, label, w), len(label), BOOTSTRAP)
+    rates = {key: (found[key], found[f"{key}_low"], found[f"{key}_high"]) for key in ("sensitivity", "specificity")}
+    return {"ece": ece, "threshold": threshold, **rates}
 
 
 def choose_regions(regions: Sequence[AnyRegion], count: int) -> list[AnyRegion]:

@@ -20,19 +20,18 @@ from monai_mgca.apps.card.card_content import (
     best_and_worst,
     choose_regions,
     describe_settings,
-    measure_zero_shot,
     rank_pairs,
     shown_names,
 )
+from monai_mgca.apps.card.card_findings import negation_table, zero_shot_table
 from monai_mgca.apps.card.card_page import write_card
+from monai_mgca.apps.card.machine_card import write_machine_cards
 from monai_mgca.apps.choose_data import choose_data
 from monai_mgca.apps.ground.grounding_reference import read_reference
 from monai_mgca.apps.ground.phrase_grounder import PhraseGrounder
 from monai_mgca.apps.ground.region import AnyRegion, Region
 from monai_mgca.apps.ground.regions import load_regions
 from monai_mgca.apps.image_text_model import PretrainedModel, load_pretrained
-from monai_mgca.apps.zero_shot.prompts import prompted_classes
-from monai_mgca.apps.zero_shot.zero_shot_classifier import ZeroShotClassifier
 from monai_mgca.data import load_datalist, read_datalist
 from monai_mgca.data.entry import SECTIONS, Entry
 from monai_mgca.data.image_item import image_of, path_of
@@ -93,25 +92,6 @@ def _retrieval(image: torch.Tensor, report: torch.Tensor, tokens: torch.Tensor) 
     collapse: Any = EmbeddingCollapseMetric(include_indicators=["effective_rank"])
     scores = [float(collapse(part)["effective_rank_score"]) for part in (image, report)]
     return {"rows": rows, "ks": KS, "collapse": dict(zip(("images", "reports"), scores, strict=True))}
-
-
-def _zero_shot(
-    model: PretrainedModel, image: torch.Tensor, data: Mapping[str, Any], args: argparse.Namespace
-) -> dict[str, Any]:
-    """The table of the findings, or why there is none."""
-    classes = data["classes"]
-    if not classes or not any(entry.get("labels") for entry in data["entries"]):
-        return {"rows": [], "note": "The datalist has no labels of this section, which zero-shot is measured against."}
-    try:
-        found = prompted_classes(args.prompts, classes)
-        classify = ZeroShotClassifier(model, args.prompts, found)
-    except DataError as error:
-        if args.own_prompts:
-            raise
-        logger.warning(f"Zero-shot classification is left out. {error}")  # names paths, which the page does not
-        note = f"No prompts suit the classes {', '.join(classes)} and this model: write some, and give --prompts FILE."
-        return {"rows": [], "note": note}
-    return {"rows": measure_zero_shot(classify, image, data["entries"], classes), "note": ""}
 
 
 def _regions(model: PretrainedModel, data: Mapping[str, Any], args: argparse.Namespace) -> list[AnyRegion]:
@@ -185,6 +165,7 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
         "all": len(entries),
         "counts": {section: len(document[section]) for section in SECTIONS if document.get(section)},
         "set": str(document.get("name", "")),
+        "hash": str(document.get("hash", "")),
         **{key: [str(name) for name in document.get(key) or []] for key in ("classes", "box_classes")},
     }
 
@@ -225,8 +206,7 @@ def compose_card(args: argparse.Namespace) -> list[str]:
     choose_data(args, args.checkpoint)
     data = _load(args)
     entries, reports = data["entries"], [str(entry["report"]) for entry in data["entries"]]
-    image = model.embed_images(entries)
-    report = model.embed_reports(reports)
+    image, report = model.embed_images(entries), model.embed_reports(reports)
     tokens = model.report_tokens(reports)
 
     def show(pairs: Sequence[Any]) -> list[dict[str, Any]]:
@@ -239,20 +219,21 @@ def compose_card(args: argparse.Namespace) -> list[str]:
 
     maps = _heat_maps(model, data, args)
     best, worst = best_and_worst(rank_pairs(image, report, tokens), PAIRS)
-    write_card(
-        args.output,
-        settings=describe_settings(args.checkpoint),
-        version=monai_mgca.__version__,
-        date=datetime.date.today().isoformat(),
-        section=args.section,
-        data=data,
-        with_text=args.with_text,
-        curves=_curves(args),
-        retrieval=_retrieval(image, report, tokens),
-        zero_shot=_zero_shot(model, image, data, args),
-        pairs={"The most similar pairs": show(best), "The least similar pairs": show(worst)},
-        maps=maps,
-        maps_note=_maps_note(maps),
-        volumes=model.spatial_dims == 3,
-    )
-    return [args.output]
+    values = {
+        "settings": describe_settings(args.checkpoint),
+        "version": monai_mgca.__version__,
+        "date": datetime.date.today().isoformat(),
+        "section": args.section,
+        "data": data,
+        "with_text": args.with_text,
+        "curves": _curves(args),
+        "retrieval": _retrieval(image, report, tokens),
+        "zero_shot": zero_shot_table(model, image, data, args),
+        "negation": negation_table(model, image, data),
+        "pairs": {"The most similar pairs": show(best), "The least similar pairs": show(worst)},
+        "maps": maps,
+        "maps_note": _maps_note(maps),
+        "volumes": model.spatial_dims == 3,
+    }
+    write_card(args.output, **values)
+    return [args.output, *write_machine_cards(args.output, values)]

@@ -9,7 +9,7 @@ import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,16 +17,17 @@ from monai.transforms import Compose, Resized
 
 from monai_mgca.apps.build_model import build_image_encoder, image_transform
 from monai_mgca.apps.choose_data import choose_data
+from monai_mgca.apps.labeled_set import LabeledSet, load_set
 from monai_mgca.apps.load_images import image_batches
 from monai_mgca.apps.probe.features import compute_features
 from monai_mgca.apps.probe.linear_probe import fit_linear_probe
-from monai_mgca.data import class_names, load_labeled, read_datalist
+from monai_mgca.data import class_names
 from monai_mgca.data.fraction import take_fraction
 from monai_mgca.io.csv_file import write_csv
 from monai_mgca.metrics import compute_classification
 from monai_mgca.networks import ImageFeatures, WindowEncoder
 from monai_mgca.options import bundle_root
-from monai_mgca.transforms import ResolveUncertainLabels, default_preprocessing, describe_default, restore_preprocessing
+from monai_mgca.transforms import default_preprocessing, describe_default, restore_preprocessing
 from monai_mgca.utils import CheckpointError, DataError
 from monai_mgca.utils.console import say
 from monai_mgca.utils.extras import require_extra
@@ -41,25 +42,6 @@ MEAN = "mean"
 # the edge of the pixels: as many numbers as a fit takes
 EDGES = {2: 32, 3: 16}
 COLUMNS = ("encoder", "fraction", "seed", "images", "class", "auroc", "ap", "accuracy", "note")
-
-
-class _Set(NamedTuple):
-    items: list[dict[str, Any]]  # with "image", "label" as in the datalist, "patient" and "row"
-    labels: np.ndarray  # (N, C), nan where unknown
-
-
-def _load(args: argparse.Namespace, section: str) -> _Set:
-    kind = {"classes": args.classes, "spatial_dims": args.spatial_dims}
-    items = load_labeled(args.datalist, section, "classification", args.dataset_dir, **kind)
-    resolve = ResolveUncertainLabels(args.uncertain, args.classes, exclusive=args.label_mode == "multiclass")
-    labels = []
-    for row, (item, entry) in enumerate(zip(items, read_datalist(args.datalist)[section], strict=True)):
-        item |= {"patient": entry.get("patient", item["image"]), "row": row}
-        try:
-            labels.append(resolve(item["label"]).numpy())
-        except DataError as error:
-            raise DataError(f"{item['image']}: {error}") from None
-    return _Set(items, np.array(labels, dtype=float))
 
 
 def _settings(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -129,7 +111,7 @@ def _features(checkpoint: str, settings: dict[str, Any], seed: int, items: Seque
 
 
 def _probe(
-    train: _Set, test: _Set, settings: Mapping[str, dict[str, Any]], args: argparse.Namespace
+    train: LabeledSet, test: LabeledSet, settings: Mapping[str, dict[str, Any]], args: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
     """The rows of the table."""
     images = train.items + test.items
@@ -149,7 +131,7 @@ def _positives(item: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _measure(
-    features: np.ndarray, train: _Set, test: _Set, chosen: list[dict], seed: int, args: argparse.Namespace
+    features: np.ndarray, train: LabeledSet, test: LabeledSet, chosen: list[dict], seed: int, args: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
     """A row for each class and the mean, of a fit to the chosen training images."""
     rows, exclusive = [item["row"] for item in chosen], args.label_mode == "multiclass"
@@ -230,7 +212,7 @@ def probe(args: argparse.Namespace) -> list[str]:
     settings = _settings(args)
     choose_data(args, args.checkpoint[0])
     args.classes = args.classes or class_names(args.datalist, "classification")
-    train, test = (_load(args, section) for section in ("training", args.section))
+    train, test = (load_set(args, section) for section in ("training", args.section))
     rows = list(_probe(train, test, settings, args))
     _write(args.output, rows)
     picture = str(Path(args.output).with_suffix(".png"))

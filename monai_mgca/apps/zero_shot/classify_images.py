@@ -45,7 +45,8 @@ def classify_images(args: argparse.Namespace) -> list[str]:
         raise DataError(f"--temperature must be more than 0, got {args.temperature:g}.")
     model = load_pretrained(checkpoint)
     prompts = args.prompts or f"{root}/configs/prompts.json"
-    classify = ZeroShotClassifier(model, prompts, args.classes, args.temperature).to(model.device)
+    calibrated = not args.uncalibrated
+    classify = ZeroShotClassifier(model, prompts, args.classes, args.temperature, calibrated).to(model.device)
     table = classify.classify(model.embed_images(images).to(model.device)).cpu().tolist()
     names = [os.path.relpath(path, args.images) if args.images and path not in args.image else path for path in images]
     width = max(map(len, [*names[:SHOWN], "image"]))
@@ -55,7 +56,21 @@ def classify_images(args: argparse.Namespace) -> list[str]:
     output = args.output or f"{root}/eval/zero_shot/images.csv"
     if len(names) > SHOWN:
         say(f"... and {len(names) - SHOWN} more in {output}")
-    say("0.5 is as near to the texts with the finding as to those without; it is no frequency.")
-    rows = [[name, *(f"{value:.6f}" for value in row)] for name, row in zip(names, table, strict=True)]
-    write_csv(output, [["image", *classify.classes], *rows])
+    _explain(classify)
+    thresholds = [(classify.classes.index(name), threshold) for name, threshold in classify.thresholds.items()]
+    rows = [
+        [name, *(f"{value:.6f}" for value in row), *(int(row[column] >= lowest) for column, lowest in thresholds)]
+        for name, row in zip(names, table, strict=True)
+    ]
+    write_csv(output, [["image", *classify.classes, *(f"{name}_present" for name in classify.thresholds)], *rows])
     return [output]
+
+
+def _explain(classify: ZeroShotClassifier) -> None:
+    """What the probabilities mean."""
+    if classify.thresholds:
+        points = ", ".join(f"{name} from {threshold:.3f} on" for name, threshold in classify.thresholds.items())
+        say(f"Calibrated by mgca calibrate, and present: {points}.")
+    if others := [name for name in classify.classes if name not in classify.thresholds]:
+        of = f"Of {', '.join(others)} " if classify.thresholds else ""
+        say(f"{of}0.5 is as near to the texts with the finding as to those without; it is no frequency.")

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +16,7 @@ from typing import Any, NamedTuple
 from monai_mgca.utils.errors import DataError
 from monai_mgca.utils.files import parse_json
 
-__all__ = ["Prompts", "find_prompts", "prompted_classes", "read_prompts"]
+__all__ = ["Prompts", "find_prompts", "number_of_texts", "prompted_classes", "read_prompts"]
 
 logger = logging.getLogger(__name__)
 
@@ -113,3 +115,17 @@ def find_prompts(prompts: Mapping[str, Prompts], name: str) -> Prompts | None:
     """The prompts of a class, by the finding's name or one of its other names, in any case; None if there are none."""
     known = {other.lower(): sides for finding, sides in prompts.items() for other in (*sides.names, finding)}
     return known.get(name.lower())
+
+
+def number_of_texts(prompts: Prompts, temperature: float) -> int:
+    """A number that is another one where a finding is compared with other texts, or at another temperature.
+
+    Args:
+        prompts: of the finding; what it is called does not matter.
+        temperature: by which similarities are divided.
+
+    Example::
+
+        print(number_of_texts(Prompts(("edema",), ("no edema",)), 0.07))
+    """
+    return zlib.crc32(json.dumps([prompts.positive, prompts.negative, float(temperature)]).encode())

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 
@@ -13,10 +14,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from monai_mgca.apps.image_text_model import PretrainedModel
-from monai_mgca.apps.zero_shot.prompts import SIDES, Prompts, find_prompts, read_prompts
+from monai_mgca.apps.zero_shot.prompts import SIDES, Prompts, find_prompts, number_of_texts, read_prompts
+from monai_mgca.transforms import calibrate_all
 from monai_mgca.utils import DataError
 
 __all__ = ["ZeroShotClassifier"]
+
+logger = logging.getLogger(__name__)
 
 
 class ZeroShotClassifier(nn.Module):
@@ -25,12 +29,14 @@ class ZeroShotClassifier(nn.Module):
     An image's probability of a finding is the softmax of its similarities to what reports say with and without it,
     divided by the temperature of the pretraining: 0.5 is as near to the one as to the other. Each side is the mean of
     its texts' unit vectors, scaled to unit length. Parameters are those of the pretrained network; nothing is trained.
+    Where ``mgca calibrate`` has fitted a finding's texts at this temperature, the probability is a frequency.
 
     Args:
         model: a pretrained model.
         prompts: a file as for :func:`read_prompts`, or what it gives.
         classes: names of the findings, in this order; all of the prompts by default.
         temperature: of the instance alignment in the pretraining.
+        calibrated: use the model's calibration, where there is one. "thresholds" are those of the findings it has.
 
     Raises:
         DataError: when a class has no prompts; when a text has no known word or is too long; as
@@ -53,6 +59,7 @@ class ZeroShotClassifier(nn.Module):
         prompts: str | os.PathLike | Mapping[str, Prompts],
         classes: Sequence[str] | None = None,
         temperature: float = 0.07,
+        calibrated: bool = True,
     ) -> None:
         super().__init__()
         if not temperature > 0:
@@ -65,6 +72,15 @@ class ZeroShotClassifier(nn.Module):
         positive, negative = _ensembles(model, place, known, self.classes)
         self.register_buffer("positive", positive)
         self.register_buffer("negative", negative)
+        sides = (find_prompts(known, name) for name in self.classes)
+        self.texts = tuple(number_of_texts(found, temperature) for found in sides if found)
+        fitted = (model.calibration or {}).get("findings", {}) if calibrated else {}
+        of_texts = {numbers.get("texts"): numbers for numbers in fitted.values()}
+        self.numbers = [of_texts.get(number) for number in self.texts]
+        self.thresholds = {c: n["threshold"] for c, n in zip(self.classes, self.numbers, strict=True) if n}
+        if fitted and len(self.thresholds) < len(self.classes):
+            others = ", ".join(c for c in self.classes if c not in self.thresholds)
+            logger.info(f"Not calibrated, or with other texts or at another temperature: {others}.")
         self.eval()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -82,7 +98,8 @@ class ZeroShotClassifier(nn.Module):
         # no autocast: half precision would make equal what is not
         with torch.autocast(embedding.device.type, enabled=False):
             difference = embedding.to(self.positive) @ (self.positive - self.negative).T
-            return (difference / self.temperature).sigmoid()  # the softmax of two
+            probabilities = (difference / self.temperature).sigmoid()  # the softmax of two
+            return calibrate_all(probabilities, self.numbers)
 
 
 def _ensembles(

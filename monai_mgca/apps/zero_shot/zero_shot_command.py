@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--prompts", metavar="FILE", help="texts of the findings (default: prompts.json of the bundle)")
     add("--checkpoint", metavar="FILE", help="model_pretrain.pt of a training (default: the bundle's)")
     add("--temperature", type=float, default=0.07, help="of the pretraining's instance alignment (default: 0.07)")
+    add("--uncalibrated", action="store_true", help="leave out what mgca calibrate has fitted")
     add("--output", metavar="FILE", help="the CSV table (default: eval/zero_shot/images.csv of the bundle)")
     return parser
 

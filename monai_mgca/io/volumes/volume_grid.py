@@ -65,7 +65,8 @@ def load_nifti(path: str | os.PathLike) -> Any:
     """
     refuse_nifti_bomb(path, MAX_VOXELS)
     # not by MONAI's reader, which takes a qform, even one that is not set, where the sform's sizes are not pixdim's
-    image: Any = nibabel.load(path)
+    # into memory: what is mapped is read from a file that may change or be cut meanwhile
+    image: Any = nibabel.load(path, mmap=False)
     refuse_two_orientations(image)
     return image
 

@@ -17,6 +17,7 @@ from monai_mgca.io.embedding_file import fingerprint_of
 from monai_mgca.label.active.row_store import refresh_rows
 from monai_mgca.label.infers.task_infers import BundleInfer
 from monai_mgca.utils.errors import first_cause
+from monai_mgca.weights.calibration_file import calibration_path
 
 __all__ = ["entropies_of", "entropy"]
 
@@ -53,7 +54,9 @@ def entropies_of(
                     logger.warning(f"{infer.task} cannot say how sure it is: {first_cause(error)}")
         return rows
 
-    fingerprint = fingerprint_of([weights, weights.with_suffix(".json")], None)
+    calibration = calibration_path(weights)
+    of_weights = [weights, weights.with_suffix(".json"), *([calibration] if calibration.is_file() else [])]
+    fingerprint = fingerprint_of(of_weights, None)
     states = {name: datastore.image_state(name) for name in names}
     rows = refresh_rows(datastore.work_dir / f"uncertainty_{infer.task}.npz", fingerprint, states, compute)
     return dict(zip(rows.ids, rows.values[:, 0].tolist(), strict=True))

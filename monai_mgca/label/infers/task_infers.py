@@ -33,9 +33,10 @@ from monai_mgca.label.label_settings import LabelSettings
 from monai_mgca.label.request_values import number
 from monai_mgca.label.store.markups import boxes_to_markups
 from monai_mgca.label.store.volume_markups import volume_boxes_to_markups
-from monai_mgca.transforms import SaveMaskd
+from monai_mgca.transforms import SaveMaskd, decision_thresholds
 from monai_mgca.utils.errors import first_cause
 from monai_mgca.weights import load_network
+from monai_mgca.weights.calibration_file import calibration_path
 from monai_mgca.weights.model_settings import naming_settings
 
 __all__ = ["BundleInfer", "ClassificationInfer", "DetectionInfer", "SegmentationInfer"]
@@ -70,8 +71,8 @@ class BundleInfer(InferTask):
     ) -> None:
         self.settings, self.task = settings, task
         self.outliers = outliers or OutlierCheck(settings)
-        self._loaded: tuple[tuple[str, int], ConfigParser, torch.nn.Module] | None = None
-        self._failed: tuple[tuple[str, int], Exception] | None = None
+        self._loaded: tuple[tuple, ConfigParser, torch.nn.Module] | None = None
+        self._failed: tuple[tuple, Exception] | None = None
         self._lock = threading.Lock()
         super().__init__(InferType(task), None, settings.spatial_dims, description, config)
 
@@ -139,7 +140,8 @@ class BundleInfer(InferTask):
             raise HTTPException(
                 409, f"There are no weights of {self.task} yet: POST /train/{self.task}, or train_{self.task}.json."
             )
-        version = (str(path), path.stat().st_mtime_ns)
+        fitted = calibration_path(path)
+        version = (str(path), path.stat().st_mtime_ns, fitted.stat().st_mtime_ns if fitted.is_file() else None)
         with self._lock:
             if self._failed and self._failed[0] == version:
                 raise self._failed[1]
@@ -160,6 +162,7 @@ class BundleInfer(InferTask):
             network = parser.get_parsed_content("network_def")
             parser.get_parsed_content("classes")
         load_network(network, path)
+        parser.get_parsed_content("postprocessing")
         parser.get_parsed_content("preprocessing")  # what cannot be done to an image is known before there is one
         return parser, network.to(self.settings.device).eval()
 
@@ -236,16 +239,23 @@ class DetectionInfer(BundleInfer):
 
 
 class ClassificationInfer(BundleInfer):
-    """Classification: the probability of every class, the highest first; no file."""
+    """Classification: the probability of every class, the highest first; no file.
+
+    Where ``mgca calibrate`` has fitted the weights, the probabilities are calibrated, and "present" is the decision at
+    the chosen operating point.
+    """
 
     def __init__(self, settings: LabelSettings, outliers: OutlierCheck | None = None) -> None:
         description = "Probability of every class of the finetuned network"
         super().__init__(settings, "classification", description, {}, outliers)
 
     def predict(self, image: str, values: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        scores = self.probabilities(image).tolist()
+        lowest = decision_thresholds(self._load()[0].get_parsed_content("calibration"))
         rows = [
             {"idx": index, "label": name, "score": round(score, 6)}
-            for index, (name, score) in enumerate(zip(self.classes, self.probabilities(image).tolist(), strict=True))
+            | ({"present": score >= lowest[name]} if name in lowest else {})
+            for index, (name, score) in enumerate(zip(self.classes, scores, strict=True))
         ]
         return None, {"prediction": sorted(rows, key=lambda row: -row["score"])}
 
