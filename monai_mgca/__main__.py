@@ -27,6 +27,7 @@ COMMANDS = {
     "negation": ("monai_mgca.apps.negation.negation_command", 'measure whether a model understands "no"'),
     "retrieve": ("monai_mgca.apps.retrieve.retrieve_command", "find images or reports by text or by image"),
     "ground": ("monai_mgca.apps.ground.ground_command", "show where an image shows what a phrase says"),
+    "outliers": ("monai_mgca.apps.outliers.outliers_command", "find images that are unlike those of the training"),
     "groups": ("monai_mgca.apps.groups.groups_command", "split results by sex, age, view and so on"),
     "card": ("monai_mgca.apps.card.card_command", "write an HTML page about a pretrained model"),
     "label": ("monai_mgca.label.label_command", "annotate with MONAI Label and our models"),

@@ -263,6 +263,7 @@ NEEDS = {
     "data.sample.contact_sheet": "640 studies take long to draw; the page's command draws a sheet of some",
     "apps.ground.phrase_grounder.PhraseGrounder": "a pretrained model; tests/apps/test_grounding.py makes a small one",
     "apps.ground.grounding_reference": "a pretrained model; tests/bundle/test_travelling.py makes one",
+    "apps.outliers": "a pretrained model; tests/apps/test_outliers_command.py makes a small one",
     "apps.ground.regions.load_regions": "a datalist with boxes; tests/apps/test_ground_command.py makes one",
     "apps.zero_shot.zero_shot_classifier.ZeroShotClassifier": "a pretrained model; tests/apps/test_zero_shot.py makes a small one",
     "apps.negation.measure_negation.compare_sentences": "a pretrained model; tests/apps/test_negation_command.py makes one",

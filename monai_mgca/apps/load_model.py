@@ -21,10 +21,12 @@ _FILE = "model_pretrain.pt"
 _PARTS = (
     _FILE,
     "model.json",
+    "model_outliers.safetensors",
     "model_pretrain_calibration.json",
     "report_encoder-*/*",
     f"models/{_FILE}",
     "models/model.json",
+    "models/model_outliers.safetensors",
     "models/model_pretrain_calibration.json",
     "models/report_encoder-*/*",
 )

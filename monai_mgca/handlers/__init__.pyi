@@ -11,6 +11,7 @@ from .detection_saver import DetectionSaver
 from .early_stop import EarlyStopOnKeyMetric
 from .freeze_prototypes import FreezePrototypes
 from .non_finite import SkipNonFiniteSteps
+from .outlier_saver import OutlierSaver
 from .overlay_saver import OverlaySaver
 from .resume.resume_training import TrainingCheckpoint
 from .retrieval import RetrievalHandler
@@ -33,6 +34,7 @@ __all__ = [
     "EarlyStopOnKeyMetric",
     "FigureSaver",
     "FreezePrototypes",
+    "OutlierSaver",
     "OverlaySaver",
     "RetrievalHandler",
     "RowSaver",

@@ -29,6 +29,7 @@ from monai_mgca.label.active.active_learning import Disagreement, Diversity, Tex
 from monai_mgca.label.active.embedding_scoring import EmbeddingScoring
 from monai_mgca.label.active.study_embeddings import StudyEmbeddings
 from monai_mgca.label.infers.grounding_infer import PhraseInfer
+from monai_mgca.label.infers.outlier_check import OutlierCheck
 from monai_mgca.label.infers.task_infers import ClassificationInfer, DetectionInfer, SegmentationInfer, cause_of
 from monai_mgca.label.label_settings import NAMES, LabelSettings
 from monai_mgca.label.request_values import number
@@ -108,11 +109,12 @@ class MGCAApp(MONAILabelApp):
         )
 
     def init_infers(self) -> dict[str, InferTask]:
+        outliers = OutlierCheck(self.settings)
         infers: dict[str, InferTask] = {
-            name: infer(self.settings) for name, infer in INFERS.items() if name in self.settings.models
+            name: infer(self.settings, outliers) for name, infer in INFERS.items() if name in self.settings.models
         }
         if "grounding" in self.settings.models:
-            infers["grounding"] = PhraseInfer(self.settings, self._some_studies)
+            infers["grounding"] = PhraseInfer(self.settings, self._some_studies, outliers)
         return infers
 
     def init_trainers(self) -> dict[str, TrainTask]:

@@ -7,6 +7,7 @@ from .detection import DetectionMetric, compute_detection
 from .grounding import GroundingMetric, compute_grounding
 from .negation import NegationMetric, compute_negation, compute_queries
 from .operating_points import choose_threshold, measure_decisions
+from .outlier_score import OutlierScore, fit_outlier_score, shrunk_covariance
 from .retrieval import RetrievalMetric, chance_retrieval, compute_retrieval
 from .subgroups import age_bands, compute_subgroups
 from .zero_shot import ZeroShotMetric, compute_zero_shot
@@ -16,6 +17,7 @@ __all__ = [
     "DetectionMetric",
     "GroundingMetric",
     "NegationMetric",
+    "OutlierScore",
     "RetrievalMetric",
     "ZeroShotMetric",
     "age_bands",
@@ -31,6 +33,8 @@ __all__ = [
     "compute_subgroups",
     "compute_zero_shot",
     "fit_calibration",
+    "fit_outlier_score",
     "fit_temperature",
     "measure_decisions",
+    "shrunk_covariance",
 ]

@@ -131,7 +131,8 @@ _KINDS: dict[Callable[..., Any], str] = {
         matcher_heads sinkhorn_iterations epochs batch_size accumulation_steps val_interval max_non_finite_steps
         spatial_dims num_samples""",
     partial(_whole, low=0): """seed freeze_prototypes_epochs checkpoint_interval early_stopping_patience num_workers
-        micro_batch_size bootstrap lora_rank unlocked_image_groups unlocked_report_groups""",
+        micro_batch_size bootstrap lora_rank unlocked_image_groups unlocked_report_groups
+        outlier_images""",
     _sizes: "image_size resize_size patch_size",
     _numbers: "voxel_size",
     partial(_number, low=0, above=True): """learning_rate instance_temperature token_temperature prototype_temperature

@@ -10,6 +10,7 @@ from .library_weights import default_image_weights, load_library_weights
 from .model_settings import read_model_settings, refuse_sample
 from .network_weights import describe_start, load_image_weights, load_network
 from .official_conversion import convert_official_checkpoint
+from .outlier_file import outlier_path, read_outlier_score, write_outlier_score
 from .positions import interpolate_positions
 
 __all__ = [
@@ -26,12 +27,15 @@ __all__ = [
     "load_timm_vit",
     "load_torchvision_resnet",
     "merge_adapters",
+    "outlier_path",
     "read_calibration",
     "read_model_settings",
+    "read_outlier_score",
     "refuse_sample",
     "start_encoder",
     "trained_settings",
     "weights_are_sent",
     "write_adapters",
     "write_calibration",
+    "write_outlier_score",
 ]

@@ -60,7 +60,7 @@ def repository(sample, tmp_path):
 
 
 FILES = [
-    *("checkpoint_iteration=4.pt", "model.json", "model.pt", "model_pretrain.pt"),
+    *("checkpoint_iteration=4.pt", "model.json", "model.pt", "model_outliers.safetensors", "model_pretrain.pt"),
     *("model_pretrain_reference.safetensors", "report_encoder"),
 ]
 

@@ -24,7 +24,7 @@ class TestFiles:
     def test_written(self, trained):
         models = {path.name.partition("-")[0] for path in trained.bundle.path("models").iterdir()}
         checkpoints = {f"checkpoint_iteration={4 * epoch}.pt" for epoch in (2, 3)}  # of three, two are kept
-        beside = {"model.json", "report_encoder", "model_pretrain_reference.safetensors"}
+        beside = {"model.json", "report_encoder", "model_pretrain_reference.safetensors", "model_outliers.safetensors"}
         assert models == {"model.pt", "model_pretrain.pt"} | beside | checkpoints
         written = sorted(path.name.split(".")[0] for path in trained.bundle.path("eval").iterdir())
         assert written == ["events", "run"]
@@ -137,7 +137,8 @@ def test_what_killed_trainings_left_half_written_goes(new_bundle):
     bundle = new_bundle()
     models, output = bundle.path("models"), bundle.path("eval")
     left = [models / f"{name}.0123abcd.tmp" for name in ("model.pt", "model.json", "model_pretrain.pt")]
-    left += [models / "model_pretrain_reference.safetensors.0123abcd.tmp", models / "checkpoint_iteration=4.pt.0.tmp"]
+    left += [models / f"{name}.safetensors.0123abcd.tmp" for name in ("model_pretrain_reference", "model_outliers")]
+    left += [models / "checkpoint_iteration=4.pt.0.tmp"]
     left.append(output / "quarantine.json.0123abcd.tmp")
     for path in left:
         path.parent.mkdir(parents=True, exist_ok=True)

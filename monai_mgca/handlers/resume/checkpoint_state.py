@@ -65,7 +65,7 @@ FREE = {
         "compile",
     ),
     *("channels_last", "checkpointing", "micro_batch_size", "max_non_finite_steps", "checkpoint_interval"),
-    *("val_interval", "early_stopping_patience"),
+    *("val_interval", "early_stopping_patience", "outlier_images"),
     *("epochs", "total_steps", "warmup_steps"),  # the schedule is reported separately
 }
 _AS_IT_BEGAN = (

@@ -19,6 +19,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from monai_mgca.apps import PhraseGrounder, PretrainedModel, read_reference
 from monai_mgca.io.volumes.volume_geometry import read_volume_geometry
+from monai_mgca.label.infers.outlier_check import OutlierCheck
 from monai_mgca.label.infers.results import write_result, write_volume_result
 from monai_mgca.label.infers.task_infers import cause_of
 from monai_mgca.label.infers.volume_slabs import restored_slabs
@@ -46,10 +47,14 @@ class PhraseInfer(InferTask):
     Args:
         settings: of the app.
         studies: gives the paths of the datastore's images, one after the other, in an order of its own.
+        outliers: which other models may share.
     """
 
-    def __init__(self, settings: LabelSettings, studies: Callable[[], Iterable[str]]) -> None:
+    def __init__(
+        self, settings: LabelSettings, studies: Callable[[], Iterable[str]], outliers: OutlierCheck | None = None
+    ) -> None:
         self.settings, self.studies = settings, studies
+        self.outliers = outliers or OutlierCheck(settings)
         self._grounders: dict[tuple[str, int], PhraseGrounder] = {}
         self._loaded: tuple[int, PretrainedModel | Exception] | None = None
         self._lock = threading.Lock()
@@ -77,8 +82,8 @@ class PhraseInfer(InferTask):
 
         Returns:
             Path of a temporary file, a mask (uint8, 0 and 1) or a heat map (float32) of the image's own size and
-            geometry; and the text, the similarity of image and phrase, and the map's peak [x, y] in pixels, of a volume
-            [x, y, z] in voxels of its file.
+            geometry; and the text, the similarity of image and phrase, the map's peak [x, y] in pixels, of a volume
+            [x, y, z] in voxels of its file, and what :class:`OutlierCheck` gives.
         """
         text, image = str(request.get("text") or ""), str(request["image"])
         kind, method = (self._choice(request, key) for key in ("result", "method"))
@@ -91,12 +96,13 @@ class PhraseInfer(InferTask):
         peak = np.unravel_index(int(rows.argmax()), rows.shape)[::-1]
         greatest = float(heat.max())
         values = ((heat >= threshold * greatest) & (heat > 0)).astype(np.uint8) if kind == "mask" else heat
-        result = {
+        result: dict[str, Any] = {
             "text": text,
             "similarity": round(similarity, 4),
             "peak": [int(place) for place in peak],
             "maximum": greatest,
         }
+        result |= self.outliers(image)
         return write(values, image, request), {**result, "label_names": self.labels}
 
     def _choice(self, request: dict[str, Any], key: str) -> str:

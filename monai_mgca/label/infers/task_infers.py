@@ -26,6 +26,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monai_mgca.handlers.detection_saver import as_coco
 from monai_mgca.io.geometry import read_geometry
 from monai_mgca.io.volumes.volume_geometry import read_volume_geometry
+from monai_mgca.label.infers.outlier_check import OutlierCheck
 from monai_mgca.label.infers.results import extensions, temporary_name, write_result, write_volume_result
 from monai_mgca.label.infers.volume_slabs import restored_slabs
 from monai_mgca.label.label_settings import LabelSettings
@@ -57,10 +58,19 @@ class BundleInfer(InferTask):
         task: "segmentation", "detection" or "classification".
         description: for clients.
         config: what a request may hold, with its default; Slicer shows it among its options.
+        outliers: which other models may share.
     """
 
-    def __init__(self, settings: LabelSettings, task: str, description: str, config: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        settings: LabelSettings,
+        task: str,
+        description: str,
+        config: dict[str, Any],
+        outliers: OutlierCheck | None = None,
+    ) -> None:
         self.settings, self.task = settings, task
+        self.outliers = outliers or OutlierCheck(settings)
         self._loaded: tuple[tuple, ConfigParser, torch.nn.Module] | None = None
         self._failed: tuple[tuple, Exception] | None = None
         self._lock = threading.Lock()
@@ -96,15 +106,18 @@ class BundleInfer(InferTask):
             request: "image", the path of a file, and values for the keys of the configuration.
 
         Returns:
-            The path of a temporary file with the result, or None where it is all in the dict; and that dict.
+            The path of a temporary file with the result, or None where it is all in the dict; and that dict, with what
+            :class:`OutlierCheck` gives.
         """
-        start = time.time()
+        start, image = time.time(), os.fspath(request[IMAGE])
         values = {**self.config(), **request}
+        self._load()  # without weights nothing of the image is of interest
         with torch.no_grad():
-            file, result = self.predict(os.fspath(request[IMAGE]), values)
+            outlier = self.outliers(image)
+            file, result = self.predict(image, values)
         seconds = round(time.time() - start, 3)
         logger.info(f"{self.task}: {seconds} s")
-        return file, {**result, "label_names": self.info()["labels"], "latencies": {"total": seconds}}
+        return file, {**result, **outlier, "label_names": self.info()["labels"], "latencies": {"total": seconds}}
 
     @abstractmethod
     def predict(self, image: str, values: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
@@ -160,9 +173,9 @@ class SegmentationInfer(BundleInfer):
     Where classes overlap, the more probable one is written.
     """
 
-    def __init__(self, settings: LabelSettings) -> None:
+    def __init__(self, settings: LabelSettings, outliers: OutlierCheck | None = None) -> None:
         config = {"result_extension": extensions(settings.spatial_dims)}
-        super().__init__(settings, "segmentation", "Segments every class of the finetuned network", config)
+        super().__init__(settings, "segmentation", "Segments every class of the finetuned network", config, outliers)
 
     @property
     def first_index(self) -> int:
@@ -202,9 +215,9 @@ class DetectionInfer(BundleInfer):
     Of radiographs they are in pixels, of volumes in RAS and mm.
     """
 
-    def __init__(self, settings: LabelSettings) -> None:
+    def __init__(self, settings: LabelSettings, outliers: OutlierCheck | None = None) -> None:
         config = {"score_threshold": 0.3}
-        super().__init__(settings, "detection", "Finds the findings that the finetuned network knows", config)
+        super().__init__(settings, "detection", "Finds the findings that the finetuned network knows", config, outliers)
 
     def predict(self, image: str, values: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
         threshold, axes = number(values, "score_threshold", 0, 1), self.settings.spatial_dims
@@ -232,8 +245,9 @@ class ClassificationInfer(BundleInfer):
     the chosen operating point.
     """
 
-    def __init__(self, settings: LabelSettings) -> None:
-        super().__init__(settings, "classification", "Probability of every class of the finetuned network", {})
+    def __init__(self, settings: LabelSettings, outliers: OutlierCheck | None = None) -> None:
+        description = "Probability of every class of the finetuned network"
+        super().__init__(settings, "classification", description, {}, outliers)
 
     def predict(self, image: str, values: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
         scores = self.probabilities(image).tolist()
