@@ -66,7 +66,7 @@ FILES = [
 
 
 class TestCommandLine:
-    @pytest.mark.parametrize("start", ["repo", "repo/bundles/mgca"])
+    @pytest.mark.parametrize("start", [pytest.param("repo", marks=pytest.mark.endurance), "repo/bundles/mgca"])
     def test_writes_into_the_bundle(self, repository, command, start):
         cwd = repository.parent / start
         config = os.path.relpath(repository / "bundles" / "mgca" / "configs" / "train.json", cwd)

@@ -115,7 +115,7 @@ def test_every_target_is_of_known_packages(name):
 def test_there_are_not_more_and_more_of_them():
     """A plain value or a "_target_" is better; whoever needs another expression raises the number here."""
     found = {expression for name in NAMES for expression in expressions_of(name)}
-    assert len(found) <= 343
+    assert len(found) <= 345
 
 
 @pytest.mark.parametrize(
