@@ -31,6 +31,7 @@ CONFIGS = ROOT / "bundles" / "mgca" / "configs"
 
 # networks and images as small as they can be: what is tested is how the parts are put together
 TINY = {
+    "outlier_images": 0,  # tests/bundle/test_outliers.py fits it
     "image_encoder": "resnet_tiny",
     "image_size": 32,
     "max_length": 40,
@@ -173,7 +174,7 @@ def trained(new_bundle: Callable[[], Bundle]) -> Trained:
     """A training of three epochs with the prototypes frozen in the first, and with the encoder that is the default."""
     bundle, encoder = new_bundle(), json.loads((CONFIGS / "train.json").read_text())["image_encoder"]
     with _captured_logs() as stream:
-        workflow = bundle.run("train", epochs=3, image_encoder=encoder)
+        workflow = bundle.run("train", epochs=3, image_encoder=encoder, outlier_images=2048)
     return Trained(bundle, workflow, stream.getvalue())
 
 

@@ -206,7 +206,7 @@ CASES = {
     "val_interval": ({"val_interval": 2}, "train#handlers", lambda h: only(h, ValidationHandler).interval == 2),
     "checkpoint_interval": ({"checkpoint_interval": 5}, "train#checkpoint", lambda h: h.interval == 5),
     "early_stopping_patience": ({"early_stopping_patience": 0}, "train#early_stop", lambda h: h.patience == 0),
-    "outlier_images": ({"outlier_images": 0}, "outlier_images", lambda x: x == 0),
+    "outlier_images": ({"outlier_images": 7}, "outlier_images", lambda x: x == 7),
     "max_non_finite_steps": (
         {"max_non_finite_steps": 4},
         "train#handlers",

@@ -143,5 +143,5 @@ def test_what_killed_trainings_left_half_written_goes(new_bundle):
     for path in left:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    bundle.run("train")
+    bundle.run("train", outlier_images=2048)
     assert list(models.glob("*.tmp")) + list(output.glob("*.tmp")) == []

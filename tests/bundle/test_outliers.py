@@ -51,7 +51,7 @@ class TestTraining:
 
     def test_off_is_the_same_but_for_the_file(self, new_bundle):
         with_, without = new_bundle(), new_bundle()
-        with_.run("train")
+        with_.run("train", outlier_images=2048)
         without.run("train", outlier_images=0)
         names = {path.name for path in without.path("models").iterdir() if path.is_file()}
         both = {path.name for path in with_.path("models").iterdir() if path.is_file()}
@@ -72,7 +72,7 @@ class TestTraining:
     def test_of_few_images_none_is_kept(self, new_bundle, canary_data, captured_logs):
         bundle = new_bundle()
         with captured_logs() as stream:
-            bundle.run("train", dataset_dir=str(canary_data))
+            bundle.run("train", dataset_dir=str(canary_data), outlier_images=2048)
         assert "No outlier score is kept: An outlier score takes 10 images" in stream.getvalue()
         assert not bundle.path("models", "model_outliers.safetensors").exists()
 
