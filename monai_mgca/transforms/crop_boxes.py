@@ -19,9 +19,7 @@ class RandCropByBoxesd(RandCropBoxByPosNegLabeld):
 
     MONAI warns of each of them. A patch of such a volume is from anywhere, which is what is wanted of it.
 
-    Args:
-        args: see :class:`monai.apps.detection.transforms.dictionary.RandCropBoxByPosNegLabeld`.
-        kwargs: see there.
+    It takes the arguments of :class:`monai.apps.detection.transforms.dictionary.RandCropBoxByPosNegLabeld`.
 
     Example::
 

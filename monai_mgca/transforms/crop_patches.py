@@ -19,9 +19,7 @@ class RandCropByMasksd(RandCropByPosNegLabeld):
     MONAI takes the first of several channels for the background's, as in one-hot masks. Here every channel is a
     structure, and a patch is around any of them as often as ``pos`` to ``neg`` says.
 
-    Args:
-        args: see :class:`monai.transforms.RandCropByPosNegLabeld`.
-        kwargs: see :class:`monai.transforms.RandCropByPosNegLabeld`.
+    It takes the arguments of :class:`monai.transforms.RandCropByPosNegLabeld`.
 
     Example::
 
