@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from monai_mgca.data.entry import Entry
 from monai_mgca.transforms import ResolveUncertainLabels
 from monai_mgca.utils import DataError
 
-__all__ = ["known_labels"]
+__all__ = ["known_labels", "resolve_labels"]
 
 
 def known_labels(entries: Sequence[Entry], classes: Sequence[str], chosen: Sequence[str]) -> np.ndarray:
@@ -35,10 +36,30 @@ def known_labels(entries: Sequence[Entry], classes: Sequence[str], chosen: Seque
     """
     resolve = ResolveUncertainLabels("ignore", classes)
     columns = [list(classes).index(name) for name in chosen]
-    labels = []
-    for entry in entries:
+    unknown = [None] * len(classes)
+    return resolve_labels([(entry["image"], entry.get("labels") or unknown) for entry in entries], resolve)[:, columns]
+
+
+def resolve_labels(labels: Sequence[tuple[str, Any]], resolve: ResolveUncertainLabels) -> np.ndarray:
+    """
+    Args:
+        labels: N images' names and labels, as a datalist has them.
+        resolve: makes numbers of them.
+
+    Returns:
+        (N, C) of 0 and 1, nan where unknown.
+
+    Raises:
+        DataError: when labels do not fit, naming the image.
+
+    Example::
+
+        print(resolve_labels([("1.png", [1, -1])], ResolveUncertainLabels("zeros", ["edema", "mass"])))  # [[1. 0.]]
+    """
+    resolved = []
+    for image, values in labels:
         try:
-            labels.append(resolve(entry.get("labels") or [None] * len(classes)).numpy()[columns])
+            resolved.append(resolve(values).numpy())
         except DataError as error:
-            raise DataError(f"{entry['image']}: {error}") from None
-    return np.array(labels, dtype=float)
+            raise DataError(f"{image}: {error}") from None
+    return np.array(resolved, dtype=float)

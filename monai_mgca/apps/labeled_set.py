@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from monai_mgca.apps.known_labels import resolve_labels
 from monai_mgca.data import load_labeled, read_datalist
 from monai_mgca.transforms import ResolveUncertainLabels
-from monai_mgca.utils import DataError
 
 __all__ = ["LabeledSet", "load_set"]
 
@@ -38,11 +38,6 @@ def load_set(args: argparse.Namespace, section: str) -> LabeledSet:
     kind = {"classes": args.classes, "spatial_dims": args.spatial_dims}
     items = load_labeled(args.datalist, section, "classification", args.dataset_dir, **kind)
     resolve = ResolveUncertainLabels(args.uncertain, args.classes, exclusive=args.label_mode == "multiclass")
-    labels = []
     for row, (item, entry) in enumerate(zip(items, read_datalist(args.datalist)[section], strict=True)):
         item |= {"patient": entry.get("patient", item["image"]), "row": row}
-        try:
-            labels.append(resolve(item["label"]).numpy())
-        except DataError as error:
-            raise DataError(f"{item['image']}: {error}") from None
-    return LabeledSet(items, np.array(labels, dtype=float))
+    return LabeledSet(items, resolve_labels([(item["image"], item["label"]) for item in items], resolve))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,22 @@ from monai_mgca.metrics.outlier_score import OutlierScore
 from monai_mgca.networks.image_embedder import ImageEmbedder
 from monai_mgca.weights import read_outlier_score
 
-__all__ = ["OutlierSaver"]
+__all__ = ["OutlierSaver", "write_outlier_table"]
 
-COLUMNS = ("image", "distance", "flagged")
+
+def write_outlier_table(path: str | os.PathLike, rows: Iterable[tuple[str, float, bool]]) -> None:
+    """Write each image's distance from those of the training.
+
+    Args:
+        path: of the CSV table; it appears whole.
+        rows: the image's name, its distance, and whether that is above the threshold.
+
+    Example::
+
+        write_outlier_table("outliers.csv", [("1.png", 12.5, False)])
+    """
+    table = [(name, f"{distance:.4f}", int(flag)) for name, distance, flag in rows]
+    write_csv(path, [("image", "distance", "flagged"), *table])
 
 
 class OutlierSaver:
@@ -83,10 +97,9 @@ class OutlierSaver:
             self._hook = None
         if self._score is None:
             return
-        rows = [(name, f"{distance:.4f}", int(flag)) for name, distance, flag in self._rows]
-        write_csv(self.path, [COLUMNS, *rows])
+        write_outlier_table(self.path, self._rows)
         flagged = sum(flag for *_, flag in self._rows)
         self.logger.info(
-            f"{flagged} of {len(rows)} images are unlike those of the training, at a distance above "
+            f"{flagged} of {len(self._rows)} images are unlike those of the training, at a distance above "
             f"{self._score.threshold:.2f}: {self.path}"
         )

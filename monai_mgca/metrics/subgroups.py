@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import ks_2samp
 
 from monai_mgca.metrics.bootstrap import weighted_auroc_and_ap, with_intervals
+from monai_mgca.metrics.operating_points import measure_decisions
 
 __all__ = ["age_bands", "compute_subgroups"]
 
@@ -105,9 +106,5 @@ def _of(measured: dict[str, float], name: str) -> dict[str, float]:
 
 def _figures(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, threshold: float) -> dict[str, np.ndarray]:
     """Each figure (R,) of one group, nan where a weighting lacks a label."""
-    taken = scores >= threshold
-    with np.errstate(invalid="ignore"):
-        sensitivity = weights @ (taken & (labels == 1)) / (weights @ (labels == 1))
-        specificity = weights @ (~taken & (labels == 0)) / (weights @ (labels == 0))
     auroc = weighted_auroc_and_ap(scores, labels, weights)[0]
-    return {"auroc": auroc, "sensitivity": sensitivity, "specificity": specificity}
+    return {"auroc": auroc, **measure_decisions(scores >= threshold, labels, weights)}

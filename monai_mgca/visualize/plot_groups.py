@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from monai.utils import optional_import
 
-from monai_mgca.utils.files import replacing
+from monai_mgca.visualize.save_figure import save_figure
 
 Figure, _ = optional_import("matplotlib.figure", name="Figure")
 
@@ -51,5 +50,4 @@ def draw_groups(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> N
         ax.grid(alpha=0.25, axis="x")
     axes[0].set_yticks(places, [f"{row['finding']}, {row['group']} ({row['images']:.0f})" for row in shown])
     axes[0].set_ylim(-0.6, len(shown) - 0.4)
-    with replacing(path) as temporary:
-        picture.savefig(temporary, format=Path(path).suffix.removeprefix("."))
+    save_figure(picture, path)

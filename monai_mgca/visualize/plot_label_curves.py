@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from monai.utils import optional_import
 from scipy import stats
 
-from monai_mgca.utils.files import replacing
+from monai_mgca.visualize.save_figure import save_figure
 
 Figure, _ = optional_import("matplotlib.figure", name="Figure")
 
@@ -116,5 +115,4 @@ def draw_curves(path: str | os.PathLike, lines: Sequence[Mapping[str, Any]], tit
     picture.supylabel(f"{title}, 95 % interval over seeds")
     handles, labels = axes[0].get_legend_handles_labels()
     picture.legend(handles, labels, loc="outside upper center", ncols=min(3, len(labels)), frameon=False)
-    with replacing(path) as temporary:
-        picture.savefig(temporary, format=Path(path).suffix.removeprefix("."))
+    save_figure(picture, path)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from monai.utils import optional_import
 
-from monai_mgca.utils.files import replacing
+from monai_mgca.visualize.save_figure import save_figure
 
 Figure, _ = optional_import("matplotlib.figure", name="Figure")
 
@@ -63,5 +62,4 @@ def draw_negation(
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25, axis="x")
-    with replacing(path) as temporary:
-        picture.savefig(temporary, format=Path(path).suffix.removeprefix("."))
+    save_figure(picture, path)

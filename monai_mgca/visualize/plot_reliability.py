@@ -14,7 +14,7 @@ import torch
 from monai.metrics.calibration import calibration_binning
 from monai.utils import optional_import
 
-from monai_mgca.utils.files import replacing
+from monai_mgca.visualize.save_figure import save_figure
 
 Figure, has_matplotlib = optional_import("matplotlib.figure", name="Figure")
 
@@ -68,5 +68,4 @@ def draw_reliability(
     handles, labels = axes[0].get_legend_handles_labels()
     picture.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        picture.savefig(temporary, format=Path(path).suffix.removeprefix("."))
+    save_figure(picture, path)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from monai_mgca.apps.figure_text import figure_text
 from monai_mgca.apps.known_labels import known_labels
 from monai_mgca.data import class_names, load_datalist
 from monai_mgca.data.entry import Entry
@@ -158,14 +159,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         group = f"{row['by']}: {row['group']}"
         counts = [f"{row[key]:.0f}" if key in row else "" for key in ("images", "present")]
-        figures = [_shown(row, kind) for kind in KINDS] + [f"{row['ks']:.3f}" if "ks" in row else ""]
+        figures = [figure_text(row, kind) for kind in KINDS] + [f"{row['ks']:.3f}" if "ks" in row else ""]
         cells = "".join(f"{c:>9s}" for c in counts) + "".join(f"{c:>21s}" for c in figures)
         lines.append(f"{row['finding'][:20]:20s} {group[:18]:18s}{cells}".rstrip())
     return "\n".join(lines)
-
-
-def _shown(row: dict[str, Any], kind: str) -> str:
-    value, low, high = (row.get(f"{kind}{end}") for end in ("", "_low", "_high"))
-    if value is None or np.isnan(value):
-        return "-"
-    return f"{value:.3f}" + ("" if low is None or high is None else f" [{low:.2f}, {high:.2f}]")

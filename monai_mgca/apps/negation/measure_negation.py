@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from monai_mgca.apps.choose_data import choose_data
+from monai_mgca.apps.figure_text import figure_text
 from monai_mgca.apps.image_text_model import PretrainedModel, load_pretrained
 from monai_mgca.apps.known_labels import known_labels
 from monai_mgca.apps.negation.report_versions import compare_versions
@@ -159,13 +160,6 @@ def _present(entries: Sequence[Entry], labels: np.ndarray, names: Mapping[str, A
     return {name: int((column == 1).sum()) for name, column in zip(names, labels.T, strict=True)}
 
 
-def _shown(figures: Mapping[str, float], key: str) -> str:
-    value, low, high = (figures.get(f"{key}{end}") for end in ("", "_low", "_high"))
-    if value is None or np.isnan(value):
-        return "-"
-    return f"{value:.3f}" + ("" if low is None or high is None else f" [{low:.2f}, {high:.2f}]")
-
-
 def _table(figures: Mapping[str, float], names: Sequence[str]) -> str:
     """A line for each finding and the mean."""
     lines = [f"{'finding':20s}" + "".join(f"{title:>21s}" for title in KINDS.values())]
@@ -173,14 +167,14 @@ def _table(figures: Mapping[str, float], names: Sequence[str]) -> str:
         keys = [f"{kind}_{name.replace(' ', '_')}" for kind in KINDS]
         if name == "mean":
             keys = [kind.replace("_", "_mean_", 1) for kind in KINDS]
-        lines.append(f"{name[:20]:20s}" + "".join(f"{_shown(figures, key):>21s}" for key in keys))
+        lines.append(f"{name[:20]:20s}" + "".join(f"{figure_text(figures, key):>21s}" for key in keys))
     return "\n".join(lines)
 
 
 def _versions(versions: Mapping[str, float]) -> str:
     if not versions:
         return "Versions of reports are left out: not every entry has a report."
-    opposite, omitted = (_shown(versions, f"report_over_{kind}") for kind in ("opposite", "omitted"))
+    opposite, omitted = (figure_text(versions, f"report_over_{kind}") for kind in ("opposite", "omitted"))
     return (
         f"Of {versions['sentences']:.0f} sentences of the reports {versions['opposites']:.0f} have an opposite. Nearer "
         f"to the report than with one of them turned into it: {opposite}; than without it: {omitted}."

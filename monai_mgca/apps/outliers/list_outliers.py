@@ -16,7 +16,7 @@ from monai_mgca.apps.outliers.outlier_detector import OutlierDetector, fit_outli
 from monai_mgca.data import load_datalist, read_datalist
 from monai_mgca.data.entry import SECTIONS
 from monai_mgca.data.paths import find_dataset_dir
-from monai_mgca.io.csv_file import write_csv
+from monai_mgca.handlers.outlier_saver import write_outlier_table
 from monai_mgca.options import bundle_root
 from monai_mgca.utils import DataError
 from monai_mgca.utils.console import say
@@ -24,7 +24,6 @@ from monai_mgca.weights import outlier_path, read_model_settings
 
 __all__ = ["list_outliers"]
 
-COLUMNS = ("image", "distance", "flagged")
 SHOWN = 20
 
 
@@ -62,7 +61,7 @@ def list_outliers(args: argparse.Namespace) -> list[str]:
     output = args.output or f"{root}/eval/outliers.csv"
     rows = list(zip(names, distances.tolist(), flags, strict=True))
     _show(rows, detector.score.threshold, output)
-    write_csv(output, [COLUMNS, *([name, f"{distance:.4f}", int(flag)] for name, distance, flag in rows)])
+    write_outlier_table(output, rows)
     return [*written, output]
 
 
